@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * holds.c: the calls on held blocks: release, pin, unpin, what was published, the bytes. Contracts in kvshm.h.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "hold.h"
+#include "internal.h"
+#include "remove.h"
+
+/* Why a handle can't be released. */
+static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
+{
+	if (!handle)
+		return kvs_routine(EINVAL, "no handle was given (NULL)");
+	if (handle->kind == KVSHM_WRITER && kind == KVSHM_REF)
+		return kvs_routine(EBUSY, "the handle is a fill of this client's: publish it or give it up");
+	if (handle->kind != (uint32_t)kind)
+		return kvs_routine(EBADF, kind == KVSHM_PIN ? "the handle is no pin" : "the handle is no ref");
+	return kvs_routine(EBADF, "this client does not hold that block in that life: the handle was released already, or "
+				  "never given out");
+}
+
+/* The hold has been taken away, and the block may have to be removed. */
+static int look(kvshm *store, uint32_t block)
+{
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc)
+		return rc;
+	kvs_enter(&actor);
+	kvs_remove_try(&actor, block, KVS_REMOVE_LAST);
+	kvs_leave(&actor);
+	return 0;
+}
+
+KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind kind, uint64_t unit, uint64_t field)
+{
+	int rc = kvl_check(store);
+	uint32_t block;
+
+	if (rc)
+		return rc;
+	if (__builtin_expect(!handle || handle->kind != (uint32_t)kind || handle->block >= store->map.g.blocks, 0))
+		return refuse(handle, kind);
+	block = handle->block;
+	if (__builtin_expect(kvs_hold_sub(&store->row[block], handle->life, unit, field), 0))
+		return refuse(handle, kind);
+	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
+		return look(store, block);
+	return 0;
+}
+
+int kvshm_release(kvshm *store, struct kvshm_handle *ref)
+{
+	return release(store, ref, KVSHM_REF, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+}
+
+int kvshm_unpin(kvshm *store, struct kvshm_handle *pin)
+{
+	return release(store, pin, KVSHM_PIN, KVS_ENTRY_PIN, KVS_ENTRY_PINS);
+}
+
+/* The beginning of the calls on any held block. */
+static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held, struct kvs_block **block)
+{
+	int rc = kvl_begin(store, actor);
+
+	return rc ? rc : kvl_held(actor, held, block);
+}
+
+int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle *pin)
+{
+	struct kvs_actor actor;
+	struct kvs_block *block;
+	int rc = begin_held(store, &actor, held, &block);
+
+	if (rc == 0)
+		rc = kvs_hold_add(&actor, held->block, held->life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true);
+	if (rc == -EMFILE)
+		return kvs_routine(EMFILE, "this client has 4,095 pins of that block: end some");
+	if (rc)
+		return rc;
+	*pin = kvl_handle(held->block, held->life, KVSHM_PIN);
+	return 0;
+}
+
+int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta)
+{
+	struct kvs_actor actor;
+	struct kvs_block *block;
+	const struct kvs_block_info *info;
+	int rc = begin_held(store, &actor, held, &block);
+
+	if (rc)
+		return rc;
+	/* [publish] */
+	if (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_FILLING)
+		return kvs_routine(EAGAIN, "the block is still being filled: wait for it");
+	info = &store->map.infos[held->block];
+	meta->length = info->length;
+	meta->depth = atomic_load_explicit(&info->depth, memory_order_relaxed);
+	memcpy(meta->opaque, info->opaque, sizeof(meta->opaque));
+	return 0;
+}
+
+int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address)
+{
+	struct kvs_actor actor;
+	struct kvs_block *block;
+	int rc = begin_held(store, &actor, held, &block);
+
+	if (rc)
+		return rc;
+	if (plane >= store->map.g.planes)
+		return kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
+	*address = store->map.planes[plane] + held->block * store->map.g.block_size;
+	return 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * internal.h: what the files of lib/ share: the attached store, and how every call begins.
+ */
+#ifndef KVSHM_INTERNAL_H
+#define KVSHM_INTERNAL_H
+
+#include "kvshm.h"
+
+#include <errno.h>
+
+#include "fault.h"
+#include "map.h"
+
+#define KVL_ALIVE UINT64_C(0x6576696c61)
+
+/* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */
+struct kvshm {
+	uint64_t alive;
+	uint64_t attachment; /* differs for every attachment of this process */
+	_Atomic uint64_t *row; /* this client's */
+	uint32_t slot;
+	struct kvshm *next; /* of this process's attachments */
+	struct kvs_map map;
+};
+
+struct kvshm_owner {
+	uint64_t alive;
+	struct kvs_map map;
+	char name[KVSHM_NAME_MAX + 1];
+	char dir[];
+};
+
+/* Memory of that kind. */
+int kvl_memory_take(size_t size, void **memory);
+void kvl_memory_give_back(void *memory, size_t size);
+
+/* A thread's reader slot of a store, in the thread's list of them. */
+struct kvl_thread {
+	struct kvl_thread *next;
+	struct kvs_reader *reader;
+	uint64_t attachment;
+};
+extern _Thread_local struct kvl_thread *kvl_thread;
+
+/* This thread's reader slot of a store that is not the first in its list, or taken anew. -EUSERS. */
+int kvl_thread_find(struct kvshm *store, struct kvs_reader **reader);
+
+/* From here on, until it is taken off the list, threads that end give the store's reader slots back. */
+void kvl_thread_add_store(struct kvshm *store);
+void kvl_thread_remove_store(struct kvshm *store);
+
+/* The errors that a call can begin with, out of line. */
+int kvl_refuse(const struct kvshm *store);
+
+/* May a call with this store go on? */
+static inline int kvl_check(const struct kvshm *store)
+{
+	if (__builtin_expect(!store || store->alive != KVL_ALIVE, 0) ||
+	    __builtin_expect(atomic_load_explicit(&store->map.head->state, memory_order_acquire) != KVS_STORE_OPEN, 0))
+		return kvl_refuse(store);
+	return 0;
+}
+
+/* This thread's reader slot of a store. */
+static inline int kvl_reader(struct kvshm *store, struct kvs_reader **reader)
+{
+	struct kvl_thread *thread = kvl_thread;
+
+	if (__builtin_expect(!thread || thread->attachment != store->attachment, 0))
+		return kvl_thread_find(store, reader);
+	*reader = thread->reader;
+	return 0;
+}
+
+/* How every call with a store begins. Inline: lookups are made of little else. */
+static inline int kvl_begin(struct kvshm *store, struct kvs_actor *actor)
+{
+	struct kvs_reader *reader;
+	int rc = kvl_check(store);
+
+	if (rc == 0)
+		rc = kvl_reader(store, &reader);
+	if (rc)
+		return rc;
+	*actor = (struct kvs_actor){ .map = &store->map, .reader = reader, .row = store->row, .self = store->slot };
+	return 0;
+}
+
+/* Every call with a handle: the block that it names, if this client holds it in that life; else -EBADF. */
+int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, struct kvs_block **block);
+
+static inline struct kvshm_handle kvl_handle(uint32_t block, uint64_t life, enum kvshm_kind kind)
+{
+	return (struct kvshm_handle){ .life = life, .block = block, .kind = (uint32_t)kind };
+}
+
+#endif

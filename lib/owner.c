@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * owner.c: making, adopting and destroying stores. Contracts in kvshm.h.
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "epoch.h"
+#include "files.h"
+#include "internal.h"
+#include "recover.h"
+#include "segment.h"
+
+void kvshm_create_defaults(struct kvshm_create_options *options)
+{
+	*options = (struct kvshm_create_options){ .planes = 1, .key_max = 64, .clients = 64, .mode = 0600 };
+}
+
+static int check_numbers(const struct kvshm_create_options *o)
+{
+	if (o->block_size == 0 || o->block_size % KVSHM_BLOCK_UNIT)
+		return kvs_fault(EINVAL, "a block size of %llu bytes: it must be a multiple of %d, and not 0",
+				 (unsigned long long)o->block_size, KVSHM_BLOCK_UNIT);
+	if (o->block_size > UINT64_C(1) << 40)
+		return kvs_fault(EINVAL, "a block size of %llu bytes: the largest is 1 TiB",
+				 (unsigned long long)o->block_size);
+	if (o->size < o->block_size)
+		return kvs_fault(EINVAL, "a size of %llu bytes is less than one block of %llu: make it larger",
+				 (unsigned long long)o->size, (unsigned long long)o->block_size);
+	if (o->size / o->block_size > KVSHM_BLOCKS_MAX)
+		return kvs_fault(EINVAL, "%llu blocks: the most is %u; make the blocks larger",
+				 (unsigned long long)(o->size / o->block_size), KVSHM_BLOCKS_MAX);
+	if (o->planes == 0 || o->planes > KVSHM_PLANES_MAX)
+		return kvs_fault(EINVAL, "%u planes: there must be 1 to %d", o->planes, KVSHM_PLANES_MAX);
+	if (o->key_max == 0 || o->key_max > KVSHM_KEY_MAX)
+		return kvs_fault(EINVAL, "keys of up to %u bytes: the longest must be 1 to %d", o->key_max, KVSHM_KEY_MAX);
+	if (o->clients == 0 || o->clients > KVSHM_CLIENTS_MAX)
+		return kvs_fault(EINVAL, "%u clients: there must be 1 to %d", o->clients, KVSHM_CLIENTS_MAX);
+	if (o->mode & ~0777U || (o->mode & 0600) != 0600)
+		return kvs_fault(EINVAL, "mode %o: it must be octal, up to 0777, and let the owner read and write", o->mode);
+	if (o->retain != KVSHM_KEEP && o->retain != KVSHM_DROP)
+		return kvs_fault(EINVAL, "retain %d: it is KVSHM_KEEP or KVSHM_DROP", (int)o->retain);
+	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
+		return kvs_fault(EINVAL, "a label of %zu bytes: the longest is %d", strlen(o->label), KVSHM_LABEL_MAX);
+	return 0;
+}
+
+/* An owner's memory, with the directory's name kept in it. */
+static int new_owner(const char *name, const char *dir, struct kvshm_owner **owner)
+{
+	size_t size;
+	void *memory;
+	int rc = kvs_files_check_name(name);
+
+	if (rc)
+		return rc;
+	dir = kvs_files_dir(dir);
+	size = strlen(dir) + 1;
+	rc = kvl_memory_take(sizeof(**owner) + size, &memory);
+	if (rc)
+		return rc;
+	*owner = memory;
+	memcpy((*owner)->dir, dir, size);
+	memcpy((*owner)->name, name, strlen(name) + 1);
+	return 0;
+}
+
+static void free_owner(struct kvshm_owner *owner)
+{
+	kvl_memory_give_back(owner, sizeof(*owner) + strlen(owner->dir) + 1);
+}
+
+static void tell_rounding(const struct kvshm_create_options *o)
+{
+	if (o->size % o->block_size)
+		kvs_log(KVSHM_LOG_NOTICE, "the size of %llu bytes was rounded down to %llu blocks of %llu: %llu bytes are "
+					  "not used", (unsigned long long)o->size,
+			(unsigned long long)(o->size / o->block_size), (unsigned long long)o->block_size,
+			(unsigned long long)(o->size % o->block_size));
+}
+
+int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner)
+{
+	struct kvs_segment_options how;
+	struct kvshm_owner *made;
+	int rc;
+
+	if (!options)
+		return kvs_fault(EINVAL, "no options were given (NULL): a store needs a size and a block size");
+	rc = check_numbers(options);
+	if (rc == 0)
+		rc = kvs_epoch_register(options->fence);
+	if (rc == 0)
+		rc = new_owner(name, options->dir, &made);
+	if (rc)
+		return rc;
+	how = (struct kvs_segment_options){
+		.dir = made->dir,
+		.label = options->label,
+		.shape = { .block_size = options->block_size,
+			   .blocks = (uint32_t)(options->size / options->block_size),
+			   .planes = options->planes,
+			   .key_max = options->key_max,
+			   .clients = options->clients,
+			   .drop = options->retain == KVSHM_DROP,
+			   .fence = options->fence != 0 },
+		.mode = options->mode,
+		.replace_dead = options->replace_dead,
+	};
+	rc = kvs_segment_create(made->name, &how, &made->map);
+	if (rc) {
+		free_owner(made);
+		return rc;
+	}
+	tell_rounding(options);
+	made->alive = KVL_ALIVE;
+	*owner = made;
+	return 0;
+}
+
+int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
+{
+	struct kvshm_owner *made;
+	int rc = new_owner(name, dir, &made);
+
+	if (rc)
+		return rc;
+	rc = kvs_segment_adopt(made->name, made->dir, &made->map);
+	if (rc)
+		goto free_memory;
+	rc = kvs_epoch_register(made->map.g.fence);
+	if (rc)
+		goto close_map;
+	made->alive = KVL_ALIVE;
+	*owner = made;
+	return 0;
+
+close_map:
+	kvs_map_close(&made->map);
+free_memory:
+	free_owner(made);
+	return rc;
+}
+
+static int check_owner(const kvshm_owner *owner)
+{
+	if (!owner)
+		return kvs_fault(EINVAL, "no owner was given (NULL)");
+	if (owner->alive != KVL_ALIVE)
+		return kvs_routine(ECHILD, "the store was made before fork(): its parent owns it");
+	return 0;
+}
+
+int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered)
+{
+	int rc = check_owner(owner);
+
+	if (rc == 0)
+		rc = kvs_recover_dead(&owner->map);
+	if (rc < 0)
+		return rc;
+	if (recovered)
+		*recovered = (unsigned)rc;
+	return 0;
+}
+
+int kvshm_destroy(kvshm_owner *owner)
+{
+	int rc = check_owner(owner);
+
+	if (rc)
+		return rc;
+	kvs_segment_destroy(owner->name, owner->dir, &owner->map);
+	return kvshm_disown(owner);
+}
+
+int kvshm_disown(kvshm_owner *owner)
+{
+	int rc = check_owner(owner);
+
+	if (rc)
+		return rc;
+	owner->alive = 0;
+	kvs_map_close(&owner->map);
+	free_owner(owner);
+	return 0;
+}

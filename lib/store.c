@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * store.c: attaching, detaching, recovering, and the library's own texts. Contracts in kvshm.h.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "client.h"
+#include "epoch.h"
+#include "internal.h"
+#include "recover.h"
+#include "segment.h"
+
+_Static_assert(KVSHM_NAME_MAX == KVS_NAME_MAX && KVSHM_LABEL_MAX + 1 == KVS_LABEL_SIZE &&
+	       KVSHM_CLIENT_NAME_MAX + 1 == KVS_CLIENT_NAME_SIZE && KVSHM_KEY_MAX == KVS_KEY_MAX &&
+	       KVSHM_OPAQUE_SIZE == KVS_OPAQUE_SIZE && KVSHM_CLIENTS_MAX == KVS_CLIENTS_MAX &&
+	       KVSHM_PLANES_MAX == KVS_PLANES_MAX && KVSHM_BLOCK_UNIT == KVS_BLOCK_UNIT &&
+	       KVSHM_BLOCKS_MAX == KVS_BLOCKS_MAX, "kvshm.h says what the segment can hold");
+
+const char *kvshm_error(void)
+{
+	return kvs_fault_text();
+}
+
+const char *kvshm_version(void)
+{
+	return PACKAGE_VERSION;
+}
+
+/* The callback, as the inner library calls it. */
+static kvshm_log_fn *log_fn;
+
+static void log_line(int level, const char *text, void *arg)
+{
+	log_fn((enum kvshm_log_level)level, text, arg);
+}
+
+void kvshm_set_log(kvshm_log_fn *fn, void *arg)
+{
+	log_fn = fn;
+	kvs_log_set(fn ? log_line : NULL, arg);
+}
+
+/* Recovery first: it may free slots. What it meets is no reason not to attach, but for nonsense. */
+static int take_slot(struct kvshm *s, const char *name)
+{
+	int rc = kvs_epoch_register(s->map.g.fence);
+
+	if (rc)
+		return rc;
+	rc = kvs_recover_dead(&s->map);
+	if (rc == -EUCLEAN)
+		return rc;
+	return kvs_client_attach(&s->map, name ? name : program_invocation_short_name, &s->slot);
+}
+
+int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store)
+{
+	static const struct kvshm_attach_options none;
+	struct kvshm *s;
+	void *memory;
+	int rc;
+
+	if (!options)
+		options = &none;
+	rc = kvl_memory_take(sizeof(*s), &memory);
+	if (rc)
+		return rc;
+	s = memory;
+	rc = kvs_segment_open(name, options->dir, options->label, &s->map);
+	if (rc)
+		goto free_memory;
+	rc = take_slot(s, options->name);
+	if (rc)
+		goto close_map;
+	s->row = kvs_row(&s->map, s->slot);
+	s->alive = KVL_ALIVE;
+	kvl_thread_add_store(s);
+	*store = s;
+	return 0;
+
+close_map:
+	kvs_map_close(&s->map);
+free_memory:
+	kvl_memory_give_back(memory, sizeof(*s));
+	return rc;
+}
+
+/* Gives back all that the client holds, and its slot. Also in a destroyed store: others may still be attached. */
+static int leave(struct kvshm *s)
+{
+	struct kvs_actor actor = { .map = &s->map, .row = s->row, .self = s->slot };
+	int rc = kvl_thread_find(s, &actor.reader);
+
+	if (rc)
+		return rc;
+	kvs_recover_self(&actor);
+	kvl_thread_remove_store(s);
+	kvs_client_clear_readers(&s->map, s->slot);
+	kvs_client_leave(&s->map, s->slot);
+	return 0;
+}
+
+int kvshm_detach(kvshm *store)
+{
+	int rc;
+
+	if (!store)
+		return kvs_fault(EINVAL, "no store was given (NULL)");
+	if (store->alive != KVL_ALIVE)
+		return kvs_routine(ECHILD, "the store was attached before fork(): the parent detaches it");
+	rc = leave(store);
+	if (rc == -EUSERS) {
+		/* No reader slot to give things back through: recovery does it once the lock has fallen. */
+		kvl_thread_remove_store(store);
+		rc = 0;
+	}
+	store->alive = 0;
+	kvs_map_close(&store->map);
+	kvl_memory_give_back(store, sizeof(*store));
+	return rc;
+}
+
+int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)
+{
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc)
+		return rc;
+	*geometry = (struct kvshm_geometry){
+		.block_size = store->map.g.block_size,
+		.incarnation = store->map.g.incarnation,
+		.blocks = store->map.g.blocks,
+		.planes = store->map.g.planes,
+		.key_max = store->map.g.key_max,
+		.clients = store->map.g.clients,
+		.slot = store->slot,
+		.retain = store->map.g.drop ? KVSHM_DROP : KVSHM_KEEP,
+	};
+	return 0;
+}
+
+int kvshm_recover(kvshm *store, unsigned *recovered)
+{
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc == 0)
+		rc = kvs_recover_dead(&store->map);
+	if (rc < 0)
+		return rc;
+	if (recovered)
+		*recovered = (unsigned)rc;
+	return 0;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * view.c: looking at stores without attaching them. Contracts in kvshm.h.
+ */
+#include "config.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check.h"
+#include "files.h"
+#include "inspect.h"
+#include "internal.h"
+#include "lock.h"
+
+struct kvshm_view {
+	struct kvs_view inner;
+	char name[KVSHM_NAME_MAX + 1];
+};
+
+static const struct {
+	const char *name, *help;
+} counters[] = {
+#define KVS_COUNTER(name, help) { #name, help },
+#include "counters.def"
+#undef KVS_COUNTER
+};
+
+int kvshm_view_open(const char *name, const char *dir, kvshm_view **view)
+{
+	struct kvshm_view *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (!v)
+		return kvs_fault(ENOMEM, "no memory");
+	rc = kvs_inspect_open(name, dir, &v->inner);
+	if (rc) {
+		free(v);
+		return rc;
+	}
+	(void)snprintf(v->name, sizeof(v->name), "%s", name);
+	*view = v;
+	return 0;
+}
+
+void kvshm_view_close(kvshm_view *view)
+{
+	if (!view)
+		return;
+	kvs_inspect_close(&view->inner);
+	free(view);
+}
+
+static void describe(const struct kvshm_view *view, struct kvshm_store_info *info)
+{
+	const struct kvs_head *head = &view->inner.head;
+	const struct kvs_geometry *g = &view->inner.g;
+
+	memset(info, 0, sizeof(*info));
+	info->geometry = (struct kvshm_geometry){
+		.block_size = g->block_size,
+		.incarnation = g->incarnation,
+		.blocks = g->blocks,
+		.planes = g->planes,
+		.key_max = g->key_max,
+		.clients = g->clients,
+		.retain = g->drop ? KVSHM_DROP : KVSHM_KEEP,
+	};
+	memcpy(info->name, view->name, sizeof(info->name));
+	(void)snprintf(info->label, sizeof(info->label), "%s", head->label);
+	(void)snprintf(info->maker, sizeof(info->maker), "%.*s", (int)sizeof(head->maker) - 1, head->maker);
+	info->segment_size = g->size;
+	info->epoch = atomic_load_explicit(&head->epoch, memory_order_relaxed);
+	info->created = head->created;
+	info->layout = head->layout;
+	info->readers = g->readers;
+	info->owner_pid = atomic_load_explicit(&head->owner_pid, memory_order_relaxed);
+	info->destroyed = atomic_load_explicit(&head->state, memory_order_relaxed) != KVS_STORE_OPEN;
+	info->fence = g->fence != 0;
+}
+
+int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
+{
+	struct kvs_readers_view readers;
+	struct stat st;
+	int alive;
+	int rc = kvs_inspect_refresh(&view->inner);
+
+	if (rc == 0)
+		rc = kvs_inspect_readers(&view->inner, &readers);
+	if (rc)
+		return rc;
+	alive = kvs_lock_alive(view->inner.file, KVS_LOCK_OWNER);
+	if (alive < 0)
+		return alive;
+	if (fstat(view->inner.file, &st))
+		return kvs_fault(errno, "cannot look at %s: %s", view->inner.path, strerror(errno));
+	describe(view, info);
+	info->owner_alive = alive;
+	info->unlinked = st.st_nlink == 0;
+	info->readers_used = readers.used;
+	info->readers_stalling = readers.stalling;
+	return 0;
+}
+
+int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
+{
+	struct kvs_survey survey;
+	int rc = kvs_inspect_survey(&view->inner, NULL, &survey);
+
+	if (rc)
+		return rc;
+	*usage = (struct kvshm_usage){
+		.free = survey.states[KVS_FREE],
+		.owned = survey.states[KVS_OWNED],
+		.filling = survey.states[KVS_FILLING],
+		.ready = survey.states[KVS_READY],
+		.removing = survey.states[KVS_REM_READY] + survey.states[KVS_REM_DOOMED],
+		.doomed = survey.states[KVS_DOOMED],
+		.grace = survey.states[KVS_LIMBO],
+		.held = survey.held,
+		.pinned = survey.pinned,
+		.evictable = survey.evictable,
+		.refs = survey.refs,
+		.pins = survey.pins,
+	};
+	return 0;
+}
+
+static void describe_client(uint32_t slot, const struct kvs_slot_view *from, struct kvshm_client_info *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->slot = slot;
+	to->pid = from->pid;
+	(void)snprintf(to->name, sizeof(to->name), "%s", from->name);
+	to->attached = from->attached;
+	to->alive = from->alive;
+	to->refs = from->refs;
+	to->pins = from->pins;
+	to->blocks = from->blocks;
+	to->fills = from->fills;
+}
+
+int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_info *client, void *arg), void *arg)
+{
+	struct kvs_slot_view *slots;
+	struct kvs_survey survey;
+	int rc = kvs_inspect_slots(&view->inner, &slots);
+
+	if (rc)
+		return rc;
+	rc = kvs_inspect_survey(&view->inner, slots, &survey);
+	for (uint32_t i = 0; rc == 0 && i < view->inner.g.clients; i++) {
+		struct kvshm_client_info client;
+
+		if (!slots[i].live)
+			continue;
+		describe_client(i, &slots[i], &client);
+		rc = fn(&client, arg);
+	}
+	free(slots);
+	return rc;
+}
+
+int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg)
+{
+	struct kvs_readers_view readers;
+	int rc = kvs_inspect_readers(&view->inner, &readers);
+
+	for (unsigned i = 0; rc == 0 && i < KVS_COUNTERS; i++) {
+		struct kvshm_counter counter = { .name = counters[i].name, .help = counters[i].help,
+						 .value = readers.counters[i] };
+
+		rc = fn(&counter, arg);
+	}
+	return rc;
+}
+
+int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg), void *arg,
+		     struct kvshm_check_result *result)
+{
+	struct kvs_check_result inner;
+	int rc = kvs_inspect_refresh(&view->inner);
+
+	if (rc == 0)
+		rc = kvs_check(&view->inner, fn, arg, &inner);
+	if (rc)
+		return rc;
+	*result = (struct kvshm_check_result){ .unsound = inner.unsound, .pending = inner.pending,
+					       .leaked = inner.leaked, .quiescent = inner.quiescent };
+	return 0;
+}
+
+int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *arg)
+{
+	static const char prefix[] = "kvshm.";
+	struct dirent *entry;
+	DIR *stream;
+	int rc = 0;
+
+	dir = kvs_files_dir(dir);
+	stream = opendir(dir);
+	if (!stream)
+		return kvs_fault(errno, "cannot read %s: %s", dir, strerror(errno));
+	while (rc == 0 && (entry = readdir(stream))) {
+		const char *name = entry->d_name + sizeof(prefix) - 1;
+		struct kvs_view view;
+
+		if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) != 0 || kvs_inspect_open(name, dir, &view))
+			continue; /* a plane, or something else */
+		kvs_inspect_close(&view);
+		rc = fn(name, arg);
+	}
+	(void)closedir(stream);
+	return rc;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * alloc.h: finding a block for a fill. The hints (a bitmap of blocks that may be free, the hands, the number of idle
+ * blocks) only say where to look: the block's word decides, one CAS takes it, and hints that a death left wrong are
+ * mended by whoever passes.
+ *
+ * Guarantees: a block is given to one owner (B1); not before its grace period is over: [reuse]; a call neither waits nor
+ * fails while a block is FREE, or in LIMBO for long enough, or can be evicted and no reader stalls the grace period.
+ */
+#ifndef KVS_ALLOC_H
+#define KVS_ALLOC_H
+
+#include "map.h"
+
+/* Takes a block: *block is OWNED by the actor. Outside of a section. -ENOSPC if there is none now. */
+int kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
+
+/* Gives back an OWNED block of the actor's that nobody else has ever seen. */
+void kvs_alloc_return(const struct kvs_actor *actor, uint32_t block);
+
+/* A block has become idle (LIMBO or FREE) by the caller's CAS. */
+void kvs_alloc_idle(const struct kvs_map *map, uint32_t block);
+
+/* A block was seen idle: sets its hint if a death has lost it. */
+void kvs_alloc_hint(const struct kvs_map *map, uint32_t block);
+
+#endif

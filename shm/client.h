@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * client.h: client slots and their rows.
+ *
+ * Guarantees: a slot is LIVE exactly while its client is attached or waits for recovery. The lock comes before the slot
+ * at attach, and the slot before the lock at detach. A row is reserved before its slot is LIVE and is read only while
+ * it is; it is given back once no section that saw the slot LIVE goes on. A death in between leaves an EMPTY or IDLE
+ * slot, which the next client takes.
+ */
+#ifndef KVS_CLIENT_H
+#define KVS_CLIENT_H
+
+#include "map.h"
+
+static inline enum kvs_slot_state kvs_slot_state(uint64_t word)
+{
+	return (enum kvs_slot_state)(word & 3);
+}
+
+/* [row-reserved] Acquire: the slot became LIVE after its row was reserved, so that reading it allocates nothing. */
+static inline bool kvs_client_has_row(const struct kvs_map *map, uint32_t slot)
+{
+	return kvs_slot_state(atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst)) == KVS_SLOT_LIVE;
+}
+
+/* Takes a free slot, locks it and reserves its row. -EUSERS if there is none, -ENOSPC without memory for the row. */
+int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot);
+
+/* Gives a slot back whose client holds nothing any more. The lock is the caller's to drop, afterwards. */
+void kvs_client_leave(const struct kvs_map *map, uint32_t slot);
+
+/* Clears all reader slots of a client. Only under the write lock of its byte. */
+void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot);
+
+/* Gives back the rows of slots that have been idle for a grace period. Called under map->recovering. */
+void kvs_client_trim(struct kvs_map *map);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * counters.h: the numbers of the counters that counters.def declares.
+ */
+#ifndef KVS_COUNTERS_H
+#define KVS_COUNTERS_H
+
+enum kvs_counter {
+#define KVS_COUNTER(name, help) KVS_COUNT_##name,
+#include "counters.def"
+#undef KVS_COUNTER
+	KVS_COUNTERS
+};
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * fault.h: what went wrong, as a text of the calling thread, and the program's log.
+ */
+#ifndef KVS_FAULT_H
+#define KVS_FAULT_H
+
+/* Keeps the text for kvs_fault_text() and returns -error, for "return kvs_fault(EINVAL, ...)". Whoever first detects
+ * an error tells it; callers pass the number on. */
+int kvs_fault(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+
+/* The same for errors that are part of ordinary work: text is a constant, and nothing is formatted. */
+int kvs_routine(int error, const char *text);
+
+const char *kvs_fault_text(void);
+
+/* Calls the program's log callback, if there is one. level is enum kvshm_log_level's. */
+void kvs_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+void kvs_log_set(void (*fn)(int level, const char *text, void *arg), void *arg);
+
+#endif

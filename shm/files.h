@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * files.h: the files that a store consists of: their names, and how they appear whole.
+ *
+ * Guarantees: a file is made without a name (O_TMPFILE), so that whoever dies while making it leaves nothing; its memory
+ * is reserved before it can be seen; a name is taken away only while it is known to be the right inode's.
+ */
+#ifndef KVS_FILES_H
+#define KVS_FILES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#define KVS_PATH_SIZE 4096
+
+/* Is it a store's name: 1 to 64 of A-Z a-z 0-9 . _ -, not starting with a dot? 0 or -EINVAL. */
+int kvs_files_check_name(const char *name);
+
+/* dir, or $KVSHM_DIR, or /dev/shm. */
+const char *kvs_files_dir(const char *dir);
+
+/* The path of a store's segment, or of its plane (plane >= 0). 0 or -ENAMETOOLONG. */
+int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, int plane);
+
+/* Makes a nameless file with its first reserve bytes reserved, and of that size. what: for messages. */
+int kvs_files_make(const char *dir, uint32_t mode, uint64_t reserve, uint64_t size, const char *what, int *file);
+
+/* Gives it a name: -EEXIST if there is one. */
+int kvs_files_link(int file, const char *path);
+
+/* Does the path lead to this inode (of a file, or by its numbers)? */
+bool kvs_files_is(const char *path, uint64_t device, uint64_t inode);
+
+/* Has the file system, and the machine if that is its memory, room for so many bytes? 0, -ENOSPC or -ENOMEM. */
+int kvs_files_room(const char *dir, uint64_t bytes, const char *what);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * hold.h: the counts. Each client has a row with an entry for each block: life, refs, pins, writers in one word, so that
+ * the life and the counts change together. A block's count is the sum over the rows.
+ *
+ * Guarantees: a row is written by its client's threads only, and by recoverers after its death, so a death never
+ * leaves a count whose owner is unknown (B2, D1). A count never goes below zero, and a hold of one life is never taken
+ * from, or added to, another's. A hold that was granted keeps the block until it is released (B1): the count comes before the
+ * look at the word here, and the CAS to REMOVING before the look at the rows in remove.c, all sequentially
+ * consistent, so that at least one side sees the other: [hold-vs-remove].
+ */
+#ifndef KVS_HOLD_H
+#define KVS_HOLD_H
+
+#include <errno.h>
+
+#include "epoch.h"
+#include "evict.h"
+#include "map.h"
+
+static inline uint64_t kvs_holder_bit(uint32_t slot)
+{
+	return UINT64_C(1) << (slot % 64);
+}
+
+/* The counts that the actor's client has on a block in a life. */
+static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t block, uint64_t life)
+{
+	return kvs_entry_counts(atomic_load_explicit(&actor->row[block], memory_order_acquire), life);
+}
+
+/* Adds one unit (KVS_ENTRY_REF or KVS_ENTRY_PIN) to the entry for a life that can't end meanwhile: the caller found the
+ * block in its section, or holds it, which must_hold asks to be proved (else -EBADF). -EMFILE when the count is full. An
+ * entry that is overwritten is of an earlier life: the CAS fails if another thread has begun to count for this one. */
+KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
+			       uint64_t field, bool must_hold)
+{
+	_Atomic uint64_t *at = &actor->row[block];
+	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
+	uint64_t counts;
+
+	do {
+		counts = kvs_entry_counts(entry, life);
+		if (must_hold && !counts)
+			return -EBADF;
+		if ((counts & field) == field)
+			return -EMFILE;
+		/* [hold-vs-remove] */
+	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + unit),
+							memory_order_seq_cst, memory_order_relaxed));
+	return 0;
+}
+
+/* Takes one unit away from the entry at: -EBADF if it has none for this life. [hold-vs-remove]: what the holder did with the bytes comes
+ * before a look that finds the count at zero. */
+KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uint64_t field)
+{
+	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
+
+	do {
+		if (!(kvs_entry_counts(entry, life) & field))
+			return -EBADF;
+	} while (!atomic_compare_exchange_weak_explicit(at, &entry, entry - unit, memory_order_seq_cst,
+							memory_order_relaxed));
+	return 0;
+}
+
+enum kvs_taken {
+	KVS_TAKEN,	  /* held, and ready */
+	KVS_TAKEN_FILLING, /* held, and being filled */
+	KVS_NOT_READY,	  /* being filled, and the caller did not want that: not held */
+	KVS_GONE,	  /* on its way out: not held */
+	KVS_TAKEN_FULL,	  /* this client has too many refs of it: not held */
+};
+
+/* What kvs_hold_take() does once it has counted and the block is not READY. */
+enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life);
+
+/* In a section: takes a ref of a block that the caller met through the index in this section. fills: also while it is
+ * being filled. *life is set in any case. Inline up to the common case. */
+KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t *life)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+	uint64_t bit = kvs_holder_bit(actor->self);
+
+	*life = atomic_load_explicit(&block->life, memory_order_acquire);
+	/* [holders] The bit comes before the count, so that whoever sees the count missing sees no hold either. */
+	if (!(atomic_load_explicit(&block->holders, memory_order_relaxed) & bit))
+		atomic_fetch_or_explicit(&block->holders, bit, memory_order_seq_cst);
+	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))
+		return KVS_TAKEN_FULL;
+	/* [hold-vs-remove] */
+	if (__builtin_expect(kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_READY, 1)) {
+		return KVS_TAKEN;
+	} else {
+		const struct kvs_actor other = *actor; /* a copy, so that the caller's can stay in registers */
+
+		return kvs_hold_take_other(&other, number, fills, *life);
+	}
+}
+
+/* After a hold was taken away: must this process look whether the block is to be removed? Whoever subtracts last must
+ * look; who is not last leaves it to the others. In a keep store a release leaves a READY block, and a removal from
+ * READY, to the evictor, and only stamps it. */
+KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
+{
+	struct kvs_block *block = kvs_block(map, number);
+
+	switch (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst))) {
+	case KVS_READY:
+	case KVS_REM_READY:
+		kvs_evict_stamp(map, block);
+		return map->g.drop;
+	case KVS_DOOMED:
+	case KVS_REM_DOOMED:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Ends a hold; the last one of a block that is on its way out, or of any block of a drop store, frees it (C1). -EBADF as
+ * above. The first outside of a section, the second inside. */
+int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field);
+int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
+			    uint64_t field);
+
+/* In a section: does anyone hold the block in this life? */
+bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life);
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * inspect.c: reading a segment by pread(2). See inspect.h.
+ */
+#include "config.h"
+
+#include "inspect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "fault.h"
+#include "lock.h"
+#include "segment.h"
+
+int kvs_inspect_open(const char *name, const char *dir, struct kvs_view *view)
+{
+	int rc = kvs_segment_open_file(name, dir, O_RDONLY, &view->file, view->path);
+
+	if (rc)
+		return rc;
+	rc = kvs_inspect_refresh(view);
+	if (rc)
+		kvs_inspect_close(view);
+	return rc;
+}
+
+void kvs_inspect_close(struct kvs_view *view)
+{
+	(void)close(view->file);
+}
+
+int kvs_inspect_refresh(struct kvs_view *view)
+{
+	int rc = kvs_segment_read_head(view->file, view->path, &view->head);
+
+	if (rc == 0)
+		view->g = view->head.geometry;
+	return rc;
+}
+
+int kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size)
+{
+	char *next = to;
+
+	while (size) {
+		ssize_t got = pread(view->file, next, size, (off_t)at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return kvs_fault(errno, "cannot read %s: %s", view->path, strerror(errno));
+		if (got == 0)
+			return kvs_fault(EPROTO, "%s is truncated: it ends at byte %llu", view->path,
+					 (unsigned long long)at);
+		next += got;
+		at += (uint64_t)got;
+		size -= (size_t)got;
+	}
+	return 0;
+}
+
+static void fill_slot(const struct kvs_view *view, uint32_t slot, const struct kvs_client *client,
+		      struct kvs_slot_view *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->word = atomic_load_explicit(&client->word, memory_order_relaxed);
+	to->live = kvs_slot_state(to->word) == KVS_SLOT_LIVE;
+	to->alive = to->live && kvs_lock_alive(view->file, slot) == 1;
+	to->pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
+	to->attached = atomic_load_explicit(&client->attached, memory_order_relaxed);
+	memcpy(to->name, client->name, sizeof(to->name));
+	to->name[sizeof(to->name) - 1] = '\0';
+}
+
+int kvs_inspect_slots(const struct kvs_view *view, struct kvs_slot_view **slots)
+{
+	struct kvs_slot_view *all = calloc(view->g.clients, sizeof(*all));
+	int rc = all ? 0 : kvs_fault(ENOMEM, "no memory");
+
+	for (uint32_t i = 0; rc == 0 && i < view->g.clients; i++) {
+		struct kvs_client client;
+
+		rc = kvs_inspect_read(view, view->g.clients_at + i * sizeof(client), &client, sizeof(client));
+		if (rc == 0)
+			fill_slot(view, i, &client, &all[i]);
+	}
+	if (rc) {
+		free(all);
+		return rc;
+	}
+	*slots = all;
+	return 0;
+}
+
+/* Some blocks, and what is held of them. */
+struct chunk {
+	uint32_t first, count;
+	struct kvs_block blocks[KVS_INSPECT_CHUNK];
+	uint64_t entries[KVS_INSPECT_CHUNK]; /* of one row */
+	uint64_t counts[KVS_INSPECT_CHUNK];  /* over all rows: refs << 32 | pins */
+};
+
+static int add_row(const struct kvs_view *view, struct chunk *chunk, uint32_t slot, struct kvs_slot_view *to)
+{
+	int rc = kvs_inspect_read(view, view->g.rows_at + slot * view->g.row_size + chunk->first * UINT64_C(8),
+				  chunk->entries, chunk->count * sizeof(chunk->entries[0]));
+
+	for (uint32_t i = 0; rc == 0 && i < chunk->count; i++) {
+		const struct kvs_block *block = &chunk->blocks[i];
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
+		uint64_t counts = kvs_entry_counts(chunk->entries[i],
+						   atomic_load_explicit(&block->life, memory_order_relaxed));
+		unsigned refs = kvs_entry_refs(counts), pins = kvs_entry_pins(counts);
+
+		if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot)
+			to->fills++;
+		if (!refs && !pins)
+			continue;
+		to->refs += refs;
+		to->pins += pins;
+		to->blocks++;
+		chunk->counts[i] += (uint64_t)refs << 32 | pins;
+	}
+	return rc;
+}
+
+static void add_blocks(const struct chunk *chunk, struct kvs_survey *survey)
+{
+	for (uint32_t i = 0; i < chunk->count; i++) {
+		enum kvs_state state = kvs_word_state(atomic_load_explicit(&chunk->blocks[i].word, memory_order_relaxed));
+
+		if (state >= KVS_STATES)
+			survey->nonsense++;
+		else
+			survey->states[state]++;
+		survey->refs += chunk->counts[i] >> 32;
+		survey->pins += (uint32_t)chunk->counts[i];
+		survey->held += chunk->counts[i] != 0;
+		survey->pinned += (uint32_t)chunk->counts[i] != 0;
+		survey->evictable += state == KVS_READY && chunk->counts[i] == 0;
+	}
+}
+
+static int survey_chunk(const struct kvs_view *view, struct chunk *chunk, struct kvs_slot_view *slots,
+			struct kvs_survey *survey)
+{
+	int rc = kvs_inspect_read(view, view->g.blocks_at + chunk->first * sizeof(struct kvs_block), chunk->blocks,
+				  chunk->count * sizeof(struct kvs_block));
+
+	memset(chunk->counts, 0, sizeof(chunk->counts));
+	for (uint32_t slot = 0; rc == 0 && slot < view->g.clients; slot++)
+		if (slots[slot].live)
+			rc = add_row(view, chunk, slot, &slots[slot]);
+	if (rc == 0)
+		add_blocks(chunk, survey);
+	return rc;
+}
+
+int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+{
+	struct kvs_slot_view *own = NULL;
+	struct chunk *chunk = malloc(sizeof(*chunk));
+	int rc = chunk ? 0 : kvs_fault(ENOMEM, "no memory");
+
+	memset(survey, 0, sizeof(*survey));
+	if (rc == 0 && !slots) {
+		rc = kvs_inspect_slots(view, &own);
+		slots = own;
+	}
+	for (uint32_t first = 0; rc == 0 && first < view->g.blocks; first += KVS_INSPECT_CHUNK) {
+		uint32_t left = view->g.blocks - first;
+
+		chunk->first = first;
+		chunk->count = left < KVS_INSPECT_CHUNK ? left : KVS_INSPECT_CHUNK;
+		rc = survey_chunk(view, chunk, slots, survey);
+	}
+	free(own);
+	free(chunk);
+	return rc;
+}
+
+int kvs_inspect_readers(const struct kvs_view *view, struct kvs_readers_view *readers)
+{
+	uint64_t epoch = atomic_load_explicit(&view->head.epoch, memory_order_relaxed);
+	struct kvs_reader *all = malloc(view->g.readers * sizeof(*all));
+	int rc = all ? 0 : kvs_fault(ENOMEM, "no memory");
+
+	memset(readers, 0, sizeof(*readers));
+	if (rc == 0)
+		rc = kvs_inspect_read(view, view->g.readers_at, all, view->g.readers * sizeof(*all));
+	for (uint32_t i = 0; rc == 0 && i < view->g.readers; i++) {
+		uint64_t at = atomic_load_explicit(&all[i].epoch, memory_order_relaxed);
+
+		for (unsigned c = 0; c < KVS_COUNTERS; c++)
+			readers->counters[c] += atomic_load_explicit(&all[i].counters[c], memory_order_relaxed);
+		readers->used += atomic_load_explicit(&all[i].owner, memory_order_relaxed) != 0;
+		readers->stalling += at != 0 && at < epoch;
+	}
+	free(all);
+	return rc;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * inspect.h: looking at a segment from outside. Guarantees: nothing is mapped or written, so neither a truncated file nor a
+ * hole raises a signal or allocates; no slot is needed; every number read is checked before it is used (F1). What it
+ * reads of a store at work is a moving picture.
+ */
+#ifndef KVS_INSPECT_H
+#define KVS_INSPECT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "layout.h"
+
+#define KVS_INSPECT_CHUNK 8192U /* blocks read at a time */
+
+struct kvs_view {
+	int file;
+	struct kvs_geometry g;
+	struct kvs_head head; /* as it was at the last kvs_inspect_refresh() */
+	char path[4096];
+};
+
+/* What one slot was seen to be. */
+struct kvs_slot_view {
+	uint64_t word;
+	bool live;  /* a client's, alive or waiting for recovery */
+	bool alive; /* its lock is held */
+	int32_t pid;
+	int64_t attached;
+	char name[KVS_CLIENT_NAME_SIZE];
+	uint64_t refs, pins, blocks, fills;
+};
+
+struct kvs_survey {
+	uint64_t states[KVS_STATES];
+	uint64_t nonsense; /* words of no state */
+	uint64_t held, pinned, evictable, refs, pins;
+};
+
+int kvs_inspect_open(const char *name, const char *dir, struct kvs_view *view);
+void kvs_inspect_close(struct kvs_view *view);
+
+/* Reads the head anew. */
+int kvs_inspect_refresh(struct kvs_view *view);
+
+/* Reads size bytes at an offset; a short file is -EPROTO. */
+int kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size);
+
+/* The slots, an array of g.clients that the caller frees. */
+int kvs_inspect_slots(const struct kvs_view *view, struct kvs_slot_view **slots);
+
+/* Counts blocks by state, and holds over the rows of live slots, into slots too (which may be NULL). */
+int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey);
+
+/* Sums the counters over all reader slots, and counts those in use and those that stall grace periods. */
+struct kvs_readers_view {
+	uint64_t counters[KVS_COUNTERS];
+	uint32_t used, stalling;
+};
+int kvs_inspect_readers(const struct kvs_view *view, struct kvs_readers_view *readers);
+
+#endif

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * layout.h: what lies where in the segment.
+ *
+ *   head      one page: frozen part, fingerprint, geometry, label; then the few words that everyone writes
+ *   clients   a slot for each client
+ *   readers   a reader slot for each thread that is in or between calls, with that thread's counters
+ *   hints     a bitmap of blocks that may be free
+ *   buckets   the index: a link for each
+ *   blocks    descriptors
+ *   tails     what is longer of their keys
+ *   infos     what was published with each block
+ *   rows      for each client a row of counts, an entry for each block; page aligned, and reserved only while it is used
+ *
+ * Guarantees: the segment holds indexes, never pointers. The first KVS_FROZEN bytes never change between versions. The
+ * geometry never changes after the segment was linked into place; a process copies it to private memory at attach
+ * and believes only that copy (F1). Every section starts on a page or cache line of its own.
+ *
+ * Whatever changes here changes KVS_LAYOUT; kvs_layout_fingerprint() catches who forgets.
+ */
+#ifndef KVS_LAYOUT_H
+#define KVS_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "word.h"
+
+#define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
+#define KVS_LAYOUT 1U
+#define KVS_FROZEN 64
+#define KVS_PAGE 4096U /* alignment of the sections */
+#define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
+#define KVS_LINE 64U
+
+#define KVS_NAME_MAX 64
+#define KVS_LABEL_SIZE 256
+#define KVS_CLIENT_NAME_SIZE 32
+#define KVS_KEY_MAX 256
+#define KVS_OPAQUE_SIZE 32
+#define KVS_CLIENTS_MAX 1024U
+#define KVS_PLANES_MAX 32U
+#define KVS_READERS_PER_CLIENT 16U
+#define KVS_BLOCK_UNIT 512U
+#define KVS_BLOCKS_MAX (1U << 30)
+#define KVS_NONE UINT32_MAX /* no block, no client */
+
+/* What a store is, fixed at its creation. Counts and sizes are the maker's; offsets follow from them. */
+struct kvs_geometry {
+	uint64_t size;	     /* of the segment, in bytes */
+	uint64_t block_size; /* in each plane */
+	uint64_t incarnation;
+	uint64_t seed; /* of the hash */
+	uint64_t clients_at, readers_at, hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
+	uint64_t row_size;     /* bytes from one row to the next */
+	uint32_t blocks;
+	uint32_t buckets;      /* a power of two, at least blocks */
+	uint32_t clients;
+	uint32_t readers;
+	uint32_t planes;
+	uint32_t key_max;
+	uint32_t tail;	       /* bytes of a key behind its head, as they are kept: 0, or a multiple of 8 */
+	uint32_t drop;	       /* retain: 0 keep, 1 drop */
+	uint32_t fence;	       /* 0: membarrier, 1: readers fence */
+	uint32_t reserved;
+};
+
+enum kvs_store_state { KVS_STORE_OPEN = 1, KVS_STORE_DESTROYED = 2 };
+
+struct kvs_head {
+	/* Frozen: any version can read these 64 bytes of any other's segment. */
+	char magic[8];
+	uint32_t layout;
+	uint32_t frozen_reserved;
+	uint64_t size;
+	char maker[24];
+	char frozen_rest[16];
+
+	uint64_t fingerprint; /* of the structs' sizes and offsets */
+	uint8_t boot_id[16];  /* a segment in a file that outlived a boot has no living process behind its slots */
+	int64_t created;      /* seconds since 1970 */
+	struct kvs_geometry geometry;
+	uint64_t plane_device[KVS_PLANES_MAX]; /* the inodes that belong to it, so that */
+	uint64_t plane_inode[KVS_PLANES_MAX];  /* another store's file of that name is noticed */
+	char label[KVS_LABEL_SIZE];
+
+	/* Read by every call, written almost never. */
+	_Alignas(128) _Atomic uint32_t state; /* enum kvs_store_state */
+	_Atomic uint32_t readers_top;	      /* no reader slot from here on was ever used */
+	_Atomic uint64_t epoch;
+	_Atomic uint8_t generation; /* of the stamps: see evict.c */
+	_Atomic int32_t owner_pid; /* for people; the lock decides whether the owner lives */
+
+	/* Hints of the allocator, written at fills. */
+	_Alignas(128) _Atomic uint64_t free_hand; /* where to look for a free block */
+	_Atomic uint64_t evict_hand;
+	_Atomic uint64_t ticks;	     /* fills so far, from which the generations come */
+	_Atomic int64_t idle;	     /* about how many blocks are FREE or LIMBO */
+	_Atomic uint32_t pressure;   /* a fill has found no idle block: evict ahead from now on */
+};
+
+/* A client slot's word: 63..16 the epoch at which it became idle, or the number of its tenancies; 1..0 what it is. */
+enum kvs_slot_state {
+	KVS_SLOT_EMPTY = 0, /* nobody's, and its row is not reserved */
+	KVS_SLOT_IDLE = 1,  /* nobody's; its row may be reserved, holds nothing, and is not read any more */
+	KVS_SLOT_LIVE = 2,  /* a client's, who is alive if it has its lock: else it waits for recovery */
+};
+
+struct kvs_client {
+	_Alignas(128) _Atomic uint64_t word;
+	_Atomic int32_t pid;
+	_Atomic uint32_t reserved;
+	_Atomic int64_t attached; /* seconds since 1970 */
+	char name[KVS_CLIENT_NAME_SIZE];
+};
+
+/* A thread's reader slot: the epoch that its section entered at, 0 outside; whose it is; and what the thread counts. One
+ * thread writes it, so counting needs no locked instruction; counters are never set back, so they outlast it. */
+struct kvs_reader {
+	_Alignas(128) _Atomic uint64_t epoch;
+	_Atomic uint32_t owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if taken by a recoverer of the slot */
+	uint32_t reserved;
+	_Atomic uint64_t counters[KVS_COUNTERS];
+};
+#define KVS_READER_RECOVERER (1U << 31)
+
+/* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the rest
+ * of a longer one is in the section of tails, so that descriptors lie as close as they can. */
+#define KVS_KEY_HEAD 32U
+struct kvs_block {
+	_Alignas(KVS_LINE) _Atomic uint64_t word;
+	_Atomic uint64_t life;
+	_Atomic uint64_t holders; /* bit slot % 64 of each client that has held it in this life; bits are only set */
+	_Atomic uint32_t next;	  /* the index link */
+	uint16_t key_length;
+	_Atomic uint8_t stamp; /* the generation in which it was last released: a hint for eviction */
+	uint8_t reserved;
+	uint8_t key[KVS_KEY_HEAD];
+};
+
+/* What lookups do not need: a section of its own, so that they find more descriptors in fewer pages. */
+struct kvs_block_info {
+	uint64_t length;
+	_Atomic uint32_t depth; /* also a hint for eviction */
+	uint32_t reserved;
+	uint8_t opaque[KVS_OPAQUE_SIZE];
+};
+
+/* What the maker of a store asks for. */
+struct kvs_shape {
+	uint64_t block_size;
+	uint32_t blocks, planes, key_max, clients;
+	uint32_t drop, fence;
+};
+
+/* Computes the geometry of a shape (incarnation and seed are left at 0). 0, or -EINVAL if a number is out of range. */
+int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry);
+
+/* Does the geometry follow from its own numbers, inside a file of that many bytes? 0 or -EUCLEAN. (F1) */
+int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size);
+
+/* Differs between two builds whose structs differ. */
+uint64_t kvs_layout_fingerprint(void);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * lock.c: the four calls on open file description locks (fcntl(2), F_OFD_SETLK). A read lock turns into a write lock,
+ * or back, in one step, and is unchanged where that fails.
+ */
+#include "config.h"
+
+#include "lock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "fault.h"
+
+static int set(int fd, uint32_t byte, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return -EAGAIN;
+	return kvs_fault(errno, "cannot lock byte %u of the segment: %s", byte, strerror(errno));
+}
+
+int kvs_lock_write(int fd, uint32_t byte)
+{
+	return set(fd, byte, F_WRLCK);
+}
+
+int kvs_lock_read(int fd, uint32_t byte)
+{
+	return set(fd, byte, F_RDLCK);
+}
+
+int kvs_lock_drop(int fd, uint32_t byte)
+{
+	return set(fd, byte, F_UNLCK);
+}
+
+int kvs_lock_alive(int fd, uint32_t byte)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	if (fcntl(fd, F_OFD_GETLK, &lock))
+		return kvs_fault(errno, "cannot look at byte %u of the segment: %s", byte, strerror(errno));
+	return lock.l_type != F_UNLCK;
+}

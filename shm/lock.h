@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * lock.h: liveness, kept by the kernel. Each client holds a write lock (F_OFD_SETLK) on the byte of the segment's file
+ * that has its slot's number; the owner holds one on the byte KVS_LOCK_OWNER. The kernel drops it when the process
+ * has ended, whatever its pid namespace, and after its memory has been torn down: nothing of a process that is seen to be
+ * dead runs any more. Open file description locks, never POSIX ones: those fall with any close of the file.
+ */
+#ifndef KVS_LOCK_H
+#define KVS_LOCK_H
+
+#include <stdint.h>
+
+#include "layout.h"
+
+#define KVS_LOCK_OWNER KVS_CLIENTS_MAX
+
+/* Each returns 0, -EAGAIN if another description's lock is in the way, or another negative errno. */
+int kvs_lock_write(int fd, uint32_t byte);
+int kvs_lock_read(int fd, uint32_t byte);
+int kvs_lock_drop(int fd, uint32_t byte);
+
+/* Is the holder of a byte's write lock alive? 1, 0 or a negative errno. Asks for a read lock: asking for a write lock
+ * would take a recoverer for a living owner. */
+int kvs_lock_alive(int fd, uint32_t byte);
+
+#endif

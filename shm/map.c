@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * map.c: mapping and unmapping, the second description, and what happens at fork().
+ *
+ * A child of fork() would share the parent's open file description, and with it the lock that says that the parent
+ * lives: the handler here closes both descriptors in the child. The mappings are MADV_DONTFORK. The structures of
+ * the library itself are wiped (see lib/store.c), so that the child's calls notice.
+ */
+#include "config.h"
+
+#include "map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+#define GUARD UINT64_C(65536) /* a multiple of every page size */
+
+/* The descriptors that a child must not keep: those of all maps of this process. A fixed table, since the child of a
+ * multi-threaded process may not allocate or free. */
+#define MAPS_MAX 256
+static struct {
+	int fd, probe;
+	bool used;
+} open_maps[MAPS_MAX];
+static pthread_mutex_t open_maps_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static int fork_error;
+
+static void before_fork(void)
+{
+	(void)pthread_mutex_lock(&open_maps_lock);
+}
+
+static void after_fork_in_parent(void)
+{
+	(void)pthread_mutex_unlock(&open_maps_lock);
+}
+
+static void after_fork_in_child(void)
+{
+	for (unsigned i = 0; i < MAPS_MAX; i++)
+		if (open_maps[i].used) {
+			(void)close(open_maps[i].fd);
+			(void)close(open_maps[i].probe);
+			open_maps[i].used = false;
+		}
+	(void)pthread_mutex_unlock(&open_maps_lock);
+}
+
+static void watch_fork(void)
+{
+	fork_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* A description of its own of an open file's inode, never by its name again: that may be another store's by now. */
+static int open_again(int file)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return kvs_fault(errno, "cannot open the segment again through %s: %s (is /proc mounted?)", path,
+				 strerror(errno));
+	return fd;
+}
+
+/* Opens both descriptions. The lock keeps fork() out from the first open() on: a child that got hold of a description
+ * that is not in the table would keep its parent's lock. */
+static int open_both(struct kvs_map *map, int file)
+{
+	unsigned i = 0;
+	int rc = 0;
+
+	(void)pthread_once(&fork_once, watch_fork);
+	if (fork_error)
+		return kvs_fault(fork_error, "cannot register a fork handler: %s", strerror(fork_error));
+	(void)pthread_mutex_lock(&open_maps_lock);
+	while (i < MAPS_MAX && open_maps[i].used)
+		i++;
+	if (i == MAPS_MAX) {
+		rc = kvs_fault(EMFILE, "this process has %d stores open already: detach one", MAPS_MAX);
+		goto unlock;
+	}
+	map->fd = rc = open_again(file);
+	if (rc < 0)
+		goto unlock;
+	map->probe = rc = open_again(file);
+	if (rc < 0) {
+		(void)close(map->fd);
+		goto unlock;
+	}
+	open_maps[i].fd = map->fd;
+	open_maps[i].probe = map->probe;
+	open_maps[i].used = true;
+	rc = 0;
+unlock:
+	(void)pthread_mutex_unlock(&open_maps_lock);
+	return rc;
+}
+
+static void close_both(const struct kvs_map *map)
+{
+	(void)pthread_mutex_lock(&open_maps_lock);
+	for (unsigned i = 0; i < MAPS_MAX; i++)
+		if (open_maps[i].used && open_maps[i].fd == map->fd)
+			open_maps[i].used = false;
+	(void)close(map->probe);
+	(void)close(map->fd); /* last: the lock falls with it */
+	(void)pthread_mutex_unlock(&open_maps_lock);
+}
+
+int kvs_map_guarded(int fd, uint64_t size, char **base)
+{
+	uint64_t whole = (size + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
+	char *reserved = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (reserved == MAP_FAILED)
+		return kvs_fault(errno, "cannot reserve %llu bytes of addresses: %s", (unsigned long long)whole,
+				 strerror(errno));
+	if (mmap(reserved + GUARD, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		int error = errno;
+
+		(void)munmap(reserved, whole);
+		return kvs_fault(error, "cannot map %llu bytes: %s", (unsigned long long)size, strerror(error));
+	}
+	/* DONTFORK: see above. DONTDUMP: a dump of many GiB would hold up the fall of the lock, and so recovery. */
+	if (madvise(reserved + GUARD, size, MADV_DONTFORK) || madvise(reserved + GUARD, size, MADV_DONTDUMP)) {
+		int error = errno;
+
+		(void)munmap(reserved, whole);
+		return kvs_fault(error, "cannot keep the store out of children and core dumps: %s", strerror(error));
+	}
+	*base = reserved + GUARD;
+	return 0;
+}
+
+void kvs_map_release(char *base, uint64_t size)
+{
+	if (base)
+		(void)munmap(base - GUARD, (size + GUARD - 1) / GUARD * GUARD + 2 * GUARD);
+}
+
+int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geometry)
+{
+	char *base;
+	int rc;
+
+	memset(map, 0, sizeof(*map));
+	map->g = *geometry;
+	rc = open_both(map, file);
+	if (rc)
+		return rc;
+	rc = kvs_map_guarded(file, map->g.size, &base);
+	if (rc) {
+		close_both(map);
+		return rc;
+	}
+	map->head = (struct kvs_head *)(void *)base;
+	map->clients = (struct kvs_client *)(void *)(base + map->g.clients_at);
+	map->readers = (struct kvs_reader *)(void *)(base + map->g.readers_at);
+	map->hints = (_Atomic uint64_t *)(void *)(base + map->g.hints_at);
+	map->buckets = (_Atomic uint32_t *)(void *)(base + map->g.buckets_at);
+	map->blocks = (struct kvs_block *)(void *)(base + map->g.blocks_at);
+	map->tails = (uint8_t *)base + map->g.tails_at;
+	map->infos = (struct kvs_block_info *)(void *)(base + map->g.infos_at);
+	map->rows = base + map->g.rows_at;
+	(void)pthread_mutex_init(&map->recovering, NULL);
+	return 0;
+}
+
+void kvs_map_close(struct kvs_map *map)
+{
+	for (uint32_t i = 0; i < map->g.planes; i++)
+		kvs_map_release(map->planes[i], map->g.block_size * map->g.blocks);
+	kvs_map_release((char *)map->head, map->g.size);
+	(void)pthread_mutex_destroy(&map->recovering);
+	close_both(map);
+}
+
+int kvs_map_whole(const struct kvs_map *map)
+{
+	struct stat st;
+
+	if (fstat(map->fd, &st) == 0 && (uint64_t)st.st_size == map->g.size)
+		return 0;
+	return kvs_fault(EUCLEAN, "the segment's file was truncated under its users: destroy the store");
+}

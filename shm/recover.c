@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * recover.c: recovery of dead clients. See recover.h, and shm/README.md for the table of what a death leaves.
+ *
+ * The order for each block is: read the word, then the entry, then CAS from exactly that word. (Reading the entry first
+ * would doom an innocent fill of the block's next life.) A recoverer acts in the name of the dead client, whose number it
+ * uses in words, through a reader slot of its own that carries that number and a flag. Whoever takes the slot's byte for
+ * itself alone, at the end, looks once more for both.
+ */
+#include "config.h"
+
+#include "recover.h"
+
+#include <errno.h>
+
+#include "alloc.h"
+#include "client.h"
+#include "epoch.h"
+#include "fault.h"
+#include "hold.h"
+#include "lock.h"
+#include "remove.h"
+
+/* Ends what the word says that the client was doing with the block. */
+static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+	bool mine = kvs_word_owner(word) == actor->self;
+
+	switch (kvs_word_state(word)) {
+	case KVS_OWNED:
+		if (mine && atomic_compare_exchange_strong_explicit(&block->word, &word,
+								    kvs_word_next(word, KVS_FREE, 0),
+								    memory_order_seq_cst, memory_order_relaxed))
+			kvs_alloc_idle(actor->map, number);
+		break;
+	case KVS_FILLING:
+		if ((mine || counts & KVS_ENTRY_WRITERS) && kvs_remove_doom(actor, number, word))
+			kvs_count(actor, KVS_COUNT_recovered_fills);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Heals a block that the walk passes, whoever left it. */
+static void heal(const struct kvs_actor *actor, uint32_t number)
+{
+	switch (kvs_word_state(atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst))) {
+	case KVS_FREE:
+	case KVS_LIMBO:
+		kvs_alloc_hint(actor->map, number);
+		break;
+	case KVS_READY:
+	case KVS_REM_READY:
+	case KVS_DOOMED:
+	case KVS_REM_DOOMED:
+		(void)kvs_remove_try(actor, number, KVS_REMOVE_LAST);
+		break;
+	default:
+		break;
+	}
+}
+
+/* One block, in a section of its own, so that a grace period never waits for the whole walk. */
+static void recover_block(const struct kvs_actor *actor, uint32_t number)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+	_Atomic uint64_t *at = &actor->row[number];
+	uint64_t word, entry, counts;
+
+	kvs_enter(actor);
+	word = atomic_load_explicit(&block->word, memory_order_seq_cst);
+	entry = atomic_load_explicit(at, memory_order_seq_cst);
+	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
+	end_work(actor, number, word, counts);
+	if (entry) {
+		/* [hold-vs-remove] */
+		atomic_store_explicit(at, 0, memory_order_seq_cst);
+		if (counts)
+			kvs_count(actor, KVS_COUNT_recovered_holds);
+	}
+	heal(actor, number);
+	kvs_leave(actor);
+}
+
+static bool concerned(const struct kvs_actor *actor, uint32_t number)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+	enum kvs_state state = kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst));
+
+	/* READY blocks of a keep store are the many that need nothing, unless the client held them. */
+	return state != KVS_READY || actor->map->g.drop ||
+	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
+}
+
+static void recover_blocks(const struct kvs_actor *actor)
+{
+	for (uint32_t i = 0; i < actor->map->g.blocks; i++)
+		if (concerned(actor, i))
+			recover_block(actor, i);
+}
+
+/* Lets readers that died in a section stall no grace period any more. Several recoverers may be at it, and one of them
+ * may stop anywhere, and go on when the reader slot has long been another client's: so one of them takes each reader slot
+ * for itself, by a CAS that can't succeed later. (No new client gets this number while the stopped one has its read
+ * lock.) Reader slots of other recoverers are left alone; finish() clears what a recoverer that died leaves. */
+static void clear_readers(const struct kvs_map *map, uint32_t slot)
+{
+	for (uint32_t i = 0; i < map->g.readers; i++) {
+		uint32_t owner = slot + 1;
+
+		if (atomic_compare_exchange_strong_explicit(&map->readers[i].owner, &owner,
+							    owner | KVS_READER_RECOVERER, memory_order_acq_rel,
+							    memory_order_relaxed))
+			kvs_reader_give_back(&map->readers[i]);
+	}
+}
+
+void kvs_recover_self(const struct kvs_actor *actor)
+{
+	recover_blocks(actor);
+}
+
+/* The slot's byte is write-locked now: no other recoverer is left, and none comes. */
+static int finish(const struct kvs_actor *actor)
+{
+	recover_blocks(actor); /* what other recoverers, in the same name, left */
+	kvs_client_clear_readers(actor->map, actor->self);
+	kvs_client_leave(actor->map, actor->self);
+	return 1;
+}
+
+/* Under a read lock on the slot's byte, which is given only when its client is dead. */
+static int recover_locked(struct kvs_map *map, uint32_t slot)
+{
+	struct kvs_actor actor = { .map = map, .row = kvs_row(map, slot), .self = slot };
+	int rc;
+
+	if (!kvs_client_has_row(map, slot))
+		return 0; /* it left, or another has recovered it, in between */
+	clear_readers(map, slot);
+	rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
+	if (rc)
+		return rc;
+	recover_blocks(&actor);
+	rc = kvs_lock_write(map->probe, slot);
+	if (rc == 0) {
+		/* Counted before the slot is free, and before the reader slot goes with it. */
+		kvs_count(&actor, KVS_COUNT_recoveries);
+		return finish(&actor);
+	}
+	kvs_reader_give_back(actor.reader); /* another recovers it too, and frees the slot */
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+static int recover_one(struct kvs_map *map, uint32_t slot)
+{
+	int rc;
+
+	if (!kvs_client_has_row(map, slot))
+		return 0;
+	rc = kvs_lock_read(map->probe, slot);
+	if (rc)
+		return rc == -EAGAIN ? 0 : rc; /* it lives */
+	rc = recover_locked(map, slot);
+	(void)kvs_lock_drop(map->probe, slot);
+	if (rc > 0)
+		kvs_log(5, "client %u is dead: what it held has been given back", slot);
+	return rc;
+}
+
+int kvs_recover_slot(struct kvs_map *map, uint32_t slot)
+{
+	int rc;
+
+	if (slot >= map->g.clients || pthread_mutex_trylock(&map->recovering))
+		return 0;
+	rc = kvs_map_whole(map);
+	if (rc == 0)
+		rc = recover_one(map, slot);
+	(void)pthread_mutex_unlock(&map->recovering);
+	return rc;
+}
+
+int kvs_recover_dead(struct kvs_map *map)
+{
+	int done = 0, error = 0;
+
+	if (pthread_mutex_trylock(&map->recovering))
+		return 0;
+	error = kvs_map_whole(map);
+	for (uint32_t i = 0; error == 0 && i < map->g.clients; i++) {
+		int rc = recover_one(map, i);
+
+		if (rc < 0)
+			error = rc;
+		else
+			done += rc;
+	}
+	if (error == 0)
+		kvs_client_trim(map);
+	(void)pthread_mutex_unlock(&map->recovering);
+	return error ? error : done;
+}

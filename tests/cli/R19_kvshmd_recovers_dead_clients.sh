@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+#
+# R19, D1: kvshmd gives back what a killed client held (refs, pins, fills, its slot) within a second of its end, while
+# no other client does anything. The time is measured, not waited for.
+# shellcheck source=tests/cli/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+start_kvshmd --store "$store" --size 1M --block-size 4K --clients 2
+start_client watcher "$store"
+slowest=0
+for round in 1 2 3 4 5; do
+	start_client victim "$store"
+	ask victim fill begin "ready-$round"
+	ask victim ok publish "ready-$round"
+	ask victim ok pin "ready-$round"
+	ask victim fill begin "unready-$round"
+	shows filling 1
+	shows held 2
+	shows pinned 1
+	kill_client victim
+	end=$(date +%s%N)
+	while must kvshm-stat --store "$store" --json; grep -q "\"pid\": ${client_pid[victim]}," "$tmp/out"; do
+		[ $(($(date +%s%N) - end)) -lt 1000000000 ] || fail "not recovered a second after its end"
+	done
+	took=$((($(date +%s%N) - end) / 1000000))
+	[ "$took" -le "$slowest" ] || slowest=$took
+	shows recoveries "$round"
+	shows filling 0
+	shows held 0
+	shows pinned 0
+	shows refs 0
+	ask watcher "ready-$round" read "ready-$round"
+	ask watcher ok release "ready-$round"
+	ask watcher ENOENT read "unready-$round"
+	must kvshm-check --store "$store"
+done
+echo "slowest recovery: $slowest ms after the end of the process"
+end_kvshmd TERM
+[ "$(grep -c "client .* is dead" "$tmp/kvshmd.log")" -eq "$round" ] || fail "the log: $(cat "$tmp/kvshmd.log")"
+nothing_left

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * client: an engine process for the tests of the tools, led by a script: it attaches STORE, and for each line `COMMAND
+ * KEY` on standard input it makes one call and answers with one line. So a script knows what a client holds at any
+ * time, without a clock. End of input: it detaches and ends.
+ *
+ *   begin KEY    get-or-fill: `ready`, `pending` or `fill`
+ *   publish KEY  writes the key as text into plane 0 of the block begun, and publishes it: `ok`
+ *   read KEY     takes a ref and answers with the text in plane 0
+ *   pin KEY      pins the block that begin or read holds: `ok`
+ *   release KEY  ends the ref that begin, publish or read left: `ok`
+ *
+ * The first line is the answer to attaching: `ok`. A call that fails answers with the name of its error, such as
+ * ESTALE.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kvshm.h"
+
+enum { HELD_MAX = 64 };
+
+struct held {
+	char key[KVSHM_KEY_MAX + 1];
+	struct kvshm_handle handle;
+};
+
+struct client {
+	kvshm *store;
+	struct held held[HELD_MAX];
+	size_t count;
+};
+
+static struct kvshm_handle *find(struct client *client, const char *key)
+{
+	for (size_t i = 0; i < client->count; i++)
+		if (!strcmp(client->held[i].key, key))
+			return &client->held[i].handle;
+	fprintf(stderr, "client: %s is not held\n", key);
+	exit(EXIT_FAILURE);
+}
+
+/* Where the handle of a hold that is about to be taken goes; it is kept only if it becomes one. */
+static struct kvshm_handle *place(struct client *client, const char *key)
+{
+	struct held *held = &client->held[client->count];
+
+	if (client->count == HELD_MAX) {
+		fprintf(stderr, "client: more than %d holds\n", HELD_MAX);
+		exit(EXIT_FAILURE);
+	}
+	snprintf(held->key, sizeof(held->key), "%s", key);
+	return &held->handle;
+}
+
+static int do_begin(struct client *client, const char *key, const char **answer)
+{
+	static const char *const outcomes[] = {
+		[KVSHM_READY] = "ready", [KVSHM_PENDING] = "pending", [KVSHM_FILL] = "fill",
+	};
+	enum kvshm_outcome outcome;
+	int rc = kvshm_get_or_fill(client->store, key, strlen(key), &outcome, place(client, key));
+
+	if (rc)
+		return rc;
+	client->count++;
+	*answer = outcomes[outcome];
+	return 0;
+}
+
+static int do_publish(struct client *client, const char *key, const char **answer)
+{
+	struct kvshm_handle *handle = find(client, key);
+	void *bytes;
+	int rc = kvshm_address(client->store, handle, 0, &bytes);
+
+	(void)answer;
+	if (rc)
+		return rc;
+	memcpy(bytes, key, strlen(key) + 1);
+	return kvshm_publish(client->store, handle, NULL);
+}
+
+static int do_read(struct client *client, const char *key, const char **answer)
+{
+	struct kvshm_handle *handle = place(client, key);
+	void *bytes;
+	int rc = kvshm_get(client->store, key, strlen(key), handle);
+
+	if (rc)
+		return rc;
+	client->count++;
+	rc = kvshm_address(client->store, handle, 0, &bytes);
+	if (!rc)
+		*answer = bytes;
+	return rc;
+}
+
+static int do_pin(struct client *client, const char *key, const char **answer)
+{
+	struct kvshm_handle pin;
+
+	(void)answer;
+	return kvshm_pin(client->store, find(client, key), &pin);
+}
+
+static int do_release(struct client *client, const char *key, const char **answer)
+{
+	(void)answer;
+	return kvshm_release(client->store, find(client, key));
+}
+
+static const struct command {
+	const char *name;
+	int (*run)(struct client *client, const char *key, const char **answer);
+} commands[] = {
+	{ "begin", do_begin }, { "publish", do_publish }, { "read", do_read }, { "pin", do_pin },
+	{ "release", do_release },
+};
+
+static void say(int rc, const char *answer)
+{
+	puts(rc ? strerrorname_np(-rc) : answer);
+	fflush(stdout);
+}
+
+static void obey(struct client *client, char *line)
+{
+	const char *name = strtok(line, " \n"), *key = strtok(NULL, " \n"), *answer = "ok";
+	int rc;
+
+	for (size_t i = 0; name && key && i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (!strcmp(commands[i].name, name)) {
+			rc = commands[i].run(client, key, &answer);
+			say(rc, answer);
+			return;
+		}
+	}
+	fprintf(stderr, "client: no command with a key: %s\n", name ? name : "");
+	exit(EXIT_FAILURE);
+}
+
+int main(int argc, char **argv)
+{
+	const struct kvshm_attach_options options = { .name = "client" };
+	struct client client = { 0 };
+	char line[512];
+	int rc;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: client STORE\n");
+		return EXIT_FAILURE;
+	}
+	rc = kvshm_attach(argv[1], &options, &client.store);
+	say(rc, "ok");
+	if (rc)
+		return EXIT_FAILURE;
+	while (fgets(line, sizeof(line), stdin))
+		obey(&client, line);
+	return kvshm_detach(client.store) ? EXIT_FAILURE : EXIT_SUCCESS;
+}

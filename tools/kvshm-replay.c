@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * kvshm-replay: replays a trace of LLM requests as several engine processes do, kills some of them if asked to, and
+ * proves that every byte that was read was the right one and that nothing was lost.
+ */
+#include "config.h"
+
+#include "replay.h"
+#include "replay_bytes.h"
+#include "tool.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000000)
+
+enum {
+	STATUS_FOUND = 2, /* something was corrupt or has leaked */
+	GENERATE_SEED = 1,
+	IN_FLIGHT_MAX = 4096,
+	GENERATE_MAX = 1000000,
+	TIME_MAX = 1000000000, /* s, ms: what a deadline can hold by far */
+};
+
+static const char *const retain_words[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
+
+/* What was asked for. 0, NULL or -1: not said. */
+struct settings {
+	const char *store, *dir, *trace;
+	uint64_t capacity, block_size, planes;
+	uint64_t procs, in_flight, kill_every, seconds, generate;
+	int retain;
+	bool json;
+};
+
+/* ---- What is asked for ----------------------------------------------------------------------------------- */
+
+static void read_settings(int argc, char **argv, struct settings *to)
+{
+	const struct tool_option options[] = {
+		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &to->store,
+		  .help = "replay through this store; unless told, through one of its own" },
+		{ .name = "capacity", .argument = "BLOCKS", .kind = TOOL_NUMBER, .to.number = &to->capacity, .min = 1,
+		  .max = KVSHM_BLOCKS_MAX, .help = "blocks of its own store" },
+		{ .name = "block-size", .argument = "BYTES", .kind = TOOL_SIZE, .to.number = &to->block_size, .min = 1,
+		  .help = "size of its own store's blocks in each plane; 4K unless told" },
+		{ .name = "planes", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->planes, .min = 1,
+		  .max = KVSHM_PLANES_MAX, .help = "planes of its own store; 1 unless told" },
+		{ .name = "retain", .argument = "keep|drop", .kind = TOOL_CHOICE, .to.choice = &to->retain,
+		  .choices = retain_words,
+		  .help = "what the last release does in its own store; keep unless told" },
+		{ .name = "procs", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->procs, .min = 1,
+		  .max = KVSHM_CLIENTS_MAX - 1, .help = "engine processes; 1 unless told" },
+		{ .name = "in-flight", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->in_flight, .min = 1,
+		  .max = IN_FLIGHT_MAX, .help = "requests that each engine holds; 1 unless told" },
+		{ .name = "kill-every", .argument = "MS", .kind = TOOL_NUMBER, .to.number = &to->kill_every, .min = 1,
+		  .max = TIME_MAX, .help = "kill an engine so often, and start another in its place" },
+		{ .name = "seconds", .argument = "S", .kind = TOOL_NUMBER, .to.number = &to->seconds, .min = 1,
+		  .max = TIME_MAX,
+		  .help = "go round the trace, with new keys each time, for so long; once unless told" },
+		{ .name = "generate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->generate, .min = 1,
+		  .max = GENERATE_MAX, .help = "make a multi-turn workload of N requests instead of reading a trace" },
+		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &to->json, .help = "print the result as JSON" },
+		{ .name = NULL },
+	};
+	const struct tool_program program = {
+		.name = "kvshm-replay",
+		.summary = "Replays a trace of LLM requests (JSON lines with hash_ids) through a store; - reads standard "
+			   "input",
+		.operands = "TRACE",
+		.options = options,
+	};
+	int operand = tool_options(&program, argc, argv, &to->dir);
+
+	to->trace = argv[operand];
+	if (to->trace && to->generate)
+		tool_bad_use("there is a trace, '%s', and --generate: leave one out", to->trace);
+	if (!to->trace && !to->generate)
+		tool_bad_use("no trace: name one, - for standard input, or use --generate");
+	if (to->trace && operand + 1 < argc)
+		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
+	if (!to->store && !to->capacity)
+		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
+}
+
+static bool get_trace(const struct settings *settings, struct replay_trace *trace)
+{
+	if (settings->trace)
+		return replay_trace_read(trace, settings->trace);
+	tool_say("generating %" PRIu64 " requests with seed %d", settings->generate, GENERATE_SEED);
+	replay_trace_generate(trace, settings->generate, GENERATE_SEED);
+	return true;
+}
+
+/* ---- The store ------------------------------------------------------------------------------------------- */
+
+/* A store of our process number that has no living owner is one that an earlier process could not clear away. */
+static bool make_store(const struct settings *settings, const char *name, kvshm_owner **owner)
+{
+	struct kvshm_create_options options;
+
+	kvshm_create_defaults(&options);
+	options.dir = settings->dir;
+	options.label = "kvshm-replay";
+	options.block_size = settings->block_size ? settings->block_size : 4096;
+	if (settings->planes)
+		options.planes = (uint32_t)settings->planes;
+	if (settings->retain >= 0)
+		options.retain = (enum kvshm_retain)settings->retain;
+	if (settings->procs >= options.clients)
+		options.clients = (uint32_t)settings->procs + 1; /* one for the inspection */
+	options.replace_dead = 1;
+	if (__builtin_mul_overflow(settings->capacity, options.block_size, &options.size)) {
+		tool_say("--capacity %" PRIu64 " and --block-size %" PRIu64 " make more than 2^64 bytes: use less",
+			 settings->capacity, settings->block_size);
+		return false;
+	}
+	if (kvshm_create(name, &options, owner)) {
+		tool_say("%s", kvshm_error());
+		return false;
+	}
+	return true;
+}
+
+static int take_evictions(const struct kvshm_counter *counter, void *arg)
+{
+	uint64_t *evictions = arg;
+
+	if (strcmp(counter->name, "evictions"))
+		return 0;
+	*evictions = counter->value;
+	return 1;
+}
+
+static bool look_at_store(struct replay_job *job, uint64_t *evictions)
+{
+	struct kvshm_store_info info;
+	kvshm_view *view;
+	int rc = kvshm_view_open(job->store, job->dir, &view);
+
+	if (!rc) {
+		rc = kvshm_view_store(view, &info);
+		if (!rc)
+			rc = kvshm_view_counters(view, take_evictions, evictions);
+		kvshm_view_close(view);
+	}
+	if (rc < 0) {
+		tool_say("%s", kvshm_error());
+		return false;
+	}
+	job->geometry = info.geometry;
+	return true;
+}
+
+static bool agrees(const char *option, uint64_t said, uint64_t found, const char *store)
+{
+	if (!said || said == found)
+		return true;
+	tool_say("--%s %" PRIu64 ": store '%s' has %" PRIu64 "; leave the option out, or name another store", option,
+		 said, store, found);
+	return false;
+}
+
+/* Whether a store that was named is what the command line says of it, and takes our keys. */
+static bool store_fits(const struct settings *settings, const struct kvshm_geometry *geometry)
+{
+	const char *store = settings->store;
+
+	if (settings->retain >= 0 && settings->retain != (int)geometry->retain) {
+		tool_say("--retain %s: store '%s' has %s; leave the option out, or name another store",
+			 retain_words[settings->retain], store, retain_words[geometry->retain]);
+		return false;
+	}
+	if (geometry->key_max < REPLAY_KEY_SIZE) {
+		tool_say("store '%s' takes keys of up to %" PRIu32 " bytes: a replay needs one that takes %d", store,
+			 geometry->key_max, REPLAY_KEY_SIZE);
+		return false;
+	}
+	return agrees("capacity", settings->capacity, geometry->blocks, store) &&
+	       agrees("block-size", settings->block_size, geometry->block_size, store) &&
+	       agrees("planes", settings->planes, geometry->planes, store);
+}
+
+/* ---- The replay ------------------------------------------------------------------------------------------ */
+
+/* Returns the exit status. The store is there. */
+static int replay(const struct settings *settings, struct replay_job *job)
+{
+	struct replay_result result = { 0 };
+	uint64_t before = 0, after = 0;
+
+	if (!look_at_store(job, &before) || (settings->store && !store_fits(settings, &job->geometry)))
+		return EXIT_FAILURE;
+	if (!replay_run(job, &result) || !replay_inspect(job, &result.leaked) || !look_at_store(job, &after))
+		return EXIT_FAILURE;
+	result.evicted = after - before;
+	if (!replay_print(&result, settings->json))
+		return EXIT_FAILURE;
+	if (result.corrupt || result.leaked)
+		return STATUS_FOUND;
+	return result.interrupted ? 128 + result.interrupted : EXIT_SUCCESS;
+}
+
+/* From here on these signals wait for replay_run(), so that nothing stays behind when a user ends the replay. */
+static void hold_signals(void)
+{
+	static const int held[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
+		sigaddset(&signals, held[i]);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings = { .procs = 1, .in_flight = 1, .retain = -1 };
+	struct replay_job job = { 0 };
+	kvshm_owner *owner = NULL;
+	char own_name[32];
+	int status = EXIT_FAILURE;
+
+	read_settings(argc, argv, &settings);
+	snprintf(own_name, sizeof(own_name), "replay-%d", (int)getpid());
+	job.store = settings.store ? settings.store : own_name;
+	job.dir = settings.dir;
+	job.procs = (uint32_t)settings.procs;
+	job.in_flight = (uint32_t)settings.in_flight;
+	job.kill_every = settings.kill_every * MS;
+	job.duration = settings.seconds * 1000 * MS;
+	if (get_trace(&settings, &job.trace)) {
+		hold_signals();
+		if (settings.store || make_store(&settings, own_name, &owner))
+			status = replay(&settings, &job);
+		if (owner && kvshm_destroy(owner)) {
+			tool_say("%s", kvshm_error());
+			status = EXIT_FAILURE;
+		}
+	}
+	replay_trace_free(&job.trace);
+	return status;
+}
