@@ -39,11 +39,23 @@ static int end_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 	return 0;
 }
 
+/* Writes what is said of a block. A copy of the handle that is published at the same time by another thread is that
+ * program's own fault, and touches its own block only. */
+static void describe(const struct kvs_map *map, uint32_t block, const struct kvshm_meta *meta)
+{
+	struct kvs_block_info *info = &map->infos[block];
+
+	info->length = meta ? meta->length : map->g.block_size;
+	if (!meta)
+		return;
+	atomic_store_explicit(&info->depth, meta->depth, memory_order_relaxed);
+	memcpy(info->opaque, meta->opaque, sizeof(info->opaque));
+}
+
 int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta)
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
-	struct kvs_block_info *info;
 	int rc = begin_fill(store, &actor, handle, &block);
 
 	if (rc)
@@ -51,13 +63,11 @@ int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_
 	if (meta && meta->length > store->map.g.block_size)
 		return kvs_fault(EINVAL, "a length of %llu bytes: a block of this store has %llu",
 				 (unsigned long long)meta->length, (unsigned long long)store->map.g.block_size);
-	info = &store->map.infos[handle->block];
-	info->length = meta ? meta->length : store->map.g.block_size;
-	if (meta) {
-		atomic_store_explicit(&info->depth, meta->depth, memory_order_relaxed);
-		memcpy(info->opaque, meta->opaque, sizeof(info->opaque));
+	rc = kvs_table_own_fill(&actor, handle->block);
+	if (rc == 0) {
+		describe(&store->map, handle->block, meta);
+		rc = kvs_table_publish(&actor, handle->block);
 	}
-	rc = kvs_table_publish(&actor, handle->block);
 	if (rc == -ECANCELED) {
 		(void)end_fill(&actor, handle);
 		return kvs_routine(ECANCELED, "the key was removed while it was filled");
@@ -123,7 +133,7 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, struct kvs
 		slept = true;
 		kvs_wait_word(block, word, until);
 		if (kvs_now() < until)
-			continue; /* woken, or the word had changed */
+			continue;	      /* woken, or the word had changed */
 		rc = kvl_begin(store, actor); /* destroyed meanwhile? */
 		if (rc == 0)
 			rc = kvs_recover_slot(&store->map, kvs_word_owner(word));

@@ -20,8 +20,9 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 		return kvs_routine(EBUSY, "the handle is a fill of this client's: publish it or give it up");
 	if (handle->kind != (uint32_t)kind)
 		return kvs_routine(EBADF, kind == KVSHM_PIN ? "the handle is no pin" : "the handle is no ref");
-	return kvs_routine(EBADF, "this client does not hold that block in that life: the handle was released already, or "
-				  "never given out");
+	return kvs_routine(EBADF,
+			   "this client does not hold that block in that life: the handle was released already, or "
+			   "never given out");
 }
 
 /* The hold has been taken away, and the block may have to be removed. */
@@ -103,6 +104,11 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	if (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_FILLING)
 		return kvs_routine(EAGAIN, "the block is still being filled: wait for it");
 	info = &store->map.infos[held->block];
+	if (info->length > store->map.g.block_size) {
+		kvs_count(&actor, KVS_COUNT_nonsense);
+		return kvs_fault(EUCLEAN, "block %u has a length of %llu bytes, above the block size: see kvshm-check",
+				 held->block, (unsigned long long)info->length);
+	}
 	meta->length = info->length;
 	meta->depth = atomic_load_explicit(&info->depth, memory_order_relaxed);
 	memcpy(meta->opaque, info->opaque, sizeof(meta->opaque));

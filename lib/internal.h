@@ -18,7 +18,7 @@
 /* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */
 struct kvshm {
 	uint64_t alive;
-	uint64_t attachment; /* differs for every attachment of this process */
+	uint64_t attachment;   /* differs for every attachment of this process */
 	_Atomic uint64_t *row; /* this client's */
 	uint32_t slot;
 	struct kvshm *next; /* of this process's attachments */
@@ -84,7 +84,7 @@ static inline int kvl_begin(struct kvshm *store, struct kvs_actor *actor)
 		rc = kvl_reader(store, &reader);
 	if (rc)
 		return rc;
-	*actor = (struct kvs_actor){ .map = &store->map, .reader = reader, .row = store->row, .self = store->slot };
+	*actor = (struct kvs_actor){.map = &store->map, .reader = reader, .row = store->row, .self = store->slot};
 	return 0;
 }
 
@@ -93,7 +93,7 @@ int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, s
 
 static inline struct kvshm_handle kvl_handle(uint32_t block, uint64_t life, enum kvshm_kind kind)
 {
-	return (struct kvshm_handle){ .life = life, .block = block, .kind = (uint32_t)kind };
+	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint32_t)kind};
 }
 
 #endif

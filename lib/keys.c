@@ -46,7 +46,7 @@ static int judge_miss(struct kvs_reader *reader, int taken)
 /* A lookup of one key that takes only what is ready. */
 KVS_HOT int get_of_length(const struct kvs_actor *actor, const void *key, size_t length, struct kvshm_handle *ref)
 {
-	struct kvs_found found = { .block = KVS_NONE };
+	struct kvs_found found = {.block = KVS_NONE};
 	int taken = kvs_table_get(actor, key, length, kvs_index_hash(actor->map, key, length), false, &found);
 
 	if (__builtin_expect(taken != KVS_TAKEN, 0))
@@ -83,7 +83,7 @@ int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvs
 		      struct kvshm_handle *handle)
 {
 	struct kvs_actor actor;
-	struct kvs_found found = { .block = KVS_NONE };
+	struct kvs_found found = {.block = KVS_NONE};
 	uint64_t hash;
 	int rc = kvl_begin(store, &actor);
 
@@ -134,9 +134,11 @@ int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct
 			done++;
 	}
 	if (rc && rc != -ENOENT && rc != -EAGAIN) {
-		while (done--)
+		while (done--) {
 			(void)kvs_hold_release(&actor, refs[done].block, refs[done].life, KVS_ENTRY_REF,
 					       KVS_ENTRY_REFS);
+			refs[done] = kvl_handle(0, 0, KVSHM_NONE);
+		}
 		return rc;
 	}
 	*ready = done;
@@ -147,7 +149,7 @@ int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct
 int kvshm_remove(kvshm *store, const void *key, size_t key_length)
 {
 	struct kvs_actor actor;
-	struct kvs_found found = { .block = KVS_NONE };
+	struct kvs_found found = {.block = KVS_NONE};
 	int rc = kvl_begin(store, &actor);
 
 	if (rc == 0)

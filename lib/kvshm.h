@@ -43,14 +43,14 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-#define KVSHM_NAME_MAX 64	/* characters of a store's name: A-Z a-z 0-9 . _ -, not starting with a dot */
-#define KVSHM_LABEL_MAX 255	/* bytes of a label */
+#define KVSHM_NAME_MAX 64	 /* characters of a store's name: A-Z a-z 0-9 . _ -, not starting with a dot */
+#define KVSHM_LABEL_MAX 255	 /* bytes of a label */
 #define KVSHM_CLIENT_NAME_MAX 31 /* bytes of a client's name; longer ones are cut */
-#define KVSHM_KEY_MAX 256	/* bytes of a key, at most; a store may set less */
-#define KVSHM_OPAQUE_SIZE 32	/* bytes that an engine may attach to a block */
-#define KVSHM_CLIENTS_MAX 1024	/* processes attached to one store at the same time */
-#define KVSHM_PLANES_MAX 32	/* planes of one store */
-#define KVSHM_BLOCK_UNIT 512	/* a block's size is a multiple of this */
+#define KVSHM_KEY_MAX 256	 /* bytes of a key, at most; a store may set less */
+#define KVSHM_OPAQUE_SIZE 32	 /* bytes that an engine may attach to a block */
+#define KVSHM_CLIENTS_MAX 1024	 /* processes attached to one store at the same time */
+#define KVSHM_PLANES_MAX 32	 /* planes of one store */
+#define KVSHM_BLOCK_UNIT 512	 /* a block's size is a multiple of this */
 #define KVSHM_BLOCKS_MAX (UINT32_C(1) << 30) /* blocks of one store */
 
 /* An attached store, and a store that this process owns. */
@@ -85,17 +85,17 @@ enum kvshm_retain {
 
 /* What a new store is to be. kvshm_create_defaults() fills it; set size and block_size, and what else differs. */
 struct kvshm_create_options {
-	const char *dir;      /* where stores live; NULL: $KVSHM_DIR, or /dev/shm */
-	const char *label;    /* model, dtype, layout: whatever engines must agree on; NULL: "" */
-	uint64_t size;	      /* bytes of each plane, a ceiling: rounded down to whole blocks */
-	uint64_t block_size;  /* bytes of a block in each plane, a multiple of KVSHM_BLOCK_UNIT */
-	uint32_t planes;      /* 1 unless told */
-	uint32_t key_max;     /* bytes of the longest key; 64 unless told */
-	uint32_t clients;     /* processes that can be attached at once; 64 unless told */
-	uint32_t mode;	      /* permission bits of the files; 0600 unless told */
+	const char *dir;	  /* where stores live; NULL: $KVSHM_DIR, or /dev/shm */
+	const char *label;	  /* model, dtype, layout: whatever engines must agree on; NULL: "" */
+	uint64_t size;		  /* bytes of each plane, a ceiling: rounded down to whole blocks */
+	uint64_t block_size;	  /* bytes of a block in each plane, a multiple of KVSHM_BLOCK_UNIT */
+	uint32_t planes;	  /* 1 unless told */
+	uint32_t key_max;	  /* bytes of the longest key; 64 unless told */
+	uint32_t clients;	  /* processes that can be attached at once; 64 unless told */
+	uint32_t mode;		  /* permission bits of the files; 0600 unless told */
 	enum kvshm_retain retain; /* KVSHM_KEEP unless told */
-	int fence;	      /* non-zero: readers use memory fences, not membarrier(2) (slower; for kernels without) */
-	int replace_dead;     /* non-zero: a store of the name without a living owner is replaced */
+	int fence;	  /* non-zero: readers use memory fences, not membarrier(2) (slower; for kernels without) */
+	int replace_dead; /* non-zero: a store of the name without a living owner is replaced */
 };
 
 void kvshm_create_defaults(struct kvshm_create_options *options);
@@ -148,13 +148,13 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 int kvshm_detach(kvshm *store);
 
 struct kvshm_geometry {
-	uint64_t block_size; /* bytes of a block in each plane */
+	uint64_t block_size;  /* bytes of a block in each plane */
 	uint64_t incarnation; /* differs for every store ever made under a name */
 	uint32_t blocks;
 	uint32_t planes;
 	uint32_t key_max;
 	uint32_t clients;
-	uint32_t slot;	     /* this client's slot */
+	uint32_t slot; /* this client's slot */
 	enum kvshm_retain retain;
 };
 
@@ -163,9 +163,9 @@ int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry);
 /* ---- Keys and holds -------------------------------------------------------------------------------------- */
 
 enum kvshm_kind {
-	KVSHM_NONE = 0, /* no hold: never given one, or released */
-	KVSHM_REF = 1,	/* a ref: the bytes may be read (once the block is ready) */
-	KVSHM_PIN = 2,	/* a pin: a request will come back for the block */
+	KVSHM_NONE = 0,	  /* no hold: never given one, or released */
+	KVSHM_REF = 1,	  /* a ref: the bytes may be read (once the block is ready) */
+	KVSHM_PIN = 2,	  /* a pin: a request will come back for the block */
 	KVSHM_WRITER = 3, /* the hold of the one who fills the block: the bytes may be written */
 };
 
@@ -188,7 +188,8 @@ struct kvshm_meta {
 };
 
 /* Takes a ref of a key that is ready.
- *   -ENOENT  no such key     -EAGAIN  it is being filled; nothing is held     -EMFILE  65,535 refs of it are held here */
+ *   -ENOENT  no such key     -EAGAIN  it is being filled; nothing is held
+ *   -EMFILE  65,535 refs of it are held here */
 int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_handle *ref);
 
 enum kvshm_outcome {
@@ -270,9 +271,9 @@ int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane,
  * kvshm_wait() and a get-or-fill that finds no room do so by themselves. */
 int kvshm_recover(kvshm *store, unsigned *recovered);
 
-/* ---- Looking at a store: what the tools use ---------------------------------------------------------------
- * A view needs no slot, writes nothing, maps nothing, and works on a store whose owner is dead. What it shows of a store
- * at work is a moving picture. A view belongs to one thread at a time. */
+/* ---- Looking at a store: what the tools use --------------------------------------------------------------- A view
+ * needs no slot, writes nothing, maps nothing, and works on a store whose owner is dead. What it shows of a store at
+ * work is a moving picture. A view belongs to one thread at a time. */
 typedef struct kvshm_view kvshm_view;
 
 /* -ENOENT no such store; -EPROTO not a kvshm segment, truncated, or of another layout; -EACCES no permission.
@@ -287,32 +288,32 @@ struct kvshm_store_info {
 	char maker[24];	       /* version of the library that made it */
 	uint64_t segment_size; /* bytes of the segment's file */
 	uint64_t epoch;
-	int64_t created;       /* seconds since 1970 */
+	int64_t created; /* seconds since 1970 */
 	uint32_t layout;
-	uint32_t readers;      /* reader slots */
-	uint32_t readers_used; /* of these, taken by threads now */
+	uint32_t readers;	   /* reader slots */
+	uint32_t readers_used;	   /* of these, taken by threads now */
 	uint32_t readers_stalling; /* of these, in a section since an earlier epoch: these stall grace periods */
-	int32_t owner_pid;     /* as the owner saw itself; 0: none yet */
+	int32_t owner_pid;	   /* as the owner saw itself; 0: none yet */
 	int owner_alive;
 	int destroyed;
-	int unlinked;	       /* the file has lost its name */
+	int unlinked; /* the file has lost its name */
 	int fence;
 };
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info);
 
 struct kvshm_usage {
-	uint64_t free;	   /* nobody's */
-	uint64_t owned;	   /* being prepared */
+	uint64_t free;	/* nobody's */
+	uint64_t owned; /* being prepared */
 	uint64_t filling;
 	uint64_t ready;
-	uint64_t removing; /* someone looks whether anyone holds it */
-	uint64_t doomed;   /* removed, and still held */
-	uint64_t grace;	   /* free once a grace period has passed */
-	uint64_t held;	   /* blocks with a ref or a pin */
-	uint64_t pinned;   /* blocks with a pin */
+	uint64_t removing;  /* someone looks whether anyone holds it */
+	uint64_t doomed;    /* removed, and still held */
+	uint64_t grace;	    /* free once a grace period has passed */
+	uint64_t held;	    /* blocks with a ref or a pin */
+	uint64_t pinned;    /* blocks with a pin */
 	uint64_t evictable; /* ready and held by nobody */
-	uint64_t refs;	   /* of all clients */
+	uint64_t refs;	    /* of all clients */
 	uint64_t pins;
 };
 
@@ -326,7 +327,7 @@ struct kvshm_client_info {
 	int alive;	  /* 0: dead, and not recovered yet */
 	uint64_t refs;
 	uint64_t pins;
-	uint64_t blocks;  /* with a ref or a pin of this client's */
+	uint64_t blocks; /* with a ref or a pin of this client's */
 	uint64_t fills;
 };
 

@@ -16,7 +16,7 @@
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
-	*options = (struct kvshm_create_options){ .planes = 1, .key_max = 64, .clients = 64, .mode = 0600 };
+	*options = (struct kvshm_create_options){.planes = 1, .key_max = 64, .clients = 64, .mode = 0600};
 }
 
 static int check_numbers(const struct kvshm_create_options *o)
@@ -36,11 +36,13 @@ static int check_numbers(const struct kvshm_create_options *o)
 	if (o->planes == 0 || o->planes > KVSHM_PLANES_MAX)
 		return kvs_fault(EINVAL, "%u planes: there must be 1 to %d", o->planes, KVSHM_PLANES_MAX);
 	if (o->key_max == 0 || o->key_max > KVSHM_KEY_MAX)
-		return kvs_fault(EINVAL, "keys of up to %u bytes: the longest must be 1 to %d", o->key_max, KVSHM_KEY_MAX);
+		return kvs_fault(EINVAL, "keys of up to %u bytes: the longest must be 1 to %d", o->key_max,
+				 KVSHM_KEY_MAX);
 	if (o->clients == 0 || o->clients > KVSHM_CLIENTS_MAX)
 		return kvs_fault(EINVAL, "%u clients: there must be 1 to %d", o->clients, KVSHM_CLIENTS_MAX);
 	if (o->mode & ~0777U || (o->mode & 0600) != 0600)
-		return kvs_fault(EINVAL, "mode %o: it must be octal, up to 0777, and let the owner read and write", o->mode);
+		return kvs_fault(EINVAL, "mode %o: it must be octal, up to 0777, and let the owner read and write",
+				 o->mode);
 	if (o->retain != KVSHM_KEEP && o->retain != KVSHM_DROP)
 		return kvs_fault(EINVAL, "retain %d: it is KVSHM_KEEP or KVSHM_DROP", (int)o->retain);
 	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
@@ -76,10 +78,11 @@ static void free_owner(struct kvshm_owner *owner)
 static void tell_rounding(const struct kvshm_create_options *o)
 {
 	if (o->size % o->block_size)
-		kvs_log(KVSHM_LOG_NOTICE, "the size of %llu bytes was rounded down to %llu blocks of %llu: %llu bytes are "
-					  "not used", (unsigned long long)o->size,
-			(unsigned long long)(o->size / o->block_size), (unsigned long long)o->block_size,
-			(unsigned long long)(o->size % o->block_size));
+		kvs_log(KVSHM_LOG_NOTICE,
+			"the size of %llu bytes was rounded down to %llu blocks of %llu: %llu bytes are "
+			"not used",
+			(unsigned long long)o->size, (unsigned long long)(o->size / o->block_size),
+			(unsigned long long)o->block_size, (unsigned long long)(o->size % o->block_size));
 }
 
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner)
@@ -100,13 +103,13 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 	how = (struct kvs_segment_options){
 		.dir = made->dir,
 		.label = options->label,
-		.shape = { .block_size = options->block_size,
-			   .blocks = (uint32_t)(options->size / options->block_size),
-			   .planes = options->planes,
-			   .key_max = options->key_max,
-			   .clients = options->clients,
-			   .drop = options->retain == KVSHM_DROP,
-			   .fence = options->fence != 0 },
+		.shape = {.block_size = options->block_size,
+			  .blocks = (uint32_t)(options->size / options->block_size),
+			  .planes = options->planes,
+			  .key_max = options->key_max,
+			  .clients = options->clients,
+			  .drop = options->retain == KVSHM_DROP,
+			  .fence = options->fence != 0},
 		.mode = options->mode,
 		.replace_dead = options->replace_dead,
 	};

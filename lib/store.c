@@ -13,11 +13,16 @@
 #include "recover.h"
 #include "segment.h"
 
-_Static_assert(KVSHM_NAME_MAX == KVS_NAME_MAX && KVSHM_LABEL_MAX + 1 == KVS_LABEL_SIZE &&
-	       KVSHM_CLIENT_NAME_MAX + 1 == KVS_CLIENT_NAME_SIZE && KVSHM_KEY_MAX == KVS_KEY_MAX &&
-	       KVSHM_OPAQUE_SIZE == KVS_OPAQUE_SIZE && KVSHM_CLIENTS_MAX == KVS_CLIENTS_MAX &&
-	       KVSHM_PLANES_MAX == KVS_PLANES_MAX && KVSHM_BLOCK_UNIT == KVS_BLOCK_UNIT &&
-	       KVSHM_BLOCKS_MAX == KVS_BLOCKS_MAX, "kvshm.h says what the segment can hold");
+#define SAME(public, inner) _Static_assert((public) == (inner), "kvshm.h says what the segment can hold")
+SAME(KVSHM_NAME_MAX, KVS_NAME_MAX);
+SAME(KVSHM_LABEL_MAX + 1, KVS_LABEL_SIZE);
+SAME(KVSHM_CLIENT_NAME_MAX + 1, KVS_CLIENT_NAME_SIZE);
+SAME(KVSHM_KEY_MAX, KVS_KEY_MAX);
+SAME(KVSHM_OPAQUE_SIZE, KVS_OPAQUE_SIZE);
+SAME(KVSHM_CLIENTS_MAX, KVS_CLIENTS_MAX);
+SAME(KVSHM_PLANES_MAX, KVS_PLANES_MAX);
+SAME(KVSHM_BLOCK_UNIT, KVS_BLOCK_UNIT);
+SAME(KVSHM_BLOCKS_MAX, KVS_BLOCKS_MAX);
 
 const char *kvshm_error(void)
 {
@@ -91,7 +96,7 @@ free_memory:
 /* Gives back all that the client holds, and its slot. Also in a destroyed store: others may still be attached. */
 static int leave(struct kvshm *s)
 {
-	struct kvs_actor actor = { .map = &s->map, .row = s->row, .self = s->slot };
+	struct kvs_actor actor = {.map = &s->map, .row = s->row, .self = s->slot};
 	int rc = kvl_thread_find(s, &actor.reader);
 
 	if (rc)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * thread.c: each thread's reader slots, and how a call begins. Guarantees: a thread that ends gives its slots back; one that
- * uses a single store finds its slot by one comparison.
+ * thread.c: each thread's reader slots, and how a call begins. Guarantees: a thread that ends gives its slots back; one
+ * that uses a single store finds its slot by one comparison.
  *
  * In a child of fork() the list of attachments ends at its first entry, which is wiped: so a thread that ends there
  * touches no mapping that it does not have.
@@ -173,8 +173,9 @@ int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, s
 	if (!handle)
 		return kvs_routine(EINVAL, "no handle was given (NULL)");
 	*block = kvs_resolve(actor->map, handle->block);
-	if (handle->kind == KVSHM_NONE || !*block || !kvs_hold_counts(actor, handle->block, handle->life))
-		return kvs_routine(EBADF, "this client does not hold that block in that life: the handle was released, or "
-					  "never given out");
+	if (handle->kind == KVSHM_NONE || handle->kind > KVSHM_WRITER || !*block || !kvs_hold_counts(actor, handle->block, handle->life))
+		return kvs_routine(EBADF,
+				   "this client does not hold that block in that life: the handle was released, or "
+				   "never given out");
 	return 0;
 }

@@ -25,7 +25,7 @@ struct kvshm_view {
 static const struct {
 	const char *name, *help;
 } counters[] = {
-#define KVS_COUNTER(name, help) { #name, help },
+#define KVS_COUNTER(name, help) {#name, help},
 #include "counters.def"
 #undef KVS_COUNTER
 };
@@ -172,8 +172,8 @@ int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *
 	int rc = kvs_inspect_readers(&view->inner, &readers);
 
 	for (unsigned i = 0; rc == 0 && i < KVS_COUNTERS; i++) {
-		struct kvshm_counter counter = { .name = counters[i].name, .help = counters[i].help,
-						 .value = readers.counters[i] };
+		struct kvshm_counter counter = {
+			.name = counters[i].name, .help = counters[i].help, .value = readers.counters[i]};
 
 		rc = fn(&counter, arg);
 	}
@@ -190,8 +190,10 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 		rc = kvs_check(&view->inner, fn, arg, &inner);
 	if (rc)
 		return rc;
-	*result = (struct kvshm_check_result){ .unsound = inner.unsound, .pending = inner.pending,
-					       .leaked = inner.leaked, .quiescent = inner.quiescent };
+	*result = (struct kvshm_check_result){.unsound = inner.unsound,
+					      .pending = inner.pending,
+					      .leaked = inner.leaked,
+					      .quiescent = inner.quiescent};
 	return 0;
 }
 

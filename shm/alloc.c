@@ -3,8 +3,8 @@
  *
  * alloc.c: the search for a free block. See alloc.h.
  *
- * Where nothing is idle any more the store is under pressure: from then on blocks are evicted a little ahead of need, so
- * that they wait out their grace period while others are used. Never before: a store whose keys fit keeps them all.
+ * Where nothing is idle any more the store is under pressure: from then on blocks are evicted a little ahead of need,
+ * so that they wait out their grace period while others are used. Never before: a store whose keys fit keeps them all.
  */
 #include "config.h"
 
@@ -87,8 +87,8 @@ static void drop_hint(const struct kvs_map *map, uint32_t number)
 		kvs_alloc_hint(map, number);
 }
 
-/* Goes round the hints once, from where the last search ended. *waiting: how many idle blocks were met whose grace period
- * is not over. If that is all there is, the number of idle blocks, which deaths leave wrong, is set right. */
+/* Goes round the hints once, from where the last search ended. *waiting: how many idle blocks were met whose grace
+ * period is not over. If that is all there is, the number of idle blocks, which deaths leave wrong, is set right. */
 static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *waiting)
 {
 	struct kvs_map *map = actor->map;
@@ -136,7 +136,7 @@ static int64_t reserve(const struct kvs_map *map)
 }
 
 /* Notes some blocks that wait for their grace period, and frees them if all readers are seen outside of their sections
- * then. The CAS is from the word that was noted before the look: a later turn of the same block is not covered by it. */
+ * then. The CAS is from the word that was noted before the look, which covers no later turn of the same block. */
 static void reap(const struct kvs_actor *actor)
 {
 	struct kvs_map *map = actor->map;
@@ -153,7 +153,8 @@ static void reap(const struct kvs_actor *actor)
 		uint64_t bits = atomic_load_explicit(&map->hints[at], memory_order_relaxed);
 
 		for (; bits && count < REAP; bits &= bits - 1) {
-			struct kvs_block *block = kvs_resolve(map, (uint32_t)(at * 64 + (unsigned)__builtin_ctzll(bits)));
+			struct kvs_block *block =
+				kvs_resolve(map, (uint32_t)(at * 64 + (unsigned)__builtin_ctzll(bits)));
 
 			if (!block)
 				break;
@@ -170,8 +171,8 @@ static void reap(const struct kvs_actor *actor)
 							      memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* Advances the epoch until what is idle now is old enough, looking again while readers come and go, but never waiting for
- * one. */
+/* Advances the epoch until what is idle now is old enough, looking again while readers come and go, but never waiting
+ * for one. */
 static void age(const struct kvs_actor *actor)
 {
 	for (int i = 0; i < KVS_GRACE; i++) {

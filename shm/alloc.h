@@ -5,8 +5,9 @@
  * blocks) only say where to look: the block's word decides, one CAS takes it, and hints that a death left wrong are
  * mended by whoever passes.
  *
- * Guarantees: a block is given to one owner (B1); not before its grace period is over: [reuse]; a call neither waits nor
- * fails while a block is FREE, or in LIMBO for long enough, or can be evicted and no reader stalls the grace period.
+ * Guarantees: a block is given to one owner (B1); not before its grace period is over: [reuse]; a call neither waits
+ * nor fails while a block is FREE, or in LIMBO for long enough, or can be evicted and no reader stalls the grace
+ * period.
  */
 #ifndef KVS_ALLOC_H
 #define KVS_ALLOC_H
@@ -17,7 +18,7 @@
 int kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
 
 /* Gives back an OWNED block of the actor's that nobody else has ever seen. */
-void kvs_alloc_return(const struct kvs_actor *actor, uint32_t block);
+void kvs_alloc_return(const struct kvs_actor *actor, uint32_t number);
 
 /* A block has become idle (LIMBO or FREE) by the caller's CAS. */
 void kvs_alloc_idle(const struct kvs_map *map, uint32_t block);

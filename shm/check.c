@@ -3,9 +3,10 @@
  *
  * check.c: the invariants of a segment, each told where it is checked. See check.h.
  *
- * A look reads everything and collects what is wrong with it, each finding with the word that it concerns. Since the parts of
- * a store at work are read one after the other, a look at one may see what never was; so there only that counts which
- * every look has seen, with the same word: a word that is the same has not changed in between, by its step.
+ * A look reads everything and collects what is wrong with it, each finding with the word that it concerns. Since the
+ * parts of a store at work are read one after the other, a look at one may see what never was; so there only that
+ * counts which every look has seen, with the same word: a word that is the same has not changed in between, by its
+ * step.
  */
 #include "config.h"
 
@@ -23,21 +24,21 @@
 #define LOOKS 10 /* at a store at work */
 
 enum kind {
-	BAD_STATE,	/* a word of no state, or with an owner where there is none */
-	NO_SUCH_OWNER,	/* its owner's slot is nobody's */
-	NOT_ITS_FILL,	/* its filler does not hold it */
-	CHAIN_END,	/* a chain leads to a block that does not exist */
-	CHAIN_TWICE,	/* a block is met twice */
-	CHAIN_BUCKET,	/* a block is in another key's bucket */
-	CHAIN_STATE,	/* a block is linked that must not be, or marked that must not be */
-	NOT_LINKED,	/* a ready block that no lookup finds */
-	KEY_TWICE,	/* two blocks of one key are to be found */
-	BAD_LENGTH,	/* more bytes than a block has */
-	NO_BIT,		/* held by a client that the bitmap does not name */
-	WRITERS,	/* more writers than refs */
-	IDLE_ROW,	/* counts of nobody */
-	BAD_READER,	/* a reader slot of nobody */
-	LEAKED,		/* a block that nobody will ever give back */
+	BAD_STATE,     /* a word of no state, or with an owner where there is none */
+	NO_SUCH_OWNER, /* its owner's slot is nobody's */
+	NOT_ITS_FILL,  /* its filler does not hold it */
+	CHAIN_END,     /* a chain leads to a block that does not exist */
+	CHAIN_TWICE,   /* a block is met twice */
+	CHAIN_BUCKET,  /* a block is in another key's bucket */
+	CHAIN_STATE,   /* a block is linked that must not be, or marked that must not be */
+	NOT_LINKED,    /* a ready block that no lookup finds */
+	KEY_TWICE,     /* two blocks of one key are to be found */
+	BAD_LENGTH,    /* more bytes than a block has */
+	NO_BIT,	       /* held by a client that the bitmap does not name */
+	WRITERS,       /* more writers than refs */
+	IDLE_ROW,      /* counts of nobody */
+	BAD_READER,    /* a reader slot of nobody */
+	LEAKED,	       /* a block that nobody will ever give back */
 };
 
 struct finding {
@@ -82,7 +83,7 @@ static void find(struct look *l, enum kind kind, uint32_t number, uint32_t other
 		}
 		l->found.of = more;
 	}
-	l->found.of[l->found.count++] = (struct finding){ .kind = kind, .number = number, .other = other, .word = word };
+	l->found.of[l->found.count++] = (struct finding){.kind = kind, .number = number, .other = other, .word = word};
 }
 
 static uint64_t word_of(const struct look *l, uint32_t block)
@@ -110,7 +111,7 @@ static bool key_makes_sense(const struct look *l, uint32_t block)
 
 static void *get(struct look *l, uint64_t at, size_t size)
 {
-	void *to = malloc(size ? size : 1);
+	void *to = kvs_inspect_memory(size);
 
 	if (!to && !l->error)
 		l->error = kvs_fault(ENOMEM, "no memory");
@@ -186,8 +187,8 @@ static void check_word(struct look *l, uint32_t number)
 		find(l, BAD_LENGTH, number, 0, word);
 }
 
-/* Whoever ends the last hold of such a block removes it, and a sweep if they died: a living client, or the recovery of a
- * dead one, may yet do it. */
+/* Whoever ends the last hold of such a block removes it, and a sweep if they died: a living client, or the recovery of
+ * a dead one, may yet do it. */
 static bool nobodys(const struct look *l, uint32_t number)
 {
 	switch (kvs_word_state(word_of(l, number))) {
@@ -295,8 +296,7 @@ static void check_readers(struct look *l)
 		uint32_t owner = atomic_load_explicit(&all[i].owner, memory_order_relaxed);
 		uint32_t slot = (owner & ~KVS_READER_RECOVERER) - 1;
 
-		if (owner && (slot >= l->g->clients ||
-			      (!(owner & KVS_READER_RECOVERER) && !l->slots[slot].live)))
+		if (owner && (slot >= l->g->clients || (!(owner & KVS_READER_RECOVERER) && !l->slots[slot].live)))
 			find(l, BAD_READER, i, slot, owner);
 	}
 	free(all);
@@ -372,9 +372,14 @@ static void keep_common(struct findings *first, const struct findings *second)
 
 static void tell(const struct finding *f, void (*fn)(const char *, void *), void *arg)
 {
-	static const char *const states[16] = { "FREE", "OWNED", "ROOM", "FILLING", "READY", "REMOVING from READY", "DOOMED",
-						"REMOVING from DOOMED", "LIMBO", "state 9", "state 10", "state 11",
-						"state 12", "state 13", "state 14", "state 15" };
+	static const char *const states[16] = {"FREE",	   "OWNED",
+					       "ROOM",	   "FILLING",
+					       "READY",	   "REMOVING from READY",
+					       "DOOMED",   "REMOVING from DOOMED",
+					       "LIMBO",	   "state 9",
+					       "state 10", "state 11",
+					       "state 12", "state 13",
+					       "state 14", "state 15"};
 	static const char *const texts[] = {
 		[BAD_STATE] = "block %u is %s with owner %u, which makes no sense",
 		[NO_SUCH_OWNER] = "block %u is %s of client %u, whose slot is nobody's",
@@ -422,8 +427,8 @@ int kvs_check(struct kvs_view *view, void (*fn)(const char *finding, void *arg),
 		free(again.found.of);
 	}
 	if (rc == 0) {
-		*result = (struct kvs_check_result){ .unsound = first.found.count, .pending = first.pending,
-						     .quiescent = !first.any_alive };
+		*result = (struct kvs_check_result){
+			.unsound = first.found.count, .pending = first.pending, .quiescent = !first.any_alive};
 		for (size_t i = 0; i < first.found.count; i++) {
 			result->leaked += is_leak(&first.found.of[i]);
 			if (fn)

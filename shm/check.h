@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * check.h: proves from a segment alone that every invariant holds. Guarantees: a finding is something that no process at
- * work can explain: of a store with living clients it must have been seen, unchanged, in every one of several looks.
+ * check.h: proves from a segment alone that every invariant holds. Guarantees: a finding is something that no process
+ * at work can explain: of a store with living clients it must have been seen, unchanged, in every one of several looks.
  */
 #ifndef KVS_CHECK_H
 #define KVS_CHECK_H

@@ -94,7 +94,7 @@ static int try_slots(const struct kvs_map *map, const char *name, uint32_t *slot
 
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot)
 {
-	const struct timespec moment = { .tv_nsec = 1000000 };
+	const struct timespec moment = {.tv_nsec = 1000000};
 	int rc = try_slots(map, name, slot);
 
 	for (int i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
@@ -102,15 +102,16 @@ int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slo
 		rc = try_slots(map, name, slot);
 	}
 	if (rc == -EBUSY || rc == -EUSERS)
-		return kvs_fault(EUSERS, "all %u client slots of the store are taken: detach one, or make the store for "
-					 "more (kvshmd --clients)", map->g.clients);
+		return kvs_fault(EUSERS,
+				 "all %u client slots of the store are taken: detach one, or make the store for "
+				 "more (kvshmd --clients)",
+				 map->g.clients);
 	return rc;
 }
 
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot)
 {
-	atomic_store_explicit(&map->clients[slot].word, slot_word(KVS_SLOT_IDLE, epoch_now(map)),
-			      memory_order_seq_cst);
+	atomic_store_explicit(&map->clients[slot].word, slot_word(KVS_SLOT_IDLE, epoch_now(map)), memory_order_seq_cst);
 }
 
 void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
@@ -127,7 +128,7 @@ void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
  * reserves it anew. */
 static void trim_row(struct kvs_map *map, uint32_t slot)
 {
-	struct kvs_actor actor = { .map = map, .self = slot };
+	struct kvs_actor actor = {.map = map, .self = slot};
 	uint64_t word = atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst);
 
 	if (kvs_slot_state(word) != KVS_SLOT_IDLE)
@@ -141,7 +142,8 @@ static void trim_row(struct kvs_map *map, uint32_t slot)
 	kvs_reader_give_back(actor.reader);
 	if (epoch_now(map) - (word >> 16) < KVS_GRACE)
 		return;
-	if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, row_at(map, slot), (off_t)map->g.row_size) == 0)
+	if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, row_at(map, slot), (off_t)map->g.row_size) ==
+	    0)
 		atomic_store_explicit(&map->clients[slot].word, slot_word(KVS_SLOT_EMPTY, 0), memory_order_seq_cst);
 }
 

@@ -31,13 +31,14 @@ int kvs_epoch_register(bool fence)
 	if (fence)
 		return 0;
 	have = membarrier(MEMBARRIER_CMD_QUERY);
-	if (have < 0 || !(have & MEMBARRIER_CMD_GLOBAL_EXPEDITED) ||
-	    !(have & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED))
+	if (have < 0 || !(have & MEMBARRIER_CMD_GLOBAL_EXPEDITED) || !(have & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED))
 		return kvs_fault(EOPNOTSUPP, "the store uses membarrier(2), which this kernel or its seccomp filter "
 					     "does not have: make the store in fence mode (kvshmd --fence)");
 	if (membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED))
-		return kvs_fault(EOPNOTSUPP, "cannot register for membarrier(2): %s: make the store in fence mode "
-					     "(kvshmd --fence)", strerror(errno));
+		return kvs_fault(EOPNOTSUPP,
+				 "cannot register for membarrier(2): %s: make the store in fence mode "
+				 "(kvshmd --fence)",
+				 strerror(errno));
 	return 0;
 }
 
@@ -47,9 +48,8 @@ static void raise_top(struct kvs_head *head, uint32_t top)
 {
 	uint32_t seen = atomic_load_explicit(&head->readers_top, memory_order_relaxed);
 
-	while (seen < top &&
-	       !atomic_compare_exchange_weak_explicit(&head->readers_top, &seen, top, memory_order_seq_cst,
-						      memory_order_relaxed))
+	while (seen < top && !atomic_compare_exchange_weak_explicit(&head->readers_top, &seen, top,
+								    memory_order_seq_cst, memory_order_relaxed))
 		;
 }
 
@@ -71,8 +71,10 @@ int kvs_reader_take(const struct kvs_map *map, uint32_t owner, struct kvs_reader
 			return 0;
 		}
 	}
-	return kvs_fault(EUSERS, "all %u reader slots of the store are taken: fewer threads must use it, or the store "
-				 "must be made for more clients (kvshmd --clients)", map->g.readers);
+	return kvs_fault(EUSERS,
+			 "all %u reader slots of the store are taken: fewer threads must use it, or the store "
+			 "must be made for more clients (kvshmd --clients)",
+			 map->g.readers);
 }
 
 void kvs_reader_give_back(struct kvs_reader *reader)
@@ -89,8 +91,8 @@ static uint32_t readers_to_see(const struct kvs_map *map)
 	return top < map->g.readers ? top : map->g.readers;
 }
 
-/* Is the actor's reader slot the only one that is taken? [reader-alone]: who takes one later does so behind a fence, and finds
- * in its sections what was done before the fence here. */
+/* Is the actor's reader slot the only one that is taken? [reader-alone]: who takes one later does so behind a fence,
+ * and finds in its sections what was done before the fence here. */
 static bool alone(const struct kvs_actor *actor)
 {
 	const struct kvs_map *map = actor->map;
@@ -105,8 +107,9 @@ static bool alone(const struct kvs_actor *actor)
 	return true;
 }
 
-/* [section] In membarrier mode this makes every running reader's epoch visible, and its loads late. It can't fail once this
- * process is registered. It interrupts every processor that runs a client, so it is left out where there is no other. */
+/* [section] In membarrier mode this makes every running reader's epoch visible, and its loads late. It can't fail once
+ * this process is registered. It interrupts every processor that runs a client, so it is left out where there is no
+ * other. */
 static bool barrier(const struct kvs_actor *actor)
 {
 	if (actor->map->g.fence || alone(actor)) {

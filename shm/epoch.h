@@ -52,9 +52,9 @@ static inline void kvs_leave(const struct kvs_actor *actor)
  * was at the call, by whomever. Outside of the caller's own section. */
 bool kvs_epoch_advance(const struct kvs_actor *actor);
 
-/* Is every reader outside of its section, after a barrier? Then whatever the caller saw unlinked and in LIMBO before the call
- * is reached by no section any more, and may be reused at once, without three advances: who enters later finds it gone.
- * (tests/model/quiet_look.pml.) Outside of the caller's own section. */
+/* Is every reader outside of its section, after a barrier? Then whatever the caller saw unlinked and in LIMBO before
+ * the call is reached by no section any more, and may be reused at once, without three advances: who enters later finds
+ * it gone. (tests/model/quiet_look.pml.) Outside of the caller's own section. */
 bool kvs_epoch_quiet(const struct kvs_actor *actor);
 
 #endif

@@ -3,19 +3,19 @@
  *
  * evict.c: coarse LRU by generations. See evict.h.
  *
- * A generation is the time in which a 64th of the store is filled. A block is stamped with the present one, 8 bits, when it
- * is let go of; the stamps of one request's blocks are equal, since they are let go of together. A hand walks the blocks in
- * windows; of each window the oldest go, and of equally old ones the deepest.
+ * A generation is the time in which a 64th of the store is filled. A block is stamped with the present one, 8 bits,
+ * when it is let go of; the stamps of one request's blocks are equal, since they are let go of together. A hand walks
+ * the blocks in windows; of each window the oldest go, and of equally old ones the deepest.
  *
- * Why not CLOCK with 2-bit frequencies, as first designed: simulated on the Mooncake conversation trace and 53 generated
- * shapes, CLOCK alone evicts prefixes before suffixes (array order is fill order) and falls behind exact LRU by up
- * to 0.09 of the hit rate where recency decides; with a window sorted by depth it falls behind by 0.01 to 0.09 on the
- * trace itself. Generations stay within 0.002 of LRU there, and within 0.001 on the shapes, but for what the idle
+ * Why not CLOCK with 2-bit frequencies, as first designed: simulated on the Mooncake conversation trace and 53
+ * generated shapes, CLOCK alone evicts prefixes before suffixes (array order is fill order) and falls behind exact LRU
+ * by up to 0.09 of the hit rate where recency decides; with a window sorted by depth it falls behind by 0.01 to 0.09 on
+ * the trace itself. Generations stay within 0.002 of LRU there, and within 0.001 on the shapes, but for what the idle
  * reserve costs (see alloc.c).
  *
- * A contiguous window would meet the young end of the array too early: the hand goes from chunk to chunk in an order that
- * spreads each window over the whole array. Only fills tick, so a store that only hits never wraps its stamps around; and
- * the hand draws very old stamps along.
+ * A contiguous window would meet the young end of the array too early: the hand goes from chunk to chunk in an order
+ * that spreads each window over the whole array. Only fills tick, so a store that only hits never wraps its stamps
+ * around; and the hand draws very old stamps along.
  */
 #include "config.h"
 
@@ -154,8 +154,8 @@ static bool remove_one(const struct kvs_actor *actor, uint32_t number, enum kvs_
 	return idle;
 }
 
-/* A block that may be evicted: weighs it. Whether it is held is asked last, since that takes a section, and who is preempted
- * in one holds up the reuse of blocks. */
+/* A block that may be evicted: weighs it. Whether it is held is asked last, since that takes a section, and who is
+ * preempted in one holds up the reuse of blocks. */
 static void weigh(const struct kvs_actor *actor, uint32_t number, struct victims *v)
 {
 	struct victim candidate = {
@@ -204,8 +204,8 @@ static uint64_t gcd(uint64_t a, uint64_t b)
 	return a;
 }
 
-/* How far apart chunks that follow each other lie: about the golden section of the whole, and coprime to it, so that every
- * chunk's turn comes (Knuth, The Art of Computer Programming 3, 6.4: such multiples spread evenly). */
+/* How far apart chunks that follow each other lie: about the golden section of the whole, and coprime to it, so that
+ * every chunk's turn comes (Knuth, The Art of Computer Programming 3, 6.4: such multiples spread evenly). */
 static uint64_t stride(uint64_t chunks)
 {
 	uint64_t step = chunks * 618 / 1000;
@@ -233,7 +233,7 @@ unsigned kvs_evict(const struct kvs_actor *actor, unsigned want)
 {
 	struct kvs_map *map = actor->map;
 	uint64_t chunks = ((uint64_t)map->g.blocks + CHUNK - 1) / CHUNK, step = stride(chunks);
-	struct victims v = { .count = 0, .want = want < BATCH ? want : BATCH };
+	struct victims v = {.count = 0, .want = want < BATCH ? want : BATCH};
 	unsigned window = 64 * v.want > WINDOW ? 64 * v.want : WINDOW;
 	unsigned eligible = 0, idle = 0;
 

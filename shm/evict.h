@@ -12,7 +12,8 @@
 
 #include "map.h"
 
-/* A block was let go of: it was used in the present generation. Written only when that changes, since the line is shared. */
+/* A block was let go of: it was used in the present generation. Written only when that changes, since the line is
+ * shared. */
 static inline void kvs_evict_stamp(const struct kvs_map *map, struct kvs_block *block)
 {
 	uint8_t now = atomic_load_explicit(&map->head->generation, memory_order_relaxed);
@@ -24,8 +25,8 @@ static inline void kvs_evict_stamp(const struct kvs_map *map, struct kvs_block *
 /* A block has been filled: so many make a generation. */
 void kvs_evict_tick(const struct kvs_map *map);
 
-/* Tries to make that many blocks idle: evicts (in a keep store), and heals what deaths have left. Returns how many became
- * idle. Outside of a section; looks at each block at most once. */
+/* Tries to make that many blocks idle: evicts (in a keep store), and heals what deaths have left. Returns how many
+ * became idle. Outside of a section; looks at each block at most once. */
 unsigned kvs_evict(const struct kvs_actor *actor, unsigned want);
 
 #endif

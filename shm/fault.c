@@ -14,7 +14,7 @@
 #define TEXT_SIZE 1024 /* two labels and a sentence fit */
 
 static _Thread_local char buffer[TEXT_SIZE];
-static _Thread_local const char *text = "";
+static _Thread_local const char *last = "";
 
 static void (*log_fn)(int, const char *, void *);
 static void *log_arg;
@@ -26,19 +26,19 @@ int kvs_fault(int error, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(buffer, sizeof(buffer), format, args);
 	va_end(args);
-	text = buffer;
+	last = buffer;
 	return -error;
 }
 
-int kvs_routine(int error, const char *constant)
+int kvs_routine(int error, const char *text)
 {
-	text = constant;
+	last = text;
 	return -error;
 }
 
 const char *kvs_fault_text(void)
 {
-	return text;
+	return last;
 }
 
 void kvs_log_set(void (*fn)(int, const char *, void *), void *arg)

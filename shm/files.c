@@ -25,7 +25,8 @@ int kvs_files_check_name(const char *name)
 	size_t length = name ? strlen(name) : 0;
 
 	if (length == 0 || length > KVS_NAME_MAX || name[0] == '.' || strspn(name, allowed) != length)
-		return kvs_fault(EINVAL, "'%.80s' is no store's name: 1 to %d of A-Z a-z 0-9 . _ -, not starting with a dot",
+		return kvs_fault(EINVAL,
+				 "'%.80s' is no store's name: 1 to %d of A-Z a-z 0-9 . _ -, not starting with a dot",
 				 name ? name : "", KVS_NAME_MAX);
 	return 0;
 }
@@ -39,8 +40,8 @@ const char *kvs_files_dir(const char *dir)
 
 int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, int plane)
 {
-	int length = plane < 0 ? snprintf(path, KVS_PATH_SIZE, "%s/kvshm.%s", dir, name) :
-				 snprintf(path, KVS_PATH_SIZE, "%s/kvshm.%s.p%d", dir, name, plane);
+	int length = plane < 0 ? snprintf(path, KVS_PATH_SIZE, "%s/kvshm.%s", dir, name)
+			       : snprintf(path, KVS_PATH_SIZE, "%s/kvshm.%s.p%d", dir, name, plane);
 
 	if (length < 0 || length >= KVS_PATH_SIZE)
 		return kvs_fault(ENAMETOOLONG, "the path of store '%s' in its directory is too long", name);
@@ -73,13 +74,14 @@ int kvs_files_room(const char *dir, uint64_t bytes, const char *what)
 	room = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize;
 	/* A tmpfs without a limit says 0 of 0 blocks. */
 	if (fs.f_blocks && bytes > room)
-		return kvs_fault(ENOSPC, "no room in %s: %s needs %llu bytes, %llu are free; make the store smaller, or "
-					 "the file system larger (mount -o remount,size=...)", dir, what,
-				 (unsigned long long)bytes, (unsigned long long)room);
+		return kvs_fault(ENOSPC,
+				 "no room in %s: %s needs %llu bytes, %llu are free; make the store smaller, or "
+				 "the file system larger (mount -o remount,size=...)",
+				 dir, what, (unsigned long long)bytes, (unsigned long long)room);
 	room = fs.f_type == TMPFS_MAGIC ? memory_available() : UINT64_MAX;
 	if (bytes > room)
-		return kvs_fault(ENOMEM, "%s needs %llu bytes of memory, %llu are available: make the store smaller", what,
-				 (unsigned long long)bytes, (unsigned long long)room);
+		return kvs_fault(ENOMEM, "%s needs %llu bytes of memory, %llu are available: make the store smaller",
+				 what, (unsigned long long)bytes, (unsigned long long)room);
 	return 0;
 }
 

@@ -3,8 +3,8 @@
  *
  * files.h: the files that a store consists of: their names, and how they appear whole.
  *
- * Guarantees: a file is made without a name (O_TMPFILE), so that whoever dies while making it leaves nothing; its memory
- * is reserved before it can be seen; a name is taken away only while it is known to be the right inode's.
+ * Guarantees: a file is made without a name (O_TMPFILE), so that whoever dies while making it leaves nothing; its
+ * memory is reserved before it can be seen; a name is taken away only while it is known to be the right inode's.
  */
 #ifndef KVS_FILES_H
 #define KVS_FILES_H
@@ -24,8 +24,8 @@ const char *kvs_files_dir(const char *dir);
 /* The path of a store's segment, or of its plane (plane >= 0). 0 or -ENAMETOOLONG. */
 int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, int plane);
 
-/* Makes a nameless file with its first reserve bytes reserved, and of that size. what: for messages. */
-int kvs_files_make(const char *dir, uint32_t mode, uint64_t reserve, uint64_t size, const char *what, int *file);
+/* Makes a nameless file with its first bytes reserved, and of that size. what: for messages. */
+int kvs_files_make(const char *dir, uint32_t mode, uint64_t bytes, uint64_t size, const char *what, int *file);
 
 /* Gives it a name: -EEXIST if there is one. */
 int kvs_files_link(int file, const char *path);

@@ -35,8 +35,7 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 	return taken;
 }
 
-int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
-			    uint64_t field)
+int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field)
 {
 	int rc = kvs_hold_sub(&actor->row[block], life, unit, field);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * hold.h: the counts. Each client has a row with an entry for each block: life, refs, pins, writers in one word, so that
- * the life and the counts change together. A block's count is the sum over the rows.
+ * hold.h: the counts. Each client has a row with an entry for each block: life, refs, pins, writers in one word, so
+ * that the life and the counts change together. A block's count is the sum over the rows.
  *
- * Guarantees: a row is written by its client's threads only, and by recoverers after its death, so a death never
- * leaves a count whose owner is unknown (B2, D1). A count never goes below zero, and a hold of one life is never taken
- * from, or added to, another's. A hold that was granted keeps the block until it is released (B1): the count comes before the
- * look at the word here, and the CAS to REMOVING before the look at the rows in remove.c, all sequentially
- * consistent, so that at least one side sees the other: [hold-vs-remove].
+ * Guarantees: a row is written by its client's threads only, and by recoverers after its death, so a death never leaves
+ * a count whose owner is unknown (B2, D1). A count never goes below zero, and a hold of one life is never taken from,
+ * or added to, another's. A hold that was granted keeps the block until it is released (B1): the count comes before the
+ * look at the word here, and the CAS to REMOVING before the look at the rows in remove.c, all sequentially consistent,
+ * so that at least one side sees the other: [hold-vs-remove].
  */
 #ifndef KVS_HOLD_H
 #define KVS_HOLD_H
@@ -31,10 +31,10 @@ static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t b
 }
 
 /* Adds one unit (KVS_ENTRY_REF or KVS_ENTRY_PIN) to the entry for a life that can't end meanwhile: the caller found the
- * block in its section, or holds it, which must_hold asks to be proved (else -EBADF). -EMFILE when the count is full. An
- * entry that is overwritten is of an earlier life: the CAS fails if another thread has begun to count for this one. */
-KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
-			       uint64_t field, bool must_hold)
+ * block in its section, or holds it, which must_hold asks to be proved (else -EBADF). -EMFILE when the count is full.
+ * An entry that is overwritten is of an earlier life: the CAS fails if another thread counts for this one by then. */
+KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field,
+			 bool must_hold)
 {
 	_Atomic uint64_t *at = &actor->row[block];
 	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
@@ -47,13 +47,13 @@ KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t
 		if ((counts & field) == field)
 			return -EMFILE;
 		/* [hold-vs-remove] */
-	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + unit),
-							memory_order_seq_cst, memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + unit), memory_order_seq_cst,
+							memory_order_relaxed));
 	return 0;
 }
 
-/* Takes one unit away from the entry at: -EBADF if it has none for this life. [hold-vs-remove]: what the holder did with the bytes comes
- * before a look that finds the count at zero. */
+/* Takes one unit away from the entry at: -EBADF if it has none for this life. [hold-vs-remove]: what the holder did
+ * with the bytes comes before a look that finds the count at zero. */
 KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uint64_t field)
 {
 	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
@@ -67,11 +67,11 @@ KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uin
 }
 
 enum kvs_taken {
-	KVS_TAKEN,	  /* held, and ready */
+	KVS_TAKEN,	   /* held, and ready */
 	KVS_TAKEN_FILLING, /* held, and being filled */
-	KVS_NOT_READY,	  /* being filled, and the caller did not want that: not held */
-	KVS_GONE,	  /* on its way out: not held */
-	KVS_TAKEN_FULL,	  /* this client has too many refs of it: not held */
+	KVS_NOT_READY,	   /* being filled, and the caller did not want that: not held */
+	KVS_GONE,	   /* on its way out: not held */
+	KVS_TAKEN_FULL,	   /* this client has too many refs of it: not held */
 };
 
 /* What kvs_hold_take() does once it has counted and the block is not READY. */
@@ -91,7 +91,8 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))
 		return KVS_TAKEN_FULL;
 	/* [hold-vs-remove] */
-	if (__builtin_expect(kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_READY, 1)) {
+	if (__builtin_expect(kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_READY,
+			     1)) {
 		return KVS_TAKEN;
 	} else {
 		const struct kvs_actor other = *actor; /* a copy, so that the caller's can stay in registers */
@@ -120,8 +121,8 @@ KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 	}
 }
 
-/* Ends a hold; the last one of a block that is on its way out, or of any block of a drop store, frees it (C1). -EBADF as
- * above. The first outside of a section, the second inside. */
+/* Ends a hold; the last one of a block that is on its way out, or of any block of a drop store, frees it (C1). -EBADF
+ * as above. The first outside of a section, the second inside. */
 int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field);
 int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
 			    uint64_t field);

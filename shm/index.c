@@ -75,16 +75,16 @@ again:
 
 		if (!block || link & KVS_LINK_MARK || steps > map->g.blocks)
 			return -EUCLEAN;
-		next = kvs_link_block(link) == number ? mark(block) :
-							atomic_load_explicit(&block->next, memory_order_acquire);
+		next = kvs_link_block(link) == number ? mark(block)
+						      : atomic_load_explicit(&block->next, memory_order_acquire);
 		if (!(next & KVS_LINK_MARK)) {
 			before = &block->next;
 			link = next;
 			continue;
 		}
 		/* Fails if the one before was marked or unlinked, or another helped. */
-		if (!atomic_compare_exchange_strong_explicit(before, &link, next & ~KVS_LINK_MARK,
-							     memory_order_seq_cst, memory_order_relaxed))
+		if (!atomic_compare_exchange_strong_explicit(before, &link, next & ~KVS_LINK_MARK, memory_order_seq_cst,
+							     memory_order_relaxed))
 			goto again;
 		link = next & ~KVS_LINK_MARK;
 	}

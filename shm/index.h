@@ -111,13 +111,13 @@ KVS_HOT uint32_t kvs_index_next(const struct kvs_actor *actor, struct kvs_walk *
 
 /* Links a block of the caller's, whose key has that hash, in front of the head that its walk started at; false if the
  * bucket has changed since. */
-bool kvs_index_link(const struct kvs_map *map, uint32_t block, uint64_t hash, uint32_t head);
+bool kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head);
 
 /* The bucket of a block that has a key; NULL if the key makes no sense. */
 _Atomic uint32_t *kvs_index_bucket_of(const struct kvs_map *map, uint32_t block);
 
 /* Takes a block out of its chain, whose word is DOOMED or beyond; 0 means that it is not linked any more, by whomever.
  * -EUCLEAN for a chain that makes no sense. Helps others whose blocks it passes. */
-int kvs_index_unlink(const struct kvs_map *map, uint32_t block);
+int kvs_index_unlink(const struct kvs_map *map, uint32_t number);
 
 #endif

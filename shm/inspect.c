@@ -35,6 +35,13 @@ void kvs_inspect_close(struct kvs_view *view)
 	(void)close(view->file);
 }
 
+void *kvs_inspect_memory(size_t size)
+{
+	const size_t unit = _Alignof(struct kvs_reader);
+
+	return aligned_alloc(unit, size ? (size + unit - 1) / unit * unit : unit);
+}
+
 int kvs_inspect_refresh(struct kvs_view *view)
 {
 	int rc = kvs_segment_read_head(view->file, view->path, &view->head);
@@ -81,8 +88,10 @@ static void fill_slot(const struct kvs_view *view, uint32_t slot, const struct k
 int kvs_inspect_slots(const struct kvs_view *view, struct kvs_slot_view **slots)
 {
 	struct kvs_slot_view *all = calloc(view->g.clients, sizeof(*all));
-	int rc = all ? 0 : kvs_fault(ENOMEM, "no memory");
+	int rc = 0;
 
+	if (!all)
+		return kvs_fault(ENOMEM, "no memory");
 	for (uint32_t i = 0; rc == 0 && i < view->g.clients; i++) {
 		struct kvs_client client;
 
@@ -114,8 +123,8 @@ static int add_row(const struct kvs_view *view, struct chunk *chunk, uint32_t sl
 	for (uint32_t i = 0; rc == 0 && i < chunk->count; i++) {
 		const struct kvs_block *block = &chunk->blocks[i];
 		uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
-		uint64_t counts = kvs_entry_counts(chunk->entries[i],
-						   atomic_load_explicit(&block->life, memory_order_relaxed));
+		uint64_t counts =
+			kvs_entry_counts(chunk->entries[i], atomic_load_explicit(&block->life, memory_order_relaxed));
 		unsigned refs = kvs_entry_refs(counts), pins = kvs_entry_pins(counts);
 
 		if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot)
@@ -133,7 +142,8 @@ static int add_row(const struct kvs_view *view, struct chunk *chunk, uint32_t sl
 static void add_blocks(const struct chunk *chunk, struct kvs_survey *survey)
 {
 	for (uint32_t i = 0; i < chunk->count; i++) {
-		enum kvs_state state = kvs_word_state(atomic_load_explicit(&chunk->blocks[i].word, memory_order_relaxed));
+		enum kvs_state state =
+			kvs_word_state(atomic_load_explicit(&chunk->blocks[i].word, memory_order_relaxed));
 
 		if (state >= KVS_STATES)
 			survey->nonsense++;
@@ -162,17 +172,13 @@ static int survey_chunk(const struct kvs_view *view, struct chunk *chunk, struct
 	return rc;
 }
 
-int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+static int survey_all(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
 {
-	struct kvs_slot_view *own = NULL;
-	struct chunk *chunk = malloc(sizeof(*chunk));
-	int rc = chunk ? 0 : kvs_fault(ENOMEM, "no memory");
+	struct chunk *chunk = kvs_inspect_memory(sizeof(*chunk));
+	int rc = 0;
 
-	memset(survey, 0, sizeof(*survey));
-	if (rc == 0 && !slots) {
-		rc = kvs_inspect_slots(view, &own);
-		slots = own;
-	}
+	if (!chunk)
+		return kvs_fault(ENOMEM, "no memory");
 	for (uint32_t first = 0; rc == 0 && first < view->g.blocks; first += KVS_INSPECT_CHUNK) {
 		uint32_t left = view->g.blocks - first;
 
@@ -180,20 +186,36 @@ int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots,
 		chunk->count = left < KVS_INSPECT_CHUNK ? left : KVS_INSPECT_CHUNK;
 		rc = survey_chunk(view, chunk, slots, survey);
 	}
-	free(own);
 	free(chunk);
+	return rc;
+}
+
+int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+{
+	struct kvs_slot_view *own = NULL;
+	int rc;
+
+	memset(survey, 0, sizeof(*survey));
+	if (slots)
+		return survey_all(view, slots, survey);
+	rc = kvs_inspect_slots(view, &own);
+	if (rc)
+		return rc;
+	rc = survey_all(view, own, survey);
+	free(own);
 	return rc;
 }
 
 int kvs_inspect_readers(const struct kvs_view *view, struct kvs_readers_view *readers)
 {
 	uint64_t epoch = atomic_load_explicit(&view->head.epoch, memory_order_relaxed);
-	struct kvs_reader *all = malloc(view->g.readers * sizeof(*all));
-	int rc = all ? 0 : kvs_fault(ENOMEM, "no memory");
+	struct kvs_reader *all = kvs_inspect_memory(view->g.readers * sizeof(*all));
+	int rc;
 
+	if (!all)
+		return kvs_fault(ENOMEM, "no memory");
 	memset(readers, 0, sizeof(*readers));
-	if (rc == 0)
-		rc = kvs_inspect_read(view, view->g.readers_at, all, view->g.readers * sizeof(*all));
+	rc = kvs_inspect_read(view, view->g.readers_at, all, view->g.readers * sizeof(*all));
 	for (uint32_t i = 0; rc == 0 && i < view->g.readers; i++) {
 		uint64_t at = atomic_load_explicit(&all[i].epoch, memory_order_relaxed);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * inspect.h: looking at a segment from outside. Guarantees: nothing is mapped or written, so neither a truncated file nor a
- * hole raises a signal or allocates; no slot is needed; every number read is checked before it is used (F1). What it
- * reads of a store at work is a moving picture.
+ * inspect.h: looking at a segment from outside. Guarantees: nothing is mapped or written, so neither a truncated file
+ * nor a hole raises a signal or allocates; no slot is needed; every number read is checked before it is used (F1). What
+ * it reads of a store at work is a moving picture.
  */
 #ifndef KVS_INSPECT_H
 #define KVS_INSPECT_H
@@ -44,6 +44,9 @@ void kvs_inspect_close(struct kvs_view *view);
 
 /* Reads the head anew. */
 int kvs_inspect_refresh(struct kvs_view *view);
+
+/* Memory for what is copied from a segment, aligned as it is there; free() it. NULL if there is none. */
+void *kvs_inspect_memory(size_t size);
 
 /* Reads size bytes at an offset; a short file is -EPROTO. */
 int kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size);

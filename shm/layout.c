@@ -16,7 +16,8 @@ _Static_assert(offsetof(struct kvs_head, fingerprint) == KVS_FROZEN, "the frozen
 _Static_assert(sizeof(struct kvs_head) <= KVS_PAGE, "the head is one page");
 _Static_assert(sizeof(struct kvs_block) == KVS_LINE, "a short key shares the line");
 _Static_assert(KVS_CLIENTS_MAX < KVS_OWNER_COUNT, "a slot fits into a word's owner");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "futexes look at the low half of a word, which must be first");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "futexes look at the low half of a word, which must be first");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are their plain sizes");
 
 static uint64_t round_up(uint64_t n, uint64_t unit)
@@ -76,8 +77,12 @@ int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry
 int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size)
 {
 	struct kvs_shape shape = {
-		.block_size = geometry->block_size, .blocks = geometry->blocks,	  .planes = geometry->planes,
-		.key_max = geometry->key_max,	    .clients = geometry->clients, .drop = geometry->drop,
+		.block_size = geometry->block_size,
+		.blocks = geometry->blocks,
+		.planes = geometry->planes,
+		.key_max = geometry->key_max,
+		.clients = geometry->clients,
+		.drop = geometry->drop,
 		.fence = geometry->fence,
 	};
 	struct kvs_geometry right;
@@ -95,12 +100,24 @@ int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size)
 uint64_t kvs_layout_fingerprint(void)
 {
 	static const size_t facts[] = {
-		sizeof(struct kvs_head),    offsetof(struct kvs_head, geometry),   offsetof(struct kvs_head, label),
-		offsetof(struct kvs_head, state), offsetof(struct kvs_head, free_hand), sizeof(struct kvs_geometry),
-		sizeof(struct kvs_client),  offsetof(struct kvs_client, name),	   sizeof(struct kvs_reader),
-		offsetof(struct kvs_reader, counters), KVS_COUNTERS,		   sizeof(struct kvs_block),
-		offsetof(struct kvs_block, next), offsetof(struct kvs_block, key), sizeof(struct kvs_block_info),
-		KVS_STATES,		    KVS_STEP_BITS,			   KVS_GRACE,
+		sizeof(struct kvs_head),
+		offsetof(struct kvs_head, geometry),
+		offsetof(struct kvs_head, label),
+		offsetof(struct kvs_head, state),
+		offsetof(struct kvs_head, free_hand),
+		sizeof(struct kvs_geometry),
+		sizeof(struct kvs_client),
+		offsetof(struct kvs_client, name),
+		sizeof(struct kvs_reader),
+		offsetof(struct kvs_reader, counters),
+		KVS_COUNTERS,
+		sizeof(struct kvs_block),
+		offsetof(struct kvs_block, next),
+		offsetof(struct kvs_block, key),
+		sizeof(struct kvs_block_info),
+		KVS_STATES,
+		KVS_STEP_BITS,
+		KVS_GRACE,
 		KVS_READERS_PER_CLIENT,
 	};
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);

@@ -11,11 +11,12 @@
  *   blocks    descriptors
  *   tails     what is longer of their keys
  *   infos     what was published with each block
- *   rows      for each client a row of counts, an entry for each block; page aligned, and reserved only while it is used
+ *   rows      for each client a row of counts, an entry for each block; page aligned, and reserved only while it is
+ *   used
  *
  * Guarantees: the segment holds indexes, never pointers. The first KVS_FROZEN bytes never change between versions. The
- * geometry never changes after the segment was linked into place; a process copies it to private memory at attach
- * and believes only that copy (F1). Every section starts on a page or cache line of its own.
+ * geometry never changes after the segment was linked into place; a process copies it to private memory at attach and
+ * believes only that copy (F1). Every section starts on a page or cache line of its own.
  *
  * Whatever changes here changes KVS_LAYOUT; kvs_layout_fingerprint() catches who forgets.
  */
@@ -32,7 +33,7 @@
 #define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
 #define KVS_LAYOUT 1U
 #define KVS_FROZEN 64
-#define KVS_PAGE 4096U /* alignment of the sections */
+#define KVS_PAGE 4096U	    /* alignment of the sections */
 #define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
 #define KVS_LINE 64U
 
@@ -55,16 +56,16 @@ struct kvs_geometry {
 	uint64_t incarnation;
 	uint64_t seed; /* of the hash */
 	uint64_t clients_at, readers_at, hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
-	uint64_t row_size;     /* bytes from one row to the next */
+	uint64_t row_size; /* bytes from one row to the next */
 	uint32_t blocks;
-	uint32_t buckets;      /* a power of two, at least blocks */
+	uint32_t buckets; /* a power of two, at least blocks */
 	uint32_t clients;
 	uint32_t readers;
 	uint32_t planes;
 	uint32_t key_max;
-	uint32_t tail;	       /* bytes of a key behind its head, as they are kept: 0, or a multiple of 8 */
-	uint32_t drop;	       /* retain: 0 keep, 1 drop */
-	uint32_t fence;	       /* 0: membarrier, 1: readers fence */
+	uint32_t tail;	/* bytes of a key behind its head, as they are kept: 0, or a multiple of 8 */
+	uint32_t drop;	/* retain: 0 keep, 1 drop */
+	uint32_t fence; /* 0: membarrier, 1: readers fence */
 	uint32_t reserved;
 };
 
@@ -92,14 +93,14 @@ struct kvs_head {
 	_Atomic uint32_t readers_top;	      /* no reader slot from here on was ever used */
 	_Atomic uint64_t epoch;
 	_Atomic uint8_t generation; /* of the stamps: see evict.c */
-	_Atomic int32_t owner_pid; /* for people; the lock decides whether the owner lives */
+	_Atomic int32_t owner_pid;  /* for people; the lock decides whether the owner lives */
 
 	/* Hints of the allocator, written at fills. */
 	_Alignas(128) _Atomic uint64_t free_hand; /* where to look for a free block */
 	_Atomic uint64_t evict_hand;
-	_Atomic uint64_t ticks;	     /* fills so far, from which the generations come */
-	_Atomic int64_t idle;	     /* about how many blocks are FREE or LIMBO */
-	_Atomic uint32_t pressure;   /* a fill has found no idle block: evict ahead from now on */
+	_Atomic uint64_t ticks;	   /* fills so far, from which the generations come */
+	_Atomic int64_t idle;	   /* about how many blocks are FREE or LIMBO */
+	_Atomic uint32_t pressure; /* a fill has found no idle block: evict ahead from now on */
 };
 
 /* A client slot's word: 63..16 the epoch at which it became idle, or the number of its tenancies; 1..0 what it is. */
@@ -117,18 +118,19 @@ struct kvs_client {
 	char name[KVS_CLIENT_NAME_SIZE];
 };
 
-/* A thread's reader slot: the epoch that its section entered at, 0 outside; whose it is; and what the thread counts. One
- * thread writes it, so counting needs no locked instruction; counters are never set back, so they outlast it. */
+/* A thread's reader slot: the epoch that its section entered at, 0 outside; whose it is; and what the thread counts.
+ * One thread writes it, so counting needs no locked instruction; counters are never set back, so they outlast it. */
 struct kvs_reader {
 	_Alignas(128) _Atomic uint64_t epoch;
-	_Atomic uint32_t owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if taken by a recoverer of the slot */
+	_Atomic uint32_t
+		owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if taken by a recoverer of the slot */
 	uint32_t reserved;
 	_Atomic uint64_t counters[KVS_COUNTERS];
 };
 #define KVS_READER_RECOVERER (1U << 31)
 
-/* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the rest
- * of a longer one is in the section of tails, so that descriptors lie as close as they can. */
+/* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the
+ * rest of a longer one is in the section of tails, so that descriptors lie as close as they can. */
 #define KVS_KEY_HEAD 32U
 struct kvs_block {
 	_Alignas(KVS_LINE) _Atomic uint64_t word;

@@ -16,7 +16,7 @@
 
 static int set(int fd, uint32_t byte, short type)
 {
-	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
 		return 0;
@@ -42,7 +42,7 @@ int kvs_lock_drop(int fd, uint32_t byte)
 
 int kvs_lock_alive(int fd, uint32_t byte)
 {
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return kvs_fault(errno, "cannot look at byte %u of the segment: %s", byte, strerror(errno));

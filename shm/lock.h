@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * lock.h: liveness, kept by the kernel. Each client holds a write lock (F_OFD_SETLK) on the byte of the segment's file
- * that has its slot's number; the owner holds one on the byte KVS_LOCK_OWNER. The kernel drops it when the process
- * has ended, whatever its pid namespace, and after its memory has been torn down: nothing of a process that is seen to be
+ * that has its slot's number; the owner holds one on the byte KVS_LOCK_OWNER. The kernel drops it when the process has
+ * ended, whatever its pid namespace, and after its memory has been torn down: nothing of a process that is seen to be
  * dead runs any more. Open file description locks, never POSIX ones: those fall with any close of the file.
  */
 #ifndef KVS_LOCK_H

@@ -80,8 +80,8 @@ static void mark_destroyed(int file)
 		kvs_log(4, "cannot mark the old store destroyed: %s", strerror(errno));
 }
 
-/* Removes the store that is in the way, whose owner's lock is free. Works on any store of this layout, sound or not; what
- * is no such segment is left alone. */
+/* Removes the store that is in the way, whose owner's lock is free. Works on any store of this layout, sound or not;
+ * what is no such segment is left alone. */
 static int replace(const char *name, const char *dir, int file, const char *path)
 {
 	struct kvs_head head;
@@ -107,11 +107,15 @@ static int clear_name(const char *name, const struct kvs_segment_options *option
 		return rc == -ENOENT ? 0 : rc;
 	rc = kvs_lock_write(file, KVS_LOCK_OWNER);
 	if (rc == -EAGAIN)
-		rc = kvs_fault(EEXIST, "store '%s' is there already, with a living owner: choose another name, or end that "
-				       "kvshmd", name);
+		rc = kvs_fault(EEXIST,
+			       "store '%s' is there already, with a living owner: choose another name, or end that "
+			       "kvshmd",
+			       name);
 	else if (rc == 0 && !options->replace_dead)
-		rc = kvs_fault(EOWNERDEAD, "store '%s' is there already, without a living owner (%s): go on with it by "
-					   "--adopt, or make a new one by --replace-dead", name, path);
+		rc = kvs_fault(EOWNERDEAD,
+			       "store '%s' is there already, without a living owner (%s): go on with it by "
+			       "--adopt, or make a new one by --replace-dead",
+			       name, path);
 	else if (rc == 0)
 		rc = replace(name, options->dir, file, path);
 	(void)close(file);
@@ -182,7 +186,8 @@ static int show(struct making *m, int file)
 	if (rc)
 		return rc;
 	rc = kvs_files_link(file, path);
-	return rc == -EEXIST ? kvs_fault(EEXIST, "store '%s' is there already: another made it meanwhile", m->name) : rc;
+	return rc == -EEXIST ? kvs_fault(EEXIST, "store '%s' is there already: another made it meanwhile", m->name)
+			     : rc;
 }
 
 /* Makes the segment, fills it, and shows everything. */
@@ -216,7 +221,7 @@ close_file:
 
 int kvs_segment_create(const char *name, const struct kvs_segment_options *options, struct kvs_map *map)
 {
-	struct making m = { .name = name, .dir = kvs_files_dir(options->dir), .options = options };
+	struct making m = {.name = name, .dir = kvs_files_dir(options->dir), .options = options};
 	uint64_t planes;
 	int rc = kvs_files_check_name(name);
 

@@ -152,7 +152,7 @@ void kvs_map_release(char *base, uint64_t size)
 
 int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geometry)
 {
-	char *base;
+	char *base = NULL;
 	int rc;
 
 	memset(map, 0, sizeof(*map));

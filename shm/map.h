@@ -13,7 +13,8 @@
 
 #include "layout.h"
 
-/* Of what a lookup is made of: inlined whatever the compiler thinks of its size, so that what is constant in a call folds. */
+/* Of what a lookup is made of: inlined whatever the compiler thinks of its size, so that what is constant in a call
+ * folds. */
 #define KVS_HOT static inline __attribute__((always_inline))
 
 struct kvs_map {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * pool.h: where the bytes of a store lie. A pool has planes of equal size; block n is at n times the block size in each.
- * One small table of functions for each kind of memory; the rest of the store does not know which it is.
+ * pool.h: where the bytes of a store lie. A pool has planes of equal size; block n is at n times the block size in
+ * each. One small table of functions for each kind of memory; the rest of the store does not know which it is.
  */
 #ifndef KVS_POOL_H
 #define KVS_POOL_H

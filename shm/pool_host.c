@@ -4,8 +4,8 @@
  * pool_host.c: planes in host memory: a file kvshm.NAME.pN beside the segment for each.
  *
  * A plane gets its name before its segment, which then appears last, and loses it first. So a plane without a segment
- * belongs to a maker who is at work, and has the file locked, or who died there: then the lock is free, and the next maker
- * takes the name away, holding the lock, so that two of them can't remove each other's.
+ * belongs to a maker who is at work, and has the file locked, or who died there: then the lock is free, and the next
+ * maker takes the name away, holding the lock, so that two of them can't remove each other's.
  */
 #include "config.h"
 

@@ -4,9 +4,9 @@
  * recover.c: recovery of dead clients. See recover.h, and shm/README.md for the table of what a death leaves.
  *
  * The order for each block is: read the word, then the entry, then CAS from exactly that word. (Reading the entry first
- * would doom an innocent fill of the block's next life.) A recoverer acts in the name of the dead client, whose number it
- * uses in words, through a reader slot of its own that carries that number and a flag. Whoever takes the slot's byte for
- * itself alone, at the end, looks once more for both.
+ * would doom an innocent fill of the block's next life.) A recoverer acts in the name of the dead client, whose number
+ * it uses in words, through a reader slot of its own that carries that number and a flag. Whoever takes the slot's byte
+ * for itself alone, at the end, looks once more for both.
  */
 #include "config.h"
 
@@ -30,9 +30,9 @@ static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 
 	switch (kvs_word_state(word)) {
 	case KVS_OWNED:
-		if (mine && atomic_compare_exchange_strong_explicit(&block->word, &word,
-								    kvs_word_next(word, KVS_FREE, 0),
-								    memory_order_seq_cst, memory_order_relaxed))
+		if (mine &&
+		    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
+							    memory_order_seq_cst, memory_order_relaxed))
 			kvs_alloc_idle(actor->map, number);
 		break;
 	case KVS_FILLING:
@@ -103,9 +103,9 @@ static void recover_blocks(const struct kvs_actor *actor)
 }
 
 /* Lets readers that died in a section stall no grace period any more. Several recoverers may be at it, and one of them
- * may stop anywhere, and go on when the reader slot has long been another client's: so one of them takes each reader slot
- * for itself, by a CAS that can't succeed later. (No new client gets this number while the stopped one has its read
- * lock.) Reader slots of other recoverers are left alone; finish() clears what a recoverer that died leaves. */
+ * may stop anywhere, and go on when the reader slot has long been another client's: so one of them takes each reader
+ * slot for itself, by a CAS that can't succeed later. (No new client gets this number while the stopped one has its
+ * read lock.) Reader slots of other recoverers are left alone; finish() clears what a recoverer that died leaves. */
 static void clear_readers(const struct kvs_map *map, uint32_t slot)
 {
 	for (uint32_t i = 0; i < map->g.readers; i++) {
@@ -135,7 +135,7 @@ static int finish(const struct kvs_actor *actor)
 /* Under a read lock on the slot's byte, which is given only when its client is dead. */
 static int recover_locked(struct kvs_map *map, uint32_t slot)
 {
-	struct kvs_actor actor = { .map = map, .row = kvs_row(map, slot), .self = slot };
+	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
 	int rc;
 
 	if (!kvs_client_has_row(map, slot))

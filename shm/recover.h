@@ -16,7 +16,7 @@
  * section. If another thread of this process is at it, it returns 0 at once. */
 int kvs_recover_dead(struct kvs_map *map);
 
-/* Recovers one client if it is dead: 1 if this call finished it, 0 if it lives or another has it, or a negative errno. */
+/* Recovers one client if it is dead: 1 if this call finished it, 0 if it lives or another has it, or -errno. */
 int kvs_recover_slot(struct kvs_map *map, uint32_t slot);
 
 /* Lets go of everything that the actor's client holds: the last thing but one that a client does. */

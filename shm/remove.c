@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * remove.c: the way of a block out: READY -> REMOVING from READY -> DOOMED -> (unlinked) -> REMOVING from DOOMED -> LIMBO.
- * See remove.h, and shm/README.md for what a death at each step leaves: always a word from which any process that
- * passes goes on.
+ * remove.c: the way of a block out: READY -> REMOVING from READY -> DOOMED -> (unlinked) -> REMOVING from DOOMED ->
+ * LIMBO. See remove.h, and shm/README.md for what a death at each step leaves: always a word from which any process
+ * that passes goes on.
  */
 #include "config.h"
 

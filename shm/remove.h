@@ -4,9 +4,9 @@
  * remove.h: how a block ends. Eviction, removal of a key, giving up, last-reference removal and recovery all go
  * through these two calls.
  *
- * Guarantees: a block is freed exactly once (C1), and never while anyone holds it (B1). Only DOOMED leads to LIMBO, so a
- * block that may still be taken back is still in the index. Losing a CAS means that another process has taken
- * over, and this one leaves: so nobody waits, and no two processes take it from each other for ever (D4).
+ * Guarantees: a block is freed exactly once (C1), and never while anyone holds it (B1). Only DOOMED leads to LIMBO, so
+ * a block that may still be taken back is still in the index. Losing a CAS means that another process has taken over,
+ * and this one leaves: so nobody waits, and no two processes take it from each other for ever (D4).
  *
  * Both are called inside a section.
  */
@@ -21,10 +21,10 @@ enum kvs_remove_why {
 };
 
 /* Tries to remove a block that nobody holds, from whatever state it is in; true if it went to LIMBO by this call. */
-bool kvs_remove_try(const struct kvs_actor *actor, uint32_t block, enum kvs_remove_why why);
+bool kvs_remove_try(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why);
 
 /* Dooms a block from exactly this word, hides it and wakes who waits for it; false if the word had changed. The caller
  * holds it, or recovers its owner; its release, or its look, then removes it. */
-bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t block, uint64_t word);
+bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t word);
 
 #endif

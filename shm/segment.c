@@ -57,9 +57,11 @@ int kvs_segment_open_file(const char *name, const char *dir, int flags, int *fil
 		return rc;
 	fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT)
-		return kvs_fault(ENOENT, "there is no store '%s' (%s): start its kvshmd, or name its directory", name, path);
+		return kvs_fault(ENOENT, "there is no store '%s' (%s): start its kvshmd, or name its directory", name,
+				 path);
 	if (fd < 0 && errno == EACCES)
-		return kvs_fault(EACCES, "no permission for %s: run as its owner, or let kvshmd make it with --mode 0660", path);
+		return kvs_fault(
+			EACCES, "no permission for %s: run as its owner, or let kvshmd make it with --mode 0660", path);
 	if (fd < 0 && errno != EISDIR)
 		return kvs_fault(errno, "cannot open %s: %s", path, strerror(errno));
 	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {
@@ -76,13 +78,16 @@ static int judge_version(const struct kvs_head *head, const char *path)
 	if (memcmp(head->magic, KVS_MAGIC, sizeof(head->magic)) != 0)
 		return kvs_fault(EPROTO, "%s is no kvshm segment (its first bytes are others)", path);
 	if (head->layout != KVS_LAYOUT)
-		return kvs_fault(EPROTO, "%s has layout %u, made by kvshm %.*s; this is kvshm %s with layout %u: use the "
-					 "same version for all processes, or make the store anew", path, head->layout,
-				 (int)sizeof(head->maker), head->maker, PACKAGE_VERSION, KVS_LAYOUT);
+		return kvs_fault(EPROTO,
+				 "%s has layout %u, made by kvshm %.*s; this is kvshm %s with layout %u: use the "
+				 "same version for all processes, or make the store anew",
+				 path, head->layout, (int)sizeof(head->maker), head->maker, PACKAGE_VERSION,
+				 KVS_LAYOUT);
 	if (head->fingerprint != kvs_layout_fingerprint())
-		return kvs_fault(EPROTO, "%s was made by another build of kvshm %.*s (fingerprint %016llx, here %016llx): "
-					 "use the same build for all processes", path, (int)sizeof(head->maker),
-				 head->maker, (unsigned long long)head->fingerprint,
+		return kvs_fault(EPROTO,
+				 "%s was made by another build of kvshm %.*s (fingerprint %016llx, here %016llx): "
+				 "use the same build for all processes",
+				 path, (int)sizeof(head->maker), head->maker, (unsigned long long)head->fingerprint,
 				 (unsigned long long)kvs_layout_fingerprint());
 	return 0;
 }
@@ -102,8 +107,9 @@ int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 	if (rc)
 		return rc;
 	if ((size_t)got < sizeof(*head) || (uint64_t)st.st_size < head->size)
-		return kvs_fault(EPROTO, "%s is truncated: it has %lld of its %llu bytes; end its processes and remove it", path,
-				 (long long)st.st_size, (unsigned long long)head->size);
+		return kvs_fault(EPROTO,
+				 "%s is truncated: it has %lld of its %llu bytes; end its processes and remove it",
+				 path, (long long)st.st_size, (unsigned long long)head->size);
 	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size))
 		return kvs_fault(EUCLEAN, "the geometry in %s makes no sense: destroy the store", path);
 	head->label[KVS_LABEL_SIZE - 1] = '\0';
@@ -144,15 +150,17 @@ static int judge_label(const struct kvs_head *head, const char *name, const char
 {
 	if (!label || strcmp(label, head->label) == 0)
 		return 0;
-	return kvs_fault(EMEDIUMTYPE, "store '%s' has the label '%s', not '%s': attach the store of your model, dtype and "
-				      "layout", name, head->label, label);
+	return kvs_fault(EMEDIUMTYPE,
+			 "store '%s' has the label '%s', not '%s': attach the store of your model, dtype and "
+			 "layout",
+			 name, head->label, label);
 }
 
 int kvs_segment_open(const char *name, const char *dir, const char *label, struct kvs_map *map)
 {
 	char path[KVS_PATH_SIZE];
 	struct kvs_head head;
-	int file;
+	int file = -1;
 	int rc = kvs_segment_open_file(name, dir, O_RDWR, &file, path);
 
 	if (rc)

@@ -21,8 +21,8 @@ int kvs_table_nonsense(struct kvs_reader *reader)
 	return kvs_fault(EUCLEAN, "a chain of the index makes no sense: see kvshm-check");
 }
 
-/* An OWNED block of the actor's begins a new life with a key: only its owner resets it, since a helper that did so could
- * erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it. */
+/* An OWNED block of the actor's begins a new life with a key: only its owner resets it, since a helper that did so
+ * could erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it. */
 static int begin_life(const struct kvs_actor *actor, const struct kvs_walk *walk, struct kvs_found *found)
 {
 	struct kvs_block *block = kvs_block(actor->map, found->block);
@@ -67,8 +67,8 @@ static int link_or_take(const struct kvs_actor *actor, struct kvs_walk *walk, co
 int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
 		   struct kvs_found *found)
 {
-	struct kvs_walk walk = { .key = key, .hash = hash, .length = (uint32_t)length };
-	struct kvs_found mine, theirs;
+	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
+	struct kvs_found mine = {.block = KVS_NONE}, theirs;
 	int taken;
 	int rc = kvs_alloc(actor, &mine.block);
 
@@ -104,6 +104,13 @@ static int own_fill(const struct kvs_actor *actor, uint32_t number, uint64_t *wo
 	}
 }
 
+int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number)
+{
+	uint64_t word;
+
+	return own_fill(actor, number, &word);
+}
+
 /* Is anyone else there who may be waiting? Who waits took its hold before it looked at the word: [hold-vs-remove]. */
 static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 {
@@ -123,8 +130,8 @@ int kvs_table_publish(const struct kvs_actor *actor, uint32_t number)
 
 	if (rc)
 		return rc;
-	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Only a removal
-	 * can have changed the word: it stays doomed. */
+	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Only a
+	 * removal can have changed the word: it stays doomed. */
 	if (!atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
 						     memory_order_seq_cst, memory_order_relaxed))
 		return own_fill(actor, number, &word) == -ECANCELED ? -ECANCELED : -EBADF;

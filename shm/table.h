@@ -22,8 +22,7 @@ int kvs_table_nonsense(struct kvs_reader *reader);
 
 /* In a section: takes the first block of a walk that can be held. Others of the same key are on their way out. Returns
  * enum kvs_taken (KVS_GONE: there is no such key), or -EUCLEAN. */
-KVS_HOT int kvs_table_take(const struct kvs_actor *actor, struct kvs_walk *walk, bool fills,
-				 struct kvs_found *found)
+KVS_HOT int kvs_table_take(const struct kvs_actor *actor, struct kvs_walk *walk, bool fills, struct kvs_found *found)
 {
 	for (;;) {
 		enum kvs_taken taken;
@@ -41,10 +40,10 @@ KVS_HOT int kvs_table_take(const struct kvs_actor *actor, struct kvs_walk *walk,
 
 /* Looks a key up, whose hash is given, and takes a ref. Returns as above. Inline, with the rest of the way: a lookup
  * should cost what it touches, not what it calls. */
-KVS_HOT int kvs_table_get(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
-				bool fills, struct kvs_found *found)
+KVS_HOT int kvs_table_get(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash, bool fills,
+			  struct kvs_found *found)
 {
-	struct kvs_walk walk = { .key = key, .hash = hash, .length = (uint32_t)length };
+	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
 	int taken;
 
 	kvs_enter(actor);
@@ -60,11 +59,13 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 		   struct kvs_found *found);
 
 /* Publishes, or dooms, a block that the caller fills: 0; -ECANCELED if it was doomed meanwhile; -EBADF if it is no fill
- * of the caller's. What is to be read has been written before. Holds stay as they are. */
-int kvs_table_publish(const struct kvs_actor *actor, uint32_t block);
-int kvs_table_give_up(const struct kvs_actor *actor, uint32_t block);
+ * of the caller's. What is to be read has been written before, once the first call has said that it is still the
+ * caller's to write. Holds stay as they are. */
+int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number);
+int kvs_table_publish(const struct kvs_actor *actor, uint32_t number);
+int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number);
 
 /* Dooms a block that the caller holds, as the removal of its key. */
-void kvs_table_remove(const struct kvs_actor *actor, uint32_t block);
+void kvs_table_remove(const struct kvs_actor *actor, uint32_t number);
 
 #endif

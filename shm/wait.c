@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * wait.c: futexes on the low half of block words (futex(2); shared between processes, so without FUTEX_PRIVATE_FLAG).
- * Guarantees: no wake-up is lost but by the waker's death, since the kernel compares the half word with the one that the
- * waiter saw, and every change of the word changes that half.
+ * Guarantees: no wake-up is lost but by the waker's death, since the kernel compares the half word with the one that
+ * the waiter saw, and every change of the word changes that half.
  */
 #include "config.h"
 
@@ -27,11 +27,10 @@ uint64_t kvs_now(void)
 
 void kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until)
 {
-	struct timespec time = { .tv_sec = (time_t)(until / SECOND), .tv_nsec = (long)(until % SECOND) };
+	struct timespec time = {.tv_sec = (time_t)(until / SECOND), .tv_nsec = (long)(until % SECOND)};
 
 	/* FUTEX_WAIT_BITSET takes an absolute time. Why it returned does not matter: the caller looks again. */
-	(void)syscall(SYS_futex, &block->word, FUTEX_WAIT_BITSET, (uint32_t)word, &time, NULL,
-		      FUTEX_BITSET_MATCH_ANY);
+	(void)syscall(SYS_futex, &block->word, FUTEX_WAIT_BITSET, (uint32_t)word, &time, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 void kvs_wait_wake(struct kvs_block *block)

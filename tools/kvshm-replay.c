@@ -71,8 +71,8 @@ static void read_settings(int argc, char **argv, struct settings *to)
 	};
 	const struct tool_program program = {
 		.name = "kvshm-replay",
-		.summary = "Replays a trace of LLM requests (JSON lines with hash_ids) through a store; - reads standard "
-			   "input",
+		.summary = "Replays a trace of LLM requests (JSON lines with hash_ids; - for standard input) through a "
+			   "store",
 		.operands = "TRACE",
 		.options = options,
 	};

@@ -41,7 +41,7 @@ static void check_settings(const struct settings *settings)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
 	if (settings->adopt && settings->mode)
-		tool_bad_use("--mode is for a new store, and --adopt goes on with the one that is there: leave one out");
+		tool_bad_use("--mode is for a new store, and --adopt goes on with one that is there: leave one out");
 	if (!settings->adopt && !settings->size)
 		tool_bad_use("--size BYTES is missing");
 	if (!settings->adopt && !settings->block_size)

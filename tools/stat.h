@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * stat.h: how kvshm-stat is put together. What is shown is declared once, in the tables of stat_fields.c; it goes, value
- * by value, to a sink: stat_text.c makes a page of it, stat_json.c a document. A value has one name in both.
+ * stat.h: how kvshm-stat is put together. What is shown is declared once, in the tables of stat_fields.c; it goes,
+ * value by value, to a sink: stat_text.c makes a page of it, stat_json.c a document. A value has one name in both.
  */
 #ifndef KVSHM_STAT_H
 #define KVSHM_STAT_H

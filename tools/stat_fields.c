@@ -10,6 +10,7 @@
 #include "stat.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -169,49 +170,45 @@ static int show_client(const struct kvshm_client_info *client, void *arg)
 
 /* ---- What someone should know ---------------------------------------------------------------------------- */
 
-static void remark_on_owner(struct stat_sink *sink, const struct kvshm_store_info *info)
+__attribute__((format(printf, 2, 3))) static void remark(struct stat_sink *sink, const char *format, ...)
 {
 	char text[256];
+	va_list arguments;
 
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	sink->remark(sink, text);
+}
+
+static void remark_on_owner(struct stat_sink *sink, const struct kvshm_store_info *info)
+{
 	if (info->destroyed)
-		sink->remark(sink, "the store was destroyed: its clients get -ESTALE, and should attach its successor");
+		remark(sink, "the store was destroyed: its clients get -ESTALE, and should attach its successor");
 	else if (info->unlinked)
-		sink->remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): "
-				   "nobody can attach any more");
-	else if (!info->owner_alive) {
-		snprintf(text, sizeof(text), "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it",
-			 info->name);
-		sink->remark(sink, text);
-	}
+		remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): nobody can attach");
+	else if (!info->owner_alive)
+		remark(sink, "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it",
+		       info->name);
 }
 
 static void remark_on_room(struct stat_sink *sink, const struct kvshm_store_info *info,
 			   const struct kvshm_usage *usage)
 {
-	char text[256];
-
-	if (!usage->free && !usage->evictable && usage->grace) {
-		snprintf(text, sizeof(text), "no room now; blocks that are free once a grace period has passed: %" PRIu64,
-			 usage->grace);
-		sink->remark(sink, text);
-	} else if (!usage->free && !usage->evictable) {
-		sink->remark(sink, "no room: every block is held or being filled");
-	}
-	if (info->readers_stalling) {
-		snprintf(text, sizeof(text), "reader slots in a section since an earlier epoch: %" PRIu32 "; while they "
-			 "stay there, blocks in grace can't be used again", info->readers_stalling);
-		sink->remark(sink, text);
-	}
+	if (!usage->free && !usage->evictable && usage->grace)
+		remark(sink, "no room now; blocks that are free once a grace period has passed: %" PRIu64,
+		       usage->grace);
+	else if (!usage->free && !usage->evictable)
+		remark(sink, "no room: every block is held or being filled");
+	if (info->readers_stalling)
+		remark(sink, "reader slots in a section since an earlier epoch: %" PRIu32 "; while they stay there, "
+			     "blocks in grace can't be used again", info->readers_stalling);
 }
 
 static void remark_on_clients(struct stat_sink *sink, unsigned dead)
 {
-	char text[256];
-
-	if (!dead)
-		return;
-	snprintf(text, sizeof(text), "dead clients that wait for recovery: %u; kvshmd does it, and any attach", dead);
-	sink->remark(sink, text);
+	if (dead)
+		remark(sink, "dead clients that wait for recovery: %u; kvshmd does it, and any attach", dead);
 }
 
 /* ---- What kvshm-stat.c calls ----------------------------------------------------------------------------- */

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# R14: a size is a ceiling, for each plane: it is rounded down to whole blocks, and the log says so; less than one block,
-# and a block size of 0 or not a multiple of 512, is a clear error that leaves nothing behind.
+# R14: a size is a ceiling, for each plane: it is rounded down to whole blocks, and the log says so; less than one
+# block, and a block size of 0 or not a multiple of 512, is a clear error that leaves nothing behind.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# R30 (in part), R25: a store whose owner was killed goes on; another kvshmd refuses its name and says how to go on; with
-# --adopt it goes on with every block and client; with --replace-dead it makes a new store, and the clients of the
+# R30 (in part), R25: a store whose owner was killed goes on; another kvshmd refuses its name and says how to go on;
+# with --adopt it goes on with every block and client; with --replace-dead it makes a new store, and the clients of the
 # old one get -ESTALE. A store with a living owner is neither adopted nor replaced.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"

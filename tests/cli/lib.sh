@@ -57,11 +57,12 @@ own_directory()
 # What a tool is run by, where a test needs that: words to stand before its name.
 run_by=()
 
-# try TOOL [ARGUMENT]...: $status, $tmp/out and $tmp/err are what came of it.
+# try TOOL [ARGUMENT]...: $status, $tmp/out and $tmp/err are what came of it. A kvshmd that should have been refused,
+# and serves instead, is ended.
 try()
 {
 	status=0
-	"${run_by[@]}" "$KVSHM_BIN/$1" "${@:2}" >"$tmp/out" 2>"$tmp/err" </dev/null || status=$?
+	timeout 20 "${run_by[@]}" "$KVSHM_BIN/$1" "${@:2}" >"$tmp/out" 2>"$tmp/err" </dev/null || status=$?
 }
 
 # must TOOL [ARGUMENT]...: it succeeds, and says nothing on stderr.

@@ -36,6 +36,7 @@ for signal in INT HUP; do
 done
 
 # Where it can't say `ready` it leaves nothing behind.
-"$KVSHM_BIN/kvshmd" --store "$store" --size 1M --block-size 4K >/dev/full 2>"$tmp/err" && fail "ready went nowhere"
+timeout 20 "$KVSHM_BIN/kvshmd" --store "$store" --size 1M --block-size 4K >/dev/full 2>"$tmp/err" &&
+	fail "ready went nowhere"
 grep -q "can't write" "$tmp/err" || fail "no message: $(cat "$tmp/err")"
 nothing_left

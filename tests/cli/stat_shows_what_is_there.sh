@@ -33,7 +33,7 @@ ask one ENOENT read k3
 
 for want in label:"model x" blocks:256 block_size:4096 planes:1 retain:keep key_max:32 clients_max:2 \
 	owner_pid:"$first" owner_alive:true destroyed:false unlinked:false fence:false \
-	free:254 owned:0 filling:1 ready:1 removing:0 doomed:0 held:2 pinned:1 evictable:0 pins:1 \
+	free:254 owned:0 filling:1 ready:1 removing:0 doomed:0 grace:0 held:2 pinned:1 evictable:0 pins:1 \
 	fills:1 hits:1 dedups:1 misses:3 evictions:0 give_ups:0 recoveries:0; do
 	shows "${want%%:*}" "${want#*:}" a
 done

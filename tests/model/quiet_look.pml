@@ -1,4 +1,7 @@
-/* Reuse after one quiet look, without an advance of the epoch.
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * Reuse after one quiet look, without an advance of the epoch.
  * A remover V takes block 1 out (unlink, then LIMBO); an allocator A notes the word that it sees in LIMBO, issues a
  * membarrier, looks at every reader slot, and takes the block, by a CAS of that word, if it saw each slot at 0. Meanwhile a
  * reader I comes through the index, and one N by number; both enter by a store that may stay in their store buffer

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * threads.c: threads of one attachment work on few keys of a small store, in keep and in drop, with membarrier and
+ * with fences. What is measured: see load.h (A2, B1 to B3, C1, C2, R01, R05 to R07). At the end all counts are zero
+ * and every block is accounted for. ThreadSanitizer sees this program's races.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "load.h"
+
+#define THREADS 4U
+#define BLOCKS 24U
+#define KEYS 40U
+
+struct thread {
+	struct load_worker worker;
+	pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+	struct load_worker *w = arg;
+
+	while (!atomic_load_explicit(&w->books->stop, memory_order_relaxed))
+		if (!load_step(w))
+			base_fail("the store was destroyed: %s", kvshm_error());
+	load_end(w);
+	return NULL;
+}
+
+static void run(const char *name, kvshm *store, unsigned ms)
+{
+	struct load_books *books = base_shared(sizeof(*books));
+	struct thread threads[THREADS];
+	uint64_t end = base_phase(ms);
+
+	books->keys = KEYS;
+	books->planes = 2;
+	for (unsigned i = 0; i < THREADS; i++) {
+		threads[i].worker = (struct load_worker){
+			.store = store, .books = books, .random = base_stream(i), .id = i + 1
+		};
+		base_check(pthread_create(&threads[i].thread, NULL, work, &threads[i].worker) == 0);
+	}
+	while (base_now() < end) {
+		unsigned recovered;
+
+		base_expect(kvshm_recover(store, &recovered), 0);
+		base_check(recovered == 0); /* all are alive */
+		base_rest(BASE_MS);
+	}
+	atomic_store(&books->stop, true);
+	for (unsigned i = 0; i < THREADS; i++)
+		base_check(pthread_join(threads[i].thread, NULL) == 0);
+	load_report(books);
+	base_judge(name, BLOCKS);
+}
+
+static void try(enum kvshm_retain retain, int fence, const char *what)
+{
+	struct kvshm_create_options options;
+	const char *name = base_store(what);
+	kvshm_owner *owner;
+	kvshm *store;
+	int rc;
+
+	load_options(&options, BLOCKS, 2, retain);
+	options.fence = fence;
+	rc = kvshm_create(name, &options, &owner);
+	if (rc == -EOPNOTSUPP) {
+		(void)printf("%s: left out: %s\n", what, kvshm_error());
+		return;
+	}
+	base_expect(rc, 0);
+	base_expect(kvshm_attach(name, NULL, &store), 0);
+	(void)printf("%s: %u threads, %u keys, %u blocks\n", what, THREADS, KEYS, BLOCKS);
+	run(name, store, 800);
+	base_expect(kvshm_detach(store), 0);
+	base_judge(name, BLOCKS);
+	base_expect(kvshm_destroy(owner), 0);
+	base_check(base_files(name) == 0);
+}
+
+int main(void)
+{
+	base_begin();
+	try(KVSHM_KEEP, 0, "keep");
+	try(KVSHM_DROP, 0, "drop");
+	try(KVSHM_KEEP, 1, "keep-fence");
+	try(KVSHM_DROP, 1, "drop-fence");
+	return base_pass();
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * fixture.h: what the unit tests share: a small store with clients in this process, keys that are numbers, children
+ * that attach and wait to be killed, and the end of every test: all clients detach, the store must be sound, and goes.
+ *
+ * Each test runs in a process of its own (libcheck forks), so there is one store at a time. Processes are synchronised
+ * by pipes, never by time.
+ */
+#ifndef FIXTURE_H
+#define FIXTURE_H
+
+#include <check.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "internal.h"
+
+#define UNIT_KEY 32 /* bytes of a numbered key */
+
+/* Is the call's result the one that is wanted? If not, the library's text says more. */
+#define ck_rc(call, wanted) unit_expect((call), (wanted), #call, __LINE__)
+void unit_expect(int rc, int wanted, const char *call, int line);
+
+/* Runs the tests of one program; its exit status. */
+int unit_run(const char *name, const TTest *const tests[], size_t count);
+
+/* A test that can't run here says so to tests/driver, and returns. */
+void unit_skip(const char *test, const char *reason);
+
+/* ---- The store ---- */
+
+extern kvshm_owner *unit_owner;
+
+/* This test's name for its store; it begins with $KVSHM_TEST_PREFIX. */
+const char *unit_name(void);
+/* The path of its segment (plane < 0), or of a plane. Valid until the next call. */
+const char *unit_path(int plane);
+
+/* Small blocks, eight clients, membarrier; tests change what they need. */
+struct kvshm_create_options unit_options(uint32_t blocks);
+/* Makes the store, and attaches a client. */
+kvshm *unit_make(const struct kvshm_create_options *options);
+/* A keep store of that many blocks. */
+kvshm *unit_store(uint32_t blocks);
+/* One more client in this process. */
+kvshm *unit_attach(void);
+void unit_detach(kvshm *store);
+/* The test wrote nonsense into the segment: it is not looked at in the end. */
+void unit_damaged(void);
+/* What kvshm_view_check() says now must be: sound, nothing pending, nothing leaked. */
+void unit_sound(void);
+
+/* ---- Keys that are numbers, bytes that follow from them ---- */
+
+void unit_key(uint64_t number, uint8_t key[UNIT_KEY]);
+int unit_get(kvshm *store, uint64_t number, struct kvshm_handle *ref);
+int unit_ask(kvshm *store, uint64_t number, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
+int unit_remove(kvshm *store, uint64_t number);
+/* Asks for a key that must be ours to fill. */
+struct kvshm_handle unit_begin(kvshm *store, uint64_t number);
+/* Fills a key of its own: writes all planes, publishes; the ref. */
+struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth);
+/* The same, and lets go of it. */
+void unit_put(kvshm *store, uint64_t number);
+/* Is the key there? Leaves nothing held. */
+bool unit_has(kvshm *store, uint64_t number);
+/* Writes, and checks, the bytes of a held block. */
+void unit_write(kvshm *store, const struct kvshm_handle *held, uint64_t number);
+void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number);
+
+/* ---- What the segment says ---- */
+
+enum kvs_state unit_state(const kvshm *store, uint32_t block);
+/* Refs and pins of all clients on a block in a life. */
+unsigned unit_refs(const kvshm *store, const struct kvshm_handle *handle);
+unsigned unit_pins(const kvshm *store, const struct kvshm_handle *handle);
+/* A client's entry for a block. */
+uint64_t unit_entry(const kvshm *store, uint32_t slot, uint32_t block);
+uint64_t unit_counter(const kvshm *store, enum kvs_counter counter);
+/* A time so many milliseconds from now, for deadlines. */
+uint64_t unit_in_ms(uint64_t ms);
+
+/* ---- Other processes ---- */
+
+struct child {
+	pid_t pid;
+	int in, out;
+};
+
+/* Starts a process that runs fn(arg), and ends with it. It has no store until it attaches. */
+void unit_child(struct child *child, void (*fn)(void *arg), void *arg);
+/* In the parent: waits until the child tells, or tells it. */
+void unit_await(const struct child *child);
+void unit_tell(const struct child *child);
+/* In the child: likewise. One whose parent is gone ends. */
+void unit_await_parent(void);
+void unit_tell_parent(void);
+/* In the child: tells the parent, and waits to be killed. */
+void unit_wait_for_death(void) __attribute__((noreturn));
+void unit_kill(const struct child *child);
+/* Stops a child; returns when it stands still. */
+void unit_stop(const struct child *child);
+/* Waits for the child's end, which must be a good one. */
+void unit_join(const struct child *child);
+
+/* Memory that children share with their parent, and a barrier in it. */
+void *unit_shared(size_t size);
+pthread_barrier_t *unit_shared_barrier(unsigned count);
+
+/* A segment in private memory, in fence mode, for what needs neither a store's name nor planes. One at a time; it goes
+ * in the end. */
+struct kvs_map *unit_memory(uint32_t blocks);
+/* A client of it, or one more thread of a client, with a reader slot. */
+struct kvs_actor unit_actor(struct kvs_map *map, uint32_t slot);
+/* An attached store's client, as this thread. */
+struct kvs_actor unit_actor_of(kvshm *store);
+
+#endif

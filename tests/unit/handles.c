@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * handles: what is no hold of this client's in this life is -EBADF, and changes nothing (B2).
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+#include <errno.h>
+
+START_TEST(B2_release_twice_is_EBADF)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0), copy = ref;
+
+	ck_rc(kvshm_release(store, &ref), 0);
+	ck_assert_uint_eq(ref.kind, KVSHM_NONE);
+	ck_rc(kvshm_release(store, &ref), -EBADF);
+	ck_rc(kvshm_release(store, &copy), -EBADF);
+	ck_assert_uint_eq(unit_entry(store, store->slot, copy.block) & KVS_ENTRY_COUNTS, 0);
+	ck_assert(unit_has(store, 1));
+}
+END_TEST
+
+START_TEST(B2_unpin_twice_is_EBADF)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, copy;
+
+	ck_rc(kvshm_pin(store, &ref, &pin), 0);
+	copy = pin;
+	ck_rc(kvshm_unpin(store, &pin), 0);
+	ck_rc(kvshm_unpin(store, &pin), -EBADF);
+	ck_rc(kvshm_unpin(store, &copy), -EBADF);
+	ck_assert_uint_eq(unit_refs(store, &ref), 1);
+	ck_assert_uint_eq(unit_pins(store, &ref), 0);
+}
+END_TEST
+
+START_TEST(B2_a_hold_of_another_client_cannot_be_released)
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, stolen = ref;
+	void *address;
+
+	ck_rc(kvshm_pin(store, &ref, &pin), 0);
+	ck_rc(kvshm_release(other, &stolen), -EBADF);
+	stolen = pin;
+	ck_rc(kvshm_unpin(other, &stolen), -EBADF);
+	ck_rc(kvshm_address(other, &ref, 0, &address), -EBADF);
+	ck_rc(kvshm_pin(other, &ref, &stolen), -EBADF);
+	ck_assert_uint_eq(unit_refs(store, &ref), 1);
+	ck_assert_uint_eq(unit_pins(store, &ref), 1);
+}
+END_TEST
+
+/* Every call with a handle that is no hold of the client's. */
+static void refused(kvshm *store, const struct kvshm_handle *bad)
+{
+	struct kvshm_handle handle, pin = {.kind = KVSHM_NONE};
+	struct kvshm_meta meta;
+	void *address;
+
+	handle = *bad;
+	ck_rc(kvshm_release(store, &handle), handle.kind == KVSHM_WRITER ? -EBUSY : -EBADF);
+	ck_rc(kvshm_unpin(store, &handle), -EBADF);
+	ck_rc(kvshm_publish(store, &handle, NULL), -EBADF);
+	ck_rc(kvshm_give_up(store, &handle), -EBADF);
+	ck_rc(kvshm_wait(store, &handle, 0), -EBADF);
+	ck_rc(kvshm_pin(store, &handle, &pin), -EBADF);
+	ck_rc(kvshm_get_meta(store, &handle, &meta), -EBADF);
+	ck_rc(kvshm_address(store, &handle, 0, &address), -EBADF);
+	ck_assert_uint_eq(pin.kind, KVSHM_NONE);
+	ck_assert_mem_eq(&handle, bad, sizeof(handle));
+}
+
+START_TEST(B2_a_handle_of_an_earlier_life_is_EBADF_though_the_block_is_held_now)
+{
+	kvshm *store = unit_store(1); /* one block: all lives are of it */
+	struct kvshm_handle old = unit_fill(store, 1, 0), ref = old, now;
+
+	ck_rc(kvshm_release(store, &ref), 0);
+	now = unit_fill(store, 2, 0);
+	ck_assert_uint_eq(now.block, old.block);
+	ck_assert_uint_eq(now.life, old.life + 1);
+	refused(store, &old);
+	ck_assert_uint_eq(unit_refs(store, &now), 1);
+	unit_verify(store, &now, 2);
+	old = now;
+	old.life++;
+	refused(store, &old);
+	ck_assert_uint_eq(unit_refs(store, &now), 1);
+}
+END_TEST
+
+START_TEST(handles_of_no_block_are_EBADF)
+{
+	static const uint32_t blocks[] = {16, 17, 1U << 30, UINT32_MAX};
+	kvshm *store = unit_store(16);
+
+	for (unsigned i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
+		for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_WRITER; kind++) {
+			struct kvshm_handle handle = {.life = 1, .block = blocks[i], .kind = kind};
+
+			refused(store, &handle);
+		}
+}
+END_TEST
+
+START_TEST(handles_of_blocks_that_were_never_held_are_EBADF)
+{
+	kvshm *store = unit_store(16);
+
+	for (uint32_t block = 0; block < 16; block++)
+		for (uint64_t life = 0; life < 3; life++)
+			for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_WRITER; kind++) {
+				struct kvshm_handle handle = {.life = life, .block = block, .kind = kind};
+
+				refused(store, &handle);
+			}
+}
+END_TEST
+
+START_TEST(handles_of_a_kind_that_does_not_exist_are_EBADF_though_the_block_is_held)
+{
+	static const uint32_t kinds[] = {KVSHM_NONE, 4, 77, UINT32_MAX};
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0);
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		struct kvshm_handle handle = ref;
+
+		handle.kind = kinds[i];
+		refused(store, &handle);
+	}
+	ck_assert_uint_eq(unit_refs(store, &ref), 1);
+	ck_assert_uint_eq(unit_pins(store, &ref), 0);
+}
+END_TEST
+
+START_TEST(kinds_are_not_interchangeable)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0), fill = unit_begin(store, 2), pin;
+
+	ck_rc(kvshm_pin(store, &ref, &pin), 0);
+	ck_rc(kvshm_release(store, &pin), -EBADF);
+	ck_rc(kvshm_unpin(store, &ref), -EBADF);
+	ck_rc(kvshm_wait(store, &pin, 0), -EBADF);
+	ck_rc(kvshm_publish(store, &ref, NULL), -EBADF);
+	ck_rc(kvshm_give_up(store, &ref), -EBADF);
+	ck_rc(kvshm_publish(store, &pin, NULL), -EBADF);
+	ck_rc(kvshm_release(store, &fill), -EBUSY);
+	ck_rc(kvshm_unpin(store, &fill), -EBADF);
+	ck_rc(kvshm_wait(store, &fill, 0), -EBADF);
+	ck_assert_uint_eq(unit_refs(store, &ref), 1);
+	ck_assert_uint_eq(unit_pins(store, &ref), 1);
+	ck_assert_uint_eq(unit_refs(store, &fill), 1);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+}
+END_TEST
+
+START_TEST(no_handle_is_EINVAL)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle pin;
+	struct kvshm_meta meta;
+	void *address;
+
+	ck_rc(kvshm_release(store, NULL), -EINVAL);
+	ck_rc(kvshm_unpin(store, NULL), -EINVAL);
+	ck_rc(kvshm_publish(store, NULL, NULL), -EINVAL);
+	ck_rc(kvshm_give_up(store, NULL), -EINVAL);
+	ck_rc(kvshm_wait(store, NULL, 0), -EINVAL);
+	ck_rc(kvshm_pin(store, NULL, &pin), -EINVAL);
+	ck_rc(kvshm_get_meta(store, NULL, &meta), -EINVAL);
+	ck_rc(kvshm_address(store, NULL, 0, &address), -EINVAL);
+}
+END_TEST
+
+START_TEST(B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart)
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle ref = unit_fill(store, 1, 0), theirs, pin;
+
+	ck_rc(unit_get(other, 1, &theirs), 0);
+	ck_rc(kvshm_pin(other, &theirs, &pin), 0);
+	ck_assert_uint_eq(unit_refs(store, &ref), 2);
+	ck_assert_uint_eq(unit_pins(store, &ref), 1);
+	ck_rc(kvshm_release(store, &ref), 0);
+	ck_assert_uint_eq(unit_refs(store, &pin), 1);
+	ck_rc(kvshm_release(other, &theirs), 0);
+	ck_assert_uint_eq(unit_refs(store, &pin), 0);
+	ck_assert_uint_eq(unit_pins(store, &pin), 1);
+	ck_rc(kvshm_unpin(other, &pin), 0);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		B2_release_twice_is_EBADF,
+		B2_unpin_twice_is_EBADF,
+		B2_a_hold_of_another_client_cannot_be_released,
+		B2_a_handle_of_an_earlier_life_is_EBADF_though_the_block_is_held_now,
+		handles_of_no_block_are_EBADF,
+		handles_of_blocks_that_were_never_held_are_EBADF,
+		handles_of_a_kind_that_does_not_exist_are_EBADF_though_the_block_is_held,
+		kinds_are_not_interchangeable,
+		no_handle_is_EINVAL,
+		B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart,
+	};
+
+	return unit_run("handles", tests, sizeof(tests) / sizeof(tests[0]));
+}

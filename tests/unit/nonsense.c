@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * nonsense: wild bytes in the segment lead to an error code and a counter, never to a crash, an access outside of the
+ * mapping, or an endless loop (F1). libcheck ends a test that does not end.
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "index.h"
+
+static kvshm *damaged_store(uint32_t blocks)
+{
+	kvshm *store = unit_store(blocks);
+
+	for (uint64_t i = 0; i < blocks; i++)
+		unit_put(store, i);
+	unit_damaged();
+	return store;
+}
+
+/* All calls on some keys; whatever they say, they return. */
+static void make_calls(kvshm *store, uint64_t keys)
+{
+	static const int allowed[] = {0,	  -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED,
+				      -ETIMEDOUT, -EBADF,  -EMFILE, -EUSERS,  -ESTALE};
+
+	for (uint64_t i = 0; i < keys; i++) {
+		struct kvshm_handle handle = {.kind = KVSHM_NONE}, pin;
+		enum kvshm_outcome outcome;
+		struct kvshm_meta meta;
+		int rc[8] = {0};
+		bool known;
+
+		rc[0] = unit_ask(store, i, &outcome, &handle);
+		if (rc[0] == 0) {
+			void *address;
+
+			if (kvshm_address(store, &handle, 0, &address) == 0)
+				memset(address, 1, store->map.g.block_size);
+			rc[1] = outcome == KVSHM_FILL ? kvshm_publish(store, &handle, NULL) : 0;
+			rc[2] = outcome == KVSHM_PENDING ? kvshm_wait(store, &handle, 0) : 0;
+			rc[3] = kvshm_get_meta(store, &handle, &meta);
+			rc[4] = kvshm_pin(store, &handle, &pin);
+			rc[5] = rc[4] == 0 ? kvshm_unpin(store, &pin) : 0;
+			rc[6] = handle.kind == KVSHM_WRITER ? kvshm_give_up(store, &handle)
+							    : kvshm_release(store, &handle);
+		}
+		rc[7] = i % 3 ? 0 : unit_remove(store, i);
+		for (unsigned n = 0; n < 8; n++) {
+			known = false;
+			for (unsigned a = 0; a < sizeof(allowed) / sizeof(allowed[0]); a++)
+				known |= rc[n] == allowed[a];
+			ck_assert_msg(known, "call %u: %d: %s", n, rc[n], kvshm_error());
+		}
+	}
+}
+
+static _Atomic uint32_t *bucket_of(kvshm *store, uint64_t number)
+{
+	uint8_t key[UNIT_KEY];
+
+	unit_key(number, key);
+	return kvs_index_bucket(&store->map, kvs_index_hash(&store->map, key, UNIT_KEY));
+}
+
+START_TEST(F1_a_cycle_in_a_chain_is_EUCLEAN_and_counted)
+{
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle ref;
+	enum kvshm_outcome outcome;
+
+	atomic_store(bucket_of(store, 777), kvs_link_to(3));
+	atomic_store(&kvs_block(&store->map, 3)->next, kvs_link_to(5));
+	atomic_store(&kvs_block(&store->map, 5)->next, kvs_link_to(3));
+	ck_rc(unit_get(store, 777, &ref), -EUCLEAN);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "kvshm-check"));
+	ck_rc(unit_ask(store, 777, &outcome, &ref), -EUCLEAN);
+	ck_rc(unit_remove(store, 777), -EUCLEAN);
+	ck_assert_uint_ge(unit_counter(store, KVS_COUNT_nonsense), 3);
+	make_calls(store, 50);
+}
+END_TEST
+
+START_TEST(F1_a_link_to_no_block_is_EUCLEAN_and_counted)
+{
+	static const uint32_t wild[] = {16, 17, 1U << 29, (UINT32_MAX >> 1) - 1};
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle ref;
+
+	for (unsigned i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
+		atomic_store(bucket_of(store, 777), kvs_link_to(wild[i]));
+		ck_rc(unit_get(store, 777, &ref), -EUCLEAN);
+		ck_assert_uint_eq(unit_counter(store, KVS_COUNT_nonsense), i + 1);
+	}
+	make_calls(store, 50);
+}
+END_TEST
+
+START_TEST(F1_a_failed_search_leaves_no_block_behind)
+{
+	kvshm *store = unit_store(16);
+	enum kvshm_outcome outcome;
+	struct kvshm_handle handle;
+	_Atomic uint32_t *bucket = bucket_of(store, 777);
+
+	atomic_store(bucket, kvs_link_to(1U << 29));
+	for (int i = 0; i < 100; i++)
+		ck_rc(unit_ask(store, 777, &outcome, &handle), -EUCLEAN);
+	atomic_store(bucket, KVS_LINK_END);
+	for (uint64_t i = 0; i < 16; i++)
+		(void)unit_fill(store, i, 0);
+}
+END_TEST
+
+START_TEST(F1_states_that_do_not_exist_are_no_hits)
+{
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle ref = unit_fill(store, 100, 0), again;
+
+	for (unsigned state = KVS_STATES; state < 16; state++) {
+		_Atomic uint64_t *word = &kvs_block(&store->map, ref.block)->word;
+		uint64_t before = atomic_load(word);
+
+		atomic_store(word, (before & ~UINT64_C(15)) | state);
+		ck_rc(unit_get(store, 100, &again), -ENOENT);
+		atomic_store(word, before);
+	}
+	ck_rc(unit_get(store, 100, &again), 0);
+	ck_assert_uint_eq(unit_refs(store, &ref), 2);
+}
+END_TEST
+
+START_TEST(F1_a_fill_of_a_client_that_cannot_exist_is_waited_for_until_the_deadline_only)
+{
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle fill = unit_begin(store, 100), ref;
+	_Atomic uint64_t *word = &kvs_block(&store->map, fill.block)->word;
+	enum kvshm_outcome outcome;
+
+	atomic_store(word, kvs_word_next(atomic_load(word), KVS_FILLING, 4095));
+	ck_rc(unit_ask(store, 100, &outcome, &ref), 0);
+	ck_assert_int_eq(outcome, KVSHM_PENDING);
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(25)), -ETIMEDOUT);
+	ck_rc(kvshm_publish(store, &fill, NULL), -EBADF);
+	ck_rc(kvshm_recover(store, NULL), 0);
+}
+END_TEST
+
+START_TEST(F1_a_length_beyond_the_block_is_EUCLEAN)
+{
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle ref;
+	struct kvshm_meta meta;
+
+	ck_rc(unit_get(store, 1, &ref), 0);
+	store->map.infos[ref.block].length = 4097;
+	ck_rc(kvshm_get_meta(store, &ref, &meta), -EUCLEAN); /* who believed it would read the next block's bytes */
+	store->map.infos[ref.block].length = UINT64_MAX;
+	ck_rc(kvshm_get_meta(store, &ref, &meta), -EUCLEAN);
+}
+END_TEST
+
+START_TEST(F1_client_words_of_nonsense_do_no_harm)
+{
+	kvshm *store = damaged_store(16), *other;
+
+	for (uint32_t slot = 1; slot < 8; slot++) {
+		atomic_store(&store->map.clients[slot].word, UINT64_MAX - slot % 4);
+		memset(store->map.clients[slot].name, 'x', sizeof(store->map.clients[slot].name));
+	}
+	ck_assert_int_ge(kvshm_recover(store, NULL), 0);
+	make_calls(store, 50);
+	if (kvshm_attach(unit_name(), NULL, &other) == 0)
+		ck_rc(kvshm_detach(other), 0);
+}
+END_TEST
+
+START_TEST(F1_reader_words_of_nonsense_do_no_harm)
+{
+	kvshm *store = damaged_store(16);
+
+	for (uint32_t i = 8; i < store->map.g.readers; i++) {
+		atomic_store(&store->map.readers[i].epoch, UINT64_MAX - i);
+		atomic_store(&store->map.readers[i].owner, UINT32_MAX - i);
+	}
+	atomic_store(&store->map.head->readers_top, UINT32_MAX);
+	make_calls(store, 50);
+	ck_assert_int_ge(kvshm_recover(store, NULL), 0);
+}
+END_TEST
+
+/* A part of the segment that random bytes are written to, while calls are made. */
+struct part {
+	uint64_t at, size;
+};
+
+static void scribble(kvshm *store, const struct part *part, unsigned *seed)
+{
+	unsigned char *base = (unsigned char *)store->map.head;
+
+	for (int n = 0; n < 8; n++) {
+		uint64_t at = part->at + ((uint64_t)rand_r(seed) << 16 ^ (uint64_t)rand_r(seed)) % part->size;
+
+		base[at] = (unsigned char)(rand_r(seed) >> 4);
+	}
+}
+
+START_TEST(F1_random_bytes_anywhere_end_no_process)
+{
+	unsigned seed = (unsigned)time(NULL), first = seed;
+	kvshm *store = damaged_store(64);
+	const struct kvs_geometry *g = &store->map.g;
+	const struct part parts[] = {
+		{offsetof(struct kvs_head, readers_top), sizeof(uint32_t) + sizeof(uint64_t)},
+		{offsetof(struct kvs_head, free_hand), sizeof(struct kvs_head) - offsetof(struct kvs_head, free_hand)},
+		{g->clients_at + sizeof(struct kvs_client), (g->clients - 1) * sizeof(struct kvs_client)},
+		{g->hints_at, 8},
+		{g->buckets_at, g->buckets * UINT64_C(4)},
+		{g->blocks_at, g->blocks * sizeof(struct kvs_block)},
+		{g->tails_at, g->infos_at - g->tails_at},
+		{g->infos_at, g->blocks * sizeof(struct kvs_block_info)},
+		{g->rows_at, g->blocks * UINT64_C(8)},
+	};
+
+	printf("# seed %u\n", first);
+	for (int round = 0; round < 400; round++) {
+		if (parts[round % 9].size)
+			scribble(store, &parts[round % 9], &seed);
+		make_calls(store, 30);
+		if (round % 20 == 0) {
+			kvshm *other;
+
+			(void)kvshm_recover(store, NULL);
+			if (kvshm_attach(unit_name(), NULL, &other) == 0) {
+				make_calls(other, 10);
+				(void)kvshm_detach(other);
+			}
+		}
+	}
+}
+END_TEST
+
+START_TEST(F1_a_view_of_random_bytes_ends_no_process)
+{
+	unsigned seed = (unsigned)time(NULL);
+	kvshm *store = damaged_store(64);
+	const struct part all = {KVS_PAGE, store->map.g.rows_at + store->map.g.row_size - KVS_PAGE};
+
+	printf("# seed %u\n", seed);
+	for (int round = 0; round < 200; round++) {
+		struct kvshm_check_result result;
+		struct kvshm_usage usage;
+		kvshm_view *view;
+
+		for (int n = 0; n < 50; n++)
+			scribble(store, &all, &seed);
+		if (kvshm_view_open(unit_name(), NULL, &view))
+			continue;
+		(void)kvshm_view_usage(view, &usage);
+		if (kvshm_view_check(view, NULL, NULL, &result) == 0 && round > 10)
+			ck_assert_uint_gt(result.unsound, 0);
+		kvshm_view_close(view);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		F1_a_cycle_in_a_chain_is_EUCLEAN_and_counted,
+		F1_a_link_to_no_block_is_EUCLEAN_and_counted,
+		F1_a_failed_search_leaves_no_block_behind,
+		F1_states_that_do_not_exist_are_no_hits,
+		F1_a_fill_of_a_client_that_cannot_exist_is_waited_for_until_the_deadline_only,
+		F1_a_length_beyond_the_block_is_EUCLEAN,
+		F1_client_words_of_nonsense_do_no_harm,
+		F1_reader_words_of_nonsense_do_no_harm,
+		F1_random_bytes_anywhere_end_no_process,
+		F1_a_view_of_random_bytes_ends_no_process,
+	};
+
+	return unit_run("nonsense", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * view: what can be seen of a store without being its client, and that the check finds what is planted.
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "epoch.h"
+#include "index.h"
+
+static kvshm_view *look(void)
+{
+	kvshm_view *view;
+
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), 0);
+	return view;
+}
+
+START_TEST(a_view_says_what_the_store_is)
+{
+	struct kvshm_create_options options = unit_options(10);
+	struct kvshm_store_info info;
+	struct kvs_actor actor;
+	kvshm_view *view;
+	kvshm *store;
+
+	options.label = "a label";
+	options.planes = 2;
+	options.retain = KVSHM_DROP;
+	store = unit_make(&options);
+	unit_put(store, 1);
+	view = look();
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert_str_eq(info.name, unit_name());
+	ck_assert_str_eq(info.label, "a label");
+	ck_assert_str_eq(info.maker, kvshm_version());
+	ck_assert_uint_eq(info.geometry.blocks, 10);
+	ck_assert_uint_eq(info.geometry.planes, 2);
+	ck_assert_int_eq(info.geometry.retain, KVSHM_DROP);
+	ck_assert_uint_eq(info.segment_size, store->map.g.size);
+	ck_assert_uint_eq(info.layout, KVS_LAYOUT);
+	ck_assert_uint_eq(info.readers, 8 * 16);
+	ck_assert_uint_eq(info.readers_used, 1);
+	ck_assert_uint_eq(info.readers_stalling, 0);
+	ck_assert_int_eq(info.owner_pid, getpid());
+	ck_assert(info.owner_alive && !info.destroyed && !info.unlinked && !info.fence);
+	actor = unit_actor_of(store);
+	kvs_enter(&actor);
+	(void)kvs_epoch_advance(&actor);
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert_uint_eq(info.readers_stalling, 1);
+	kvs_leave(&actor);
+	kvshm_view_close(view);
+}
+END_TEST
+
+START_TEST(a_view_of_a_store_without_owner_or_name_says_so)
+{
+	struct kvshm_store_info info;
+	kvshm *store = unit_store(4);
+	kvshm_view *view = look();
+
+	ck_rc(kvshm_disown(unit_owner), 0);
+	unit_owner = NULL;
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert(!info.owner_alive && !info.unlinked);
+	ck_rc(kvshm_adopt(unit_name(), NULL, &unit_owner), 0);
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert(info.owner_alive);
+	unit_detach(store);
+	ck_rc(kvshm_destroy(unit_owner), 0);
+	unit_owner = NULL;
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert(info.destroyed && info.unlinked);
+	kvshm_view_close(view);
+}
+END_TEST
+
+START_TEST(usage_counts_blocks_by_state_and_holds)
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle ref, pin, removed;
+	struct kvshm_usage usage;
+	kvshm_view *view = look();
+
+	unit_put(store, 1);
+	unit_put(store, 2);
+	ref = unit_fill(store, 3, 0); /* a ref of each client, and a pin */
+	ck_rc(unit_get(other, 3, &ref), 0);
+	ck_rc(kvshm_pin(other, &ref, &pin), 0);
+	removed = unit_fill(store, 4, 0); /* doomed */
+	ck_rc(unit_remove(store, 4), 0);
+	unit_put(store, 5); /* in grace */
+	ck_rc(unit_remove(store, 5), 0);
+	(void)unit_begin(other, 6);
+	ck_rc(kvshm_view_usage(view, &usage), 0);
+	ck_assert_uint_eq(usage.ready, 3);
+	ck_assert_uint_eq(usage.filling, 1);
+	ck_assert_uint_eq(usage.doomed, 1);
+	ck_assert_uint_eq(usage.grace, 1);
+	ck_assert_uint_eq(usage.free, 10);
+	ck_assert_uint_eq(usage.owned + usage.removing, 0);
+	ck_assert_uint_eq(usage.evictable, 2);
+	ck_assert_uint_eq(usage.held, 3);
+	ck_assert_uint_eq(usage.pinned, 1);
+	ck_assert_uint_eq(usage.refs, 4);
+	ck_assert_uint_eq(usage.pins, 1);
+	ck_assert_uint_eq(removed.kind, KVSHM_REF);
+	kvshm_view_close(view);
+}
+END_TEST
+
+static struct kvshm_client_info infos[8];
+static unsigned clients;
+
+static int keep_client(const struct kvshm_client_info *client, void *arg)
+{
+	(void)arg;
+	infos[clients++] = *client;
+	return 0;
+}
+
+static void hold_and_die(void *arg)
+{
+	struct kvshm_attach_options how = {.name = "the dead one"};
+	struct kvshm_handle ref, pin;
+	kvshm *store;
+
+	(void)arg;
+	ck_rc(kvshm_attach(unit_name(), &how, &store), 0);
+	ref = unit_fill(store, 1, 0);
+	ck_rc(kvshm_pin(store, &ref, &pin), 0);
+	(void)unit_begin(store, 2);
+	unit_wait_for_death();
+}
+
+START_TEST(clients_are_shown_with_their_holds_and_whether_they_live)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_check_result result;
+	kvshm_view *view = look();
+	struct child child;
+
+	unit_child(&child, hold_and_die, NULL);
+	unit_await(&child);
+	ck_rc(kvshm_view_clients(view, keep_client, NULL), 0);
+	ck_assert_uint_eq(clients, 2);
+	ck_assert(infos[0].alive && infos[1].alive);
+	ck_assert_int_eq(infos[0].pid, getpid());
+	ck_assert_int_eq(infos[1].pid, child.pid);
+	ck_assert_str_eq(infos[1].name, "the dead one");
+	ck_assert_uint_eq(infos[1].refs, 2);
+	ck_assert_uint_eq(infos[1].pins, 1);
+	ck_assert_uint_eq(infos[1].blocks, 2);
+	ck_assert_uint_eq(infos[1].fills, 1);
+	unit_kill(&child);
+	clients = 0;
+	ck_rc(kvshm_view_clients(view, keep_client, NULL), 0);
+	ck_assert_uint_eq(clients, 2);
+	ck_assert(infos[0].alive && !infos[1].alive);
+	ck_rc(kvshm_view_check(view, NULL, NULL, &result), 0);
+	ck_assert_uint_gt(result.pending, 0); /* the next recovery takes it */
+	ck_assert_uint_eq(result.unsound, 0);
+	ck_rc(kvshm_recover(store, NULL), 0);
+	clients = 0;
+	ck_rc(kvshm_view_clients(view, keep_client, NULL), 0);
+	ck_assert_uint_eq(clients, 1);
+	kvshm_view_close(view);
+	unit_sound();
+}
+END_TEST
+
+static int find_name(const char *name, void *arg)
+{
+	if (strcmp(name, unit_name()) == 0)
+		++*(unsigned *)arg;
+	return 0;
+}
+
+START_TEST(stores_are_listed_once_each)
+{
+	unsigned found = 0;
+	char foreign[300];
+	int file;
+
+	(void)unit_store(4);
+	(void)snprintf(foreign, sizeof(foreign), "%sx", unit_path(-1));
+	file = open(foreign, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600); /* no segment: passed over */
+	(void)close(file);
+	ck_rc(kvshm_list(NULL, find_name, &found), 0);
+	ck_assert_uint_eq(found, 1);
+	ck_assert_int_eq(unlink(foreign), 0);
+	ck_assert_int_lt(kvshm_list("/dev/shm/kvshm-no-such-directory", find_name, &found), 0);
+}
+END_TEST
+
+START_TEST(a_view_of_what_is_no_store_is_refused)
+{
+	kvshm_view *view;
+	int file;
+
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), -ENOENT);
+	file = open(unit_path(-1), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), -EPROTO);
+	ck_assert_int_eq(ftruncate(file, 10000), 0);
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), -EPROTO);
+	(void)close(file);
+	ck_assert_int_eq(unlink(unit_path(-1)), 0);
+	ck_rc(kvshm_view_open("../x", NULL, &view), -EINVAL);
+	kvshm_view_close(NULL);
+}
+END_TEST
+
+/* Plants one fault, looks that it is found, and mends it. */
+static unsigned findings;
+
+static void count_finding(const char *finding, void *arg)
+{
+	(void)arg;
+	ck_assert_uint_gt(strlen(finding), 5);
+	findings++;
+}
+
+static void found(bool wanted)
+{
+	struct kvshm_check_result result;
+	kvshm_view *view = look();
+
+	findings = 0;
+	ck_rc(kvshm_view_check(view, count_finding, NULL, &result), 0);
+	kvshm_view_close(view);
+	ck_assert_int_eq(result.unsound > 0, wanted);
+	ck_assert_int_eq(findings > 0, wanted);
+}
+
+static kvshm *seen_store(void)
+{
+	kvshm *store = unit_store(16);
+
+	for (uint64_t i = 0; i < 8; i++)
+		unit_put(store, i);
+	found(false);
+	return store;
+}
+
+/* Changes a word of the segment after all clients have left: nothing at work explains it. */
+#define PLANT(object, value)                                          \
+	do {                                                          \
+		__auto_type planted_at = &(object);                   \
+		__auto_type planted_before = atomic_load(planted_at); \
+		atomic_store(planted_at, (value));                    \
+		found(true);                                          \
+		atomic_store(planted_at, planted_before);             \
+		found(false);                                         \
+	} while (0)
+
+START_TEST(the_check_finds_chains_and_states_that_are_wrong)
+{
+	kvshm *store = seen_store();
+	struct kvs_map map;
+	uint32_t free_block = 0, ready_block = 0;
+
+	/* The owner's mapping stays when the last client has left. */
+	unit_detach(store);
+	map = ((struct kvshm_owner *)unit_owner)->map;
+	for (uint32_t i = 0; i < 16; i++)
+		if (kvs_word_state(atomic_load(&kvs_block(&map, i)->word)) == KVS_READY)
+			ready_block = i;
+		else
+			free_block = i;
+	PLANT(kvs_block(&map, ready_block)->next, kvs_link_to(ready_block));	   /* a cycle */
+	PLANT(kvs_block(&map, ready_block)->next, kvs_link_to(1000));		   /* no block */
+	PLANT(kvs_block(&map, ready_block)->word, kvs_word_next(0, KVS_FREE, 0));  /* linked, but free */
+	PLANT(kvs_block(&map, free_block)->word, kvs_word_next(0, KVS_READY, 0));  /* ready, but not linked */
+	PLANT(kvs_block(&map, free_block)->word, kvs_word_next(0, KVS_STATES, 0)); /* no state */
+	PLANT(kvs_block(&map, free_block)->word, kvs_word_next(0, KVS_OWNED, 3));  /* of a client that is not there */
+	PLANT(map.buckets[0], kvs_link_to(1000));
+}
+END_TEST
+
+START_TEST(the_check_finds_a_key_that_is_there_twice)
+{
+	kvshm *store = seen_store();
+	struct kvshm_handle one, two;
+	struct kvs_block *block;
+
+	ck_rc(unit_get(store, 1, &one), 0);
+	ck_rc(unit_get(store, 2, &two), 0);
+	block = kvs_block(&store->map, two.block);
+	ck_rc(kvshm_release(store, &two), 0);
+	two.block = one.block;
+	ck_rc(kvshm_release(store, &one), 0);
+	/* The other key's block gets the first one's key, and its place in that chain as well. */
+	memcpy(block->key, kvs_block(&store->map, two.block)->key, UNIT_KEY);
+	found(true);
+	unit_damaged();
+}
+END_TEST
+
+START_TEST(the_check_finds_holds_of_nobody)
+{
+	kvshm *store = seen_store(), *other = unit_attach();
+	struct kvshm_check_result result;
+	struct kvshm_handle ref;
+	kvshm_view *view;
+	uint32_t slot = other->slot;
+
+	ck_rc(unit_get(other, 1, &ref), 0);
+	/* A client that left without giving back what it held: its slot is nobody's now. */
+	atomic_store(&store->map.clients[slot].word, KVS_SLOT_IDLE);
+	view = look();
+	ck_rc(kvshm_view_check(view, NULL, NULL, &result), 0);
+	kvshm_view_close(view);
+	ck_assert_uint_gt(result.unsound + result.leaked, 0);
+	atomic_store(&store->map.clients[slot].word, KVS_SLOT_LIVE);
+	ck_rc(kvshm_release(other, &ref), 0);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		a_view_says_what_the_store_is,
+		a_view_of_a_store_without_owner_or_name_says_so,
+		usage_counts_blocks_by_state_and_holds,
+		clients_are_shown_with_their_holds_and_whether_they_live,
+		stores_are_listed_once_each,
+		a_view_of_what_is_no_store_is_refused,
+		the_check_finds_chains_and_states_that_are_wrong,
+		the_check_finds_a_key_that_is_there_twice,
+		the_check_finds_holds_of_nobody,
+	};
+
+	return unit_run("view", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * wait: the second asker waits, until a deadline, and is woken by whatever ends the fill (R07, D3, D4).
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "wait.h"
+
+static struct kvshm_handle pending(kvshm *store, uint64_t number)
+{
+	enum kvshm_outcome outcome;
+	struct kvshm_handle ref;
+
+	ck_rc(unit_ask(store, number, &outcome, &ref), 0);
+	ck_assert_int_eq(outcome, KVSHM_PENDING);
+	ck_assert_uint_eq(ref.kind, KVSHM_REF);
+	return ref;
+}
+
+START_TEST(R17_deadline_0_looks_once)
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(other, 1);
+
+	ck_rc(kvshm_wait(other, &ref, 0), -ETIMEDOUT);
+	ck_assert_uint_eq(ref.kind, KVSHM_REF); /* the hold stays */
+	ck_assert_uint_eq(unit_refs(store, &ref), 2);
+	unit_write(store, &fill, 1);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	ck_rc(kvshm_wait(other, &ref, 0), 0);
+	unit_verify(other, &ref, 1);
+}
+END_TEST
+
+START_TEST(R17_a_past_deadline_looks_once)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(store, 1);
+
+	ck_rc(kvshm_wait(store, &ref, 1), -ETIMEDOUT);
+	ck_rc(kvshm_wait(store, &ref, kvs_now() - 1), -ETIMEDOUT);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	ck_rc(kvshm_wait(store, &ref, 1), 0);
+}
+END_TEST
+
+START_TEST(R17_a_future_deadline_is_reached_and_not_before)
+{
+	kvshm *store = unit_store(16);
+	uint64_t deadlines[] = {1, 5, 25}; /* less and more than a slice, in ms */
+
+	(void)unit_begin(store, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct kvshm_handle ref = pending(store, 1);
+		uint64_t deadline = unit_in_ms(deadlines[i]);
+
+		ck_rc(kvshm_wait(store, &ref, deadline), -ETIMEDOUT);
+		ck_assert_uint_ge(kvs_now(), deadline);
+		ck_assert_uint_lt(kvs_now(), deadline + UINT64_C(2000000000));
+		ck_rc(kvshm_release(store, &ref), 0);
+	}
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_wait_timeouts), 3);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_waits), 3);
+}
+END_TEST
+
+START_TEST(a_wait_for_what_is_ready_returns_at_once)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0);
+
+	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), 0);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_waits), 0);
+	ck_assert_uint_eq(ref.kind, KVSHM_REF);
+}
+END_TEST
+
+/* What another client does, while this one waits. */
+static void fill_and(void *arg)
+{
+	kvshm *store = unit_attach();
+	struct kvshm_handle fill = unit_begin(store, 1);
+	void (*end)(kvshm *, struct kvshm_handle *) = *(void (**)(kvshm *, struct kvshm_handle *))arg;
+
+	unit_write(store, &fill, 1);
+	unit_tell_parent();
+	unit_await_parent();
+	end(store, &fill);
+	ck_rc(kvshm_detach(store), 0);
+}
+
+static void by_publish(kvshm *store, struct kvshm_handle *fill)
+{
+	ck_rc(kvshm_publish(store, fill, NULL), 0);
+}
+
+static void by_give_up(kvshm *store, struct kvshm_handle *fill)
+{
+	ck_rc(kvshm_give_up(store, fill), 0);
+}
+
+static void by_remove(kvshm *store, struct kvshm_handle *fill)
+{
+	ck_rc(unit_remove(store, 1), 0);
+	ck_rc(kvshm_publish(store, fill, NULL), -ECANCELED);
+}
+
+static void by_detach(kvshm *store, struct kvshm_handle *fill)
+{
+	(void)store;
+	(void)fill;
+}
+
+static void by_exit(kvshm *store, struct kvshm_handle *fill)
+{
+	(void)store;
+	(void)fill;
+	_exit(0);
+}
+
+static void wait_that_ends(void (*end)(kvshm *, struct kvshm_handle *), int wanted)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref, copy;
+	struct child child;
+
+	unit_child(&child, fill_and, &end);
+	unit_await(&child);
+	copy = ref = pending(store, 1);
+	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
+	unit_tell(&child);
+	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), wanted);
+	if (wanted == 0) {
+		unit_verify(store, &ref, 1);
+	} else {
+		ck_assert_uint_eq(ref.kind, KVSHM_NONE);
+		ck_rc(kvshm_release(store, &copy), -EBADF); /* it has let go of its hold */
+		unit_put(store, 1);			    /* asks again, and fills it itself */
+	}
+	ck_assert(unit_has(store, 1));
+	unit_join(&child);
+	ck_rc(kvshm_recover(store, NULL), 0);
+}
+
+START_TEST(R07_second_asker_waits_and_reads_when_it_is_published)
+{
+	wait_that_ends(by_publish, 0);
+}
+END_TEST
+
+START_TEST(R07_second_asker_waits_and_fills_when_filler_gives_up)
+{
+	wait_that_ends(by_give_up, -ECANCELED);
+}
+END_TEST
+
+START_TEST(R07_second_asker_waits_and_fills_when_the_key_is_removed)
+{
+	wait_that_ends(by_remove, -ECANCELED);
+}
+END_TEST
+
+START_TEST(R07_second_asker_waits_and_fills_when_filler_detaches)
+{
+	wait_that_ends(by_detach, -ECANCELED);
+}
+END_TEST
+
+START_TEST(R07_second_asker_waits_and_fills_when_filler_ends)
+{
+	wait_that_ends(by_exit, -ECANCELED);
+}
+END_TEST
+
+static void fill_for_ever(void *arg)
+{
+	kvshm *store = unit_attach();
+
+	(void)arg;
+	(void)unit_begin(store, 1);
+	unit_wait_for_death();
+}
+
+START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref;
+	struct child child;
+
+	unit_child(&child, fill_for_ever, NULL);
+	unit_await(&child);
+	ref = pending(store, 1);
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(30)), -ETIMEDOUT); /* it lives, and is not robbed */
+	unit_kill(&child);
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(1000)), -ECANCELED); /* R19: within a second */
+	unit_put(store, 1);
+}
+END_TEST
+
+/* Waiters of several clients; one of them becomes the filler. */
+static void wait_and_ask_again(void *arg)
+{
+	kvshm *store = unit_attach();
+	struct kvshm_handle ref = pending(store, 1);
+	enum kvshm_outcome outcome;
+
+	(void)arg;
+	unit_tell_parent();
+	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), -ECANCELED);
+	ck_rc(unit_ask(store, 1, &outcome, &ref), 0);
+	if (outcome == KVSHM_FILL) {
+		unit_write(store, &ref, 1);
+		ck_rc(kvshm_publish(store, &ref, NULL), 0);
+	} else {
+		ck_rc(kvshm_wait(store, &ref, UINT64_MAX), 0);
+	}
+	unit_verify(store, &ref, 1);
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills)
+{
+	kvshm *store = unit_store(16);
+	struct child filler, waiters[4];
+
+	unit_child(&filler, fill_for_ever, NULL);
+	unit_await(&filler);
+	for (unsigned i = 0; i < 4; i++) {
+		unit_child(&waiters[i], wait_and_ask_again, NULL);
+		unit_await(&waiters[i]);
+	}
+	unit_kill(&filler);
+	for (unsigned i = 0; i < 4; i++)
+		unit_join(&waiters[i]);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_fills), 1);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_recovered_fills), 1);
+	ck_assert(unit_has(store, 1));
+}
+END_TEST
+
+/* Sleeps on a word without slices: nothing but a wake ends it in time. */
+struct sleeper {
+	struct kvs_block *block;
+	uint64_t word, until;
+	_Atomic pid_t thread;
+};
+
+static void *sleep_on_word(void *arg)
+{
+	struct sleeper *sleeper = arg;
+
+	atomic_store(&sleeper->thread, (pid_t)syscall(SYS_gettid));
+	kvs_wait_word(sleeper->block, sleeper->word, sleeper->until);
+	return NULL;
+}
+
+/* The state of a thread of this process, as the kernel sees it; '?' where it does not say. */
+static char state_of(pid_t thread)
+{
+	char path[64], text[512];
+	const char *name_end = NULL;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
+	file = fopen(path, "re");
+	if (file && fgets(text, sizeof(text), file))
+		name_end = strrchr(text, ')');
+	if (file)
+		(void)fclose(file);
+	return name_end ? name_end[2] : '?';
+}
+
+/* Returns when the thread sleeps in the kernel. */
+static void asleep(struct sleeper *sleeper)
+{
+	while (state_of(atomic_load(&sleeper->thread)) != 'S')
+		(void)sched_yield();
+}
+
+static void woken_by(void (*end)(kvshm *, struct kvshm_handle *))
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(other, 1);
+	struct sleeper sleeper = {.block = kvs_block(&store->map, fill.block), .until = unit_in_ms(60000)};
+	uint64_t begin = kvs_now();
+	pthread_t thread;
+
+	sleeper.word = atomic_load(&sleeper.block->word);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_word, &sleeper), 0);
+	asleep(&sleeper);
+	end(store, &fill);
+	(void)pthread_join(thread, NULL);
+	ck_assert_msg(kvs_now() - begin < UINT64_C(30000000000), "nobody woke it");
+	(void)kvshm_release(other, &ref);
+}
+
+START_TEST(D3_publish_wakes_who_waits)
+{
+	woken_by(by_publish);
+}
+END_TEST
+
+START_TEST(D3_give_up_wakes_who_waits)
+{
+	woken_by(by_give_up);
+}
+END_TEST
+
+START_TEST(D3_removal_wakes_who_waits)
+{
+	woken_by(by_remove);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		R17_deadline_0_looks_once,
+		R17_a_past_deadline_looks_once,
+		R17_a_future_deadline_is_reached_and_not_before,
+		a_wait_for_what_is_ready_returns_at_once,
+		R07_second_asker_waits_and_reads_when_it_is_published,
+		R07_second_asker_waits_and_fills_when_filler_gives_up,
+		R07_second_asker_waits_and_fills_when_the_key_is_removed,
+		R07_second_asker_waits_and_fills_when_filler_detaches,
+		R07_second_asker_waits_and_fills_when_filler_ends,
+		R07_second_asker_waits_and_fills_when_filler_dies,
+		D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills,
+		D3_publish_wakes_who_waits,
+		D3_give_up_wakes_who_waits,
+		D3_removal_wakes_who_waits,
+	};
+
+	return unit_run("wait", tests, sizeof(tests) / sizeof(tests[0]));
+}
