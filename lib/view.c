@@ -109,9 +109,14 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 
 int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 {
+	struct kvs_slot_view *slots;
 	struct kvs_survey survey;
-	int rc = kvs_inspect_survey(&view->inner, NULL, &survey);
+	int rc = kvs_inspect_slots(&view->inner, &slots);
 
+	if (rc)
+		return rc;
+	rc = kvs_inspect_survey(&view->inner, slots, &survey);
+	free(slots);
 	if (rc)
 		return rc;
 	*usage = (struct kvshm_usage){

@@ -19,7 +19,7 @@ static _Thread_local const char *last = "";
 static void (*log_fn)(int, const char *, void *);
 static void *log_arg;
 
-int kvs_fault(int error, const char *format, ...)
+int kvs_fault_keep(int error, const char *format, ...)
 {
 	va_list args;
 
@@ -27,13 +27,13 @@ int kvs_fault(int error, const char *format, ...)
 	(void)vsnprintf(buffer, sizeof(buffer), format, args);
 	va_end(args);
 	last = buffer;
-	return -error;
+	return error;
 }
 
-int kvs_routine(int error, const char *text)
+int kvs_fault_keep_constant(int error, const char *text)
 {
 	last = text;
-	return -error;
+	return error;
 }
 
 const char *kvs_fault_text(void)

@@ -6,12 +6,27 @@
 #ifndef KVS_FAULT_H
 #define KVS_FAULT_H
 
-/* Keeps the text for kvs_fault_text() and returns -error, for "return kvs_fault(EINVAL, ...)". Whoever first detects
- * an error tells it; callers pass the number on. */
-int kvs_fault(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+#include <errno.h>
+
+/* Keeps the text for kvs_fault_text(), and returns the error. */
+int kvs_fault_keep(int error, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+int kvs_fault_keep_constant(int error, const char *text);
+
+/* A call that fails never returns 0, whatever errno was. */
+static inline int kvs_fault_negative(int error)
+{
+	return error > 0 ? -error : -EIO;
+}
+
+/* kvs_fault(error, format, ...) is for "return kvs_fault(EINVAL, ...)". Whoever first detects an error tells it; callers
+ * pass the number on. */
+#define kvs_fault(...) kvs_fault_negative(kvs_fault_keep(__VA_ARGS__))
 
 /* The same for errors that are part of ordinary work: text is a constant, and nothing is formatted. */
-int kvs_routine(int error, const char *text);
+static inline int kvs_routine(int error, const char *text)
+{
+	return kvs_fault_negative(kvs_fault_keep_constant(error, text));
+}
 
 const char *kvs_fault_text(void);
 

@@ -172,13 +172,14 @@ static int survey_chunk(const struct kvs_view *view, struct chunk *chunk, struct
 	return rc;
 }
 
-static int survey_all(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
 {
 	struct chunk *chunk = kvs_inspect_memory(sizeof(*chunk));
 	int rc = 0;
 
 	if (!chunk)
 		return kvs_fault(ENOMEM, "no memory");
+	memset(survey, 0, sizeof(*survey));
 	for (uint32_t first = 0; rc == 0 && first < view->g.blocks; first += KVS_INSPECT_CHUNK) {
 		uint32_t left = view->g.blocks - first;
 
@@ -187,22 +188,6 @@ static int survey_all(const struct kvs_view *view, struct kvs_slot_view *slots, 
 		rc = survey_chunk(view, chunk, slots, survey);
 	}
 	free(chunk);
-	return rc;
-}
-
-int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
-{
-	struct kvs_slot_view *own = NULL;
-	int rc;
-
-	memset(survey, 0, sizeof(*survey));
-	if (slots)
-		return survey_all(view, slots, survey);
-	rc = kvs_inspect_slots(view, &own);
-	if (rc)
-		return rc;
-	rc = survey_all(view, own, survey);
-	free(own);
 	return rc;
 }
 

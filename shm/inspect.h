@@ -54,7 +54,7 @@ int kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t 
 /* The slots, an array of g.clients that the caller frees. */
 int kvs_inspect_slots(const struct kvs_view *view, struct kvs_slot_view **slots);
 
-/* Counts blocks by state, and holds over the rows of live slots, into slots too (which may be NULL). */
+/* Counts blocks by state, and holds over the rows of live slots, into the slots too. */
 int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey);
 
 /* Sums the counters over all reader slots, and counts those in use and those that stall grace periods. */

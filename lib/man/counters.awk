@@ -8,7 +8,7 @@ BEGIN {
 	print ".\\\" SPDX-License-Identifier: BSD-3-Clause"
 	print ".\\\" Copyright (c) the kvshm authors"
 	print ".\\\" Made from shm/counters.def: change that."
-	printf ".TH kvshm-counters 7 \"\" \"kvshm %s\" kvshm\n", version
+	printf ".TH kvshm-counters 7 2026-11-21 \"kvshm %s\" kvshm\n", version
 	print ".SH NAME"
 	print "kvshm-counters \\- the counters of a store"
 	print ".SH DESCRIPTION"

@@ -184,8 +184,8 @@ static void run(const struct bench *b, unsigned rounds)
 		ratio[i] = s / t;
 	}
 	qsort(ratio, rounds, sizeof(*ratio), by_value);
-	(void)printf("%zu keys of %zu bytes: cds_lfht %.1f ns, kvshm %.1f ns, ratio %.3f (median of %u; %.3f to %.3f)\n",
-		     b->keys, b->length, table / rounds / LOOKUPS * 1e9, store / rounds / LOOKUPS * 1e9,
+	(void)printf("%zu keys of %zu bytes: cds_lfht %.1f ns, kvshm %.1f ns, "
+		     "ratio %.3f (median of %u; %.3f to %.3f)\n", b->keys, b->length, table / rounds / LOOKUPS * 1e9, store / rounds / LOOKUPS * 1e9,
 		     ratio[rounds / 2], rounds, ratio[0], ratio[rounds - 1]);
 	free(ratio);
 }

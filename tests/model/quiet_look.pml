@@ -3,9 +3,10 @@
  *
  * Reuse after one quiet look, without an advance of the epoch.
  * A remover V takes block 1 out (unlink, then LIMBO); an allocator A notes the word that it sees in LIMBO, issues a
- * membarrier, looks at every reader slot, and takes the block, by a CAS of that word, if it saw each slot at 0. Meanwhile a
- * reader I comes through the index, and one N by number; both enter by a store that may stay in their store buffer
- * until a membarrier, or until they leave. Shows: no section that reached the block in its first life goes on in its second.
+ * membarrier, looks at every reader slot, and takes the block, by a CAS of that word, if it saw each slot at 0.
+ * Meanwhile a reader I comes through the index, and one N by number; both enter by a store that may stay in their
+ * store buffer until a membarrier, or until they leave.
+ * Shows: no section that reached the block in its first life goes on in its second.
  *   spin -a quiet_look.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan
  * -DFAULT=1: no membarrier                          (found)
  * -DFAULT=2: the word is noted after the membarrier  (found)
