@@ -25,18 +25,17 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 			   "never given out");
 }
 
-/* The hold has been taken away, and the block may have to be removed. */
-static int look(kvshm *store, uint32_t block)
+/* The hold has been taken away, and the block may have to be removed. Where that can't be done (no reader slot is left, or
+ * the store was destroyed just now), the hold has ended all the same, and the next sweep removes the block. */
+static void look(kvshm *store, uint32_t block)
 {
 	struct kvs_actor actor;
-	int rc = kvl_begin(store, &actor);
 
-	if (rc)
-		return rc;
+	if (kvl_begin(store, &actor))
+		return;
 	kvs_enter(&actor);
 	kvs_remove_try(&actor, block, KVS_REMOVE_LAST);
 	kvs_leave(&actor);
-	return 0;
 }
 
 KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind kind, uint64_t unit, uint64_t field)
@@ -53,7 +52,7 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 		return refuse(handle, kind);
 	*handle = kvl_handle(0, 0, KVSHM_NONE);
 	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
-		return look(store, block);
+		look(store, block);
 	return 0;
 }
 

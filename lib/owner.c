@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "epoch.h"
 #include "files.h"
 #include "internal.h"
@@ -124,6 +125,29 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 	return 0;
 }
 
+/* Is a store that is to be adopted sound? */
+static int prove_sound(const char *name, const char *dir)
+{
+	struct kvs_check_result result;
+	struct kvs_view *view = malloc(sizeof(*view));
+	int rc;
+
+	if (!view)
+		return kvs_fault(ENOMEM, "no memory");
+	rc = kvs_inspect_open(name, dir, view);
+	if (rc == 0) {
+		rc = kvs_check(view, NULL, NULL, &result);
+		kvs_inspect_close(view);
+	}
+	free(view);
+	if (rc == 0 && result.unsound)
+		rc = kvs_fault(EUCLEAN,
+			       "store '%s' is not sound, in %llu places (kvshm-check tells them): make a new one by "
+			       "--replace-dead",
+			       name, (unsigned long long)result.unsound);
+	return rc;
+}
+
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 {
 	struct kvshm_owner *made;
@@ -135,6 +159,8 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 	if (rc)
 		goto free_memory;
 	rc = kvs_epoch_register(made->map.g.fence);
+	if (rc == 0)
+		rc = prove_sound(made->name, made->dir);
 	if (rc)
 		goto close_map;
 	made->alive = KVL_ALIVE;

@@ -40,7 +40,8 @@ install_packages()
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" -ne 0 ]; then
 		if ! command -v sudo >/dev/null; then
-			say "missing: ${missing[*]}. Run this as root or install sudo, or as root: apt-get install ${missing[*]}"
+			say "missing: ${missing[*]}. Run this as root, or install sudo;" \
+				"or as root: apt-get install ${missing[*]}"
 			return 1
 		fi
 		sudo=(sudo)

@@ -4,8 +4,8 @@
  * filler_dies.c: many processes ask for a key that is missing: one fills it, the others hold the same block and wait.
  * The filler dies, gives up, or publishes. In the first two cases (D3, R07) all who wait are woken and ask again, and
  * exactly one of them becomes the next filler, in the same ways, until one publishes. Nobody waits longer than a second
- * (R17, R19). Who is woken by a call does not wait for the end of its slice of 10 ms, as those must whose filler died: the
- * medians tell.
+ * (R17, R19). Who is woken by a call does not wait for the end of its slice of 10 ms, as those must whose filler died:
+ * the medians tell.
  */
 #include "config.h"
 

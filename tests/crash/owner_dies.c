@@ -240,8 +240,8 @@ static void makers_die(struct scene *scene, const char *name, unsigned ms)
 		base_expect(kvshm_destroy(owner), 0);
 		base_check(base_files(name) == 0);
 	}
-	(void)printf("%" PRIu64 " makers killed; they left no file %" PRIu64 " times, some %" PRIu64 ", all %" PRIu64 "\n",
-		     turns, left[0], turns - left[0] - left[PLANES + 1], left[PLANES + 1]);
+	(void)printf("%" PRIu64 " makers killed; they left no file %" PRIu64 " times, some %" PRIu64 ", all %" PRIu64
+		     "\n", turns, left[0], turns - left[0] - left[PLANES + 1], left[PLANES + 1]);
 }
 
 static void adopters_die(struct scene *scene, const char *name, unsigned ms)

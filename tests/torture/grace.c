@@ -168,7 +168,8 @@ static void reuse(void *arg)
 static void report(struct books *books)
 {
 	static const char *const names[KVS_STATES] = {
-		"free", "owned", "room", "filling", "ready", "removing from ready", "doomed", "removing from doomed", "limbo"
+		"free", "owned", "room", "filling", "ready", "removing from ready", "doomed",
+		"removing from doomed", "limbo"
 	};
 
 	(void)printf("%" PRIu64 " sections met a block, %" PRIu64 " of them by number; %" PRIu64 " fills, %" PRIu64

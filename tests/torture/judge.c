@@ -69,9 +69,10 @@ bool base_at_rest(const char *name, unsigned blocks, char why[256])
 	base_expect(kvshm_view_usage(view, &u), 0);
 	base_expect(kvshm_view_clients(view, count_dead, &dead), 0);
 	kvshm_view_close(view);
-	(void)snprintf(why, 256, "%u dead clients; blocks: %" PRIu64 " free, %" PRIu64 " owned, %" PRIu64 " filling, %"
-		       PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, %" PRIu64 " grace, %" PRIu64 " held; %"
-		       PRIu64 " refs, %" PRIu64 " pins", dead, u.free, u.owned, u.filling, u.ready, u.removing, u.doomed,
+	(void)snprintf(why, 256,
+		       "%u dead clients; blocks: %" PRIu64 " free, %" PRIu64 " owned, %" PRIu64 " filling, %" PRIu64
+		       " ready, %" PRIu64 " removing, %" PRIu64 " doomed, %" PRIu64 " grace, %" PRIu64 " held; %" PRIu64
+		       " refs, %" PRIu64 " pins", dead, u.free, u.owned, u.filling, u.ready, u.removing, u.doomed,
 		       u.grace, u.held, u.refs, u.pins);
 	return dead == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.refs == 0 && u.pins == 0;
 }

@@ -201,9 +201,10 @@ static void report(const struct run *r, const char *name, kvshm_owner *owner)
 	base_expect(kvshm_owner_recover(owner, NULL), 0);
 	base_judge(name, BLOCKS);
 	(void)printf("%" PRIu64 " kills, %" PRIu64 " stops, %" PRIu64 " times while somebody recovered; %" PRIu64
-		     " attaches, %" PRIu64 " detaches, %" PRIu64 " times no slot; %" PRIu64 " recoveries; the survivor's "
-		     "steps: %" PRIu64 "\n", r->kills, r->stops, r->stops_recovering, r->books->attaches,
-		     r->books->detaches, r->books->no_slot, base_counter(name, "recoveries"), r->books->steps[0]);
+		     " attaches, %" PRIu64 " detaches, %" PRIu64 " times no slot; %" PRIu64 " recoveries; "
+		     "the survivor's steps: %" PRIu64 "\n", r->kills, r->stops, r->stops_recovering, r->books->attaches,
+		     r->books->detaches, r->books->no_slot, base_counter(name, "recoveries"),
+		     r->books->steps[0]);
 	load_report(&r->books->load);
 	base_check(r->kills > 0 && r->stops > 0 && base_counter(name, "recoveries") > 0);
 }

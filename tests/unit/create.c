@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lock.h"
+
 /* How many files of this test's store there are. */
 static unsigned files(void)
 {
@@ -281,6 +283,20 @@ START_TEST(planes_that_a_dead_maker_left_are_cleared_away)
 }
 END_TEST
 
+START_TEST(planes_of_a_maker_who_is_at_work_are_left_alone)
+{
+	struct kvshm_create_options options = unit_options(4);
+	int file = open(unit_path(0), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	kvshm_owner *owner;
+
+	ck_rc(kvs_lock_write(file, 0), 0); /* as a maker does, until its segment is there */
+	ck_rc(kvshm_create(unit_name(), &options, &owner), -EEXIST);
+	ck_assert_uint_eq(files(), 1);
+	(void)close(file);
+	(void)unit_make(&options);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -297,6 +313,7 @@ int main(void)
 		R14_less_than_one_block_is_a_clear_error,
 		every_incarnation_differs,
 		planes_that_a_dead_maker_left_are_cleared_away,
+		planes_of_a_maker_who_is_at_work_are_left_alone,
 	};
 
 	return unit_run("create", tests, sizeof(tests) / sizeof(tests[0]));

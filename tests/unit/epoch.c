@@ -139,6 +139,7 @@ START_TEST(reader_slots_end_and_come_back)
 	struct kvs_actor actors[4 * KVS_READERS_PER_CLIENT];
 	struct kvs_reader *more;
 
+	ck_assert_uint_eq(map->g.readers, sizeof(actors) / sizeof(actors[0]));
 	for (unsigned i = 0; i < map->g.readers; i++)
 		actors[i] = unit_actor(map, i % 4);
 	ck_rc(kvs_reader_take(map, 1, &more), -EUSERS);
@@ -168,6 +169,18 @@ START_TEST(F1_wild_words_of_the_head_do_not_lead_out_of_the_segment)
 	for (unsigned i = 0; i < 64; i++)
 		ck_rc(kvs_alloc(&actor, &block), 0);
 	ck_assert_int_eq(kvs_alloc(&actor, &block), -ENOSPC);
+}
+END_TEST
+
+START_TEST(F1_a_wild_number_of_readers_is_not_walked_to)
+{
+	struct kvs_map *map = unit_memory(64);
+	struct kvs_actor actor = unit_actor(map, 0);
+
+	/* Behind the readers all is zero, to the guard. */
+	atomic_store(&map->head->readers_top, UINT32_MAX);
+	ck_assert(kvs_epoch_advance(&actor));
+	ck_assert(kvs_epoch_quiet(&actor));
 }
 END_TEST
 
@@ -213,6 +226,7 @@ int main(void)
 		no_room_for_want_of_a_grace_period_is_counted_apart,
 		reader_slots_end_and_come_back,
 		F1_wild_words_of_the_head_do_not_lead_out_of_the_segment,
+		F1_a_wild_number_of_readers_is_not_walked_to,
 		lost_hints_are_mended_by_the_search,
 		membarrier_mode_registers_and_works_between_processes,
 	};

@@ -137,8 +137,7 @@ static void hold_and_fork(void *arg)
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0)
-		for (;;)
-			(void)pause();
+		unit_wait_for_death(); /* it runs now: what fork() does in a child has been done */
 	*grandchild = pid;
 	unit_wait_for_death();
 }
@@ -154,6 +153,7 @@ START_TEST(D1_a_parents_death_is_seen_while_its_child_lives)
 	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* it becomes this process's child */
 	unit_child(&child, hold_and_fork, grandchild);
 	unit_await(&child);
+	unit_await(&child); /* both of them */
 	ck_assert_uint_eq(unit_refs(store, &held), 2);
 	unit_kill(&child);
 	ck_rc(kvshm_recover(store, &recovered), 0);

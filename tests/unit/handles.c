@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#include "hold.h"
+
 START_TEST(B2_release_twice_is_EBADF)
 {
 	kvshm *store = unit_store(16);
@@ -161,6 +163,21 @@ START_TEST(kinds_are_not_interchangeable)
 }
 END_TEST
 
+START_TEST(B2_a_pin_needs_a_hold_at_the_moment_that_it_is_counted)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0), was = ref;
+	struct kvs_actor actor = unit_actor_of(store);
+
+	ck_assert_int_eq(kvs_hold_add(&actor, was.block, was.life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true), 0);
+	ck_rc(kvshm_unpin(store, &(struct kvshm_handle){.life = was.life, .block = was.block, .kind = KVSHM_PIN}), 0);
+	/* Another thread releases between the look at the handle and the count. */
+	ck_rc(kvshm_release(store, &ref), 0);
+	ck_assert_int_eq(kvs_hold_add(&actor, was.block, was.life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true), -EBADF);
+	ck_assert_uint_eq(unit_entry(store, store->slot, was.block) & KVS_ENTRY_COUNTS, 0);
+}
+END_TEST
+
 START_TEST(no_handle_is_EINVAL)
 {
 	kvshm *store = unit_store(16);
@@ -208,6 +225,7 @@ int main(void)
 		handles_of_blocks_that_were_never_held_are_EBADF,
 		handles_of_a_kind_that_does_not_exist_are_EBADF_though_the_block_is_held,
 		kinds_are_not_interchangeable,
+		B2_a_pin_needs_a_hold_at_the_moment_that_it_is_counted,
 		no_handle_is_EINVAL,
 		B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart,
 	};

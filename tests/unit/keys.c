@@ -176,7 +176,7 @@ START_TEST(R01_same_prefix_10000_requests_64_blocks)
 	for (uint64_t i = 0; i < 10000; i++)
 		run_request(stores[i % 2], i);
 	ck_assert_uint_eq(unit_counter(stores[0], KVS_COUNT_fills), SHARED + 10000 * (REQUEST - SHARED));
-	ck_assert_uint_eq(unit_counter(stores[0], KVS_COUNT_hits), 9999 * SHARED);
+	ck_assert_uint_eq(unit_counter(stores[0], KVS_COUNT_hits), UINT64_C(9999) * SHARED);
 	for (uint32_t block = 0; block < 64; block++) /* nothing has leaked: nothing is held, */
 		for (uint32_t slot = 0; slot < 2; slot++)
 			ck_assert_uint_eq(unit_entry(stores[0], slot, block) & KVS_ENTRY_COUNTS, 0);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -193,6 +194,8 @@ START_TEST(after_destroy_a_waiter_gets_ESTALE)
 	(void)unit_begin(store, 1);
 	unit_child(&child, wait_for_ever, NULL);
 	unit_await(&child);
+	while (unit_counter(store, KVS_COUNT_waits) == 0)
+		(void)sched_yield();
 	ck_rc(kvshm_destroy(unit_owner), 0);
 	unit_owner = NULL;
 	unit_join(&child);

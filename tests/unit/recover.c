@@ -257,6 +257,8 @@ START_TEST(R19_wait_recovers)
 	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), -ECANCELED);
 	ck_assert_uint_lt(kvs_now() - died, SECOND);
 	nothing_held(store);
+	for (uint32_t i = 0; i < store->map.g.readers; i++) /* nor a reader slot, of the dead one or of its recoverer */
+		ck_assert_uint_ne(atomic_load(&store->map.readers[i].owner) & ~KVS_READER_RECOVERER, 2);
 }
 END_TEST
 
@@ -321,6 +323,7 @@ static int stopped_recoverer(uint32_t slot)
 START_TEST(D2_a_stopped_recoverer_hinders_no_other_and_keeps_the_slot)
 {
 	kvshm *store = store_with_keys(), *more;
+	struct kvs_actor actor = unit_actor_of(store);
 	unsigned recovered;
 	int file;
 
@@ -329,6 +332,7 @@ START_TEST(D2_a_stopped_recoverer_hinders_no_other_and_keeps_the_slot)
 	ck_rc(kvshm_recover(store, &recovered), 0);
 	ck_assert_uint_eq(recovered, 0); /* not finished: the slot stays the dead one's */
 	nothing_held(store);
+	ck_assert(kvs_epoch_advance(&actor) && kvs_epoch_advance(&actor)); /* nor does its section go on */
 	more = unit_attach();
 	ck_assert_uint_ne(more->slot, 1); /* no new client moves in while the stopped one may go on */
 	unit_put(more, 4);

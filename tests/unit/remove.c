@@ -45,6 +45,29 @@ START_TEST(C2_removed_key_lives_until_last_hold)
 }
 END_TEST
 
+/* Is the block in a chain? */
+static bool linked(const kvshm *store, uint32_t number)
+{
+	for (uint32_t i = 0; i < store->map.g.buckets; i++)
+		for (uint32_t link = atomic_load(&store->map.buckets[i]); link & ~KVS_LINK_MARK;
+		     link = atomic_load(&kvs_block(&store->map, kvs_link_block(link))->next))
+			if (kvs_link_block(link) == number)
+				return true;
+	return false;
+}
+
+START_TEST(C2_a_removed_block_is_out_of_its_chain_at_once_though_it_is_held)
+{
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref = unit_fill(store, 1, 0);
+
+	ck_assert(linked(store, ref.block));
+	ck_rc(unit_remove(store, 1), 0);
+	ck_assert_int_eq(unit_state(store, ref.block), KVS_DOOMED);
+	ck_assert(!linked(store, ref.block));
+}
+END_TEST
+
 START_TEST(C2_a_removed_key_can_be_filled_anew_at_once)
 {
 	kvshm *store = unit_store(16);
@@ -250,6 +273,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		C2_removed_key_lives_until_last_hold,
+		C2_a_removed_block_is_out_of_its_chain_at_once_though_it_is_held,
 		C2_a_removed_key_can_be_filled_anew_at_once,
 		C2_removing_what_is_not_there_is_ENOENT,
 		C2_a_removed_key_that_nobody_holds_is_room_at_once,

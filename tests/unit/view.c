@@ -47,7 +47,7 @@ START_TEST(a_view_says_what_the_store_is)
 	ck_assert_int_eq(info.geometry.retain, KVSHM_DROP);
 	ck_assert_uint_eq(info.segment_size, store->map.g.size);
 	ck_assert_uint_eq(info.layout, KVS_LAYOUT);
-	ck_assert_uint_eq(info.readers, 8 * 16);
+	ck_assert_uint_eq(info.readers, 128);
 	ck_assert_uint_eq(info.readers_used, 1);
 	ck_assert_uint_eq(info.readers_stalling, 0);
 	ck_assert_int_eq(info.owner_pid, getpid());
