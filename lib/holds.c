@@ -25,8 +25,8 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 			   "never given out");
 }
 
-/* The hold has been taken away, and the block may have to be removed. Where that can't be done (no reader slot is left, or
- * the store was destroyed just now), the hold has ended all the same, and the next sweep removes the block. */
+/* The hold has been taken away, and the block may have to be removed. Where that can't be done (no reader slot is left,
+ * or the store was destroyed just now), the hold has ended all the same, and the next sweep removes the block. */
 static void look(kvshm *store, uint32_t block)
 {
 	struct kvs_actor actor;

@@ -18,7 +18,8 @@
  *   -ECHILD and change nothing; the child attaches for itself. (vfork() and posix_spawn() are fine. After a raw
  *   clone() without CLONE_VM the calls fail the same way, but the child keeps the parent's descriptors open:
  *   until it ends or calls exec, the parent's death is not seen.)
- * - No call waits for another process, dead, stopped or slow. kvshm_wait() waits, until its deadline.
+ * - No call waits for another process, dead, stopped or slow, but kvshm_wait() until its deadline, and kvshm_attach()
+ *   as told there.
  * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once.
  * - The library starts no threads, never prints, never exits, and installs no signal handlers.
  *
@@ -105,14 +106,17 @@ void kvshm_create_defaults(struct kvshm_create_options *options);
  * replaced (replace_dead) is destroyed first: who is attached to it gets -ESTALE.
  *   -EEXIST  a store of the name exists and has a living owner
  *   -EOWNERDEAD  one exists without a living owner: adopt it, or set replace_dead
- *   -ENOSPC  the file system has no room for it     -EACCES  dir can't be written
+ *   -ENOSPC  the file system has no room for it     -ENOMEM  the machine has no memory for it
+ *   -EACCES  dir can't be written                   -ENOENT  there is no such directory
+ *   -EPROTO  the name's file is no segment of this layout: it is left alone
  *   -EOPNOTSUPP  no membarrier here (set fence), or a file system without O_TMPFILE */
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner);
 
 /* Becomes the owner of a sound store whose owner is gone, with all its blocks. The contents and the attached clients
  * stay as they are. dir as above.
  *   -ENOENT  no such store     -EEXIST  it has a living owner      -EUCLEAN  it is not sound: replace it
- *   -EPROTO, -EACCES as in kvshm_attach() */
+ *   -ESTALE  it was being destroyed when its owner died: replace it
+ *   -EPROTO, -EACCES, -EOPNOTSUPP as in kvshm_attach() */
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 
 /* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. */
@@ -133,12 +137,14 @@ struct kvshm_attach_options {
 	const char *name;  /* this client's name, for people; NULL: the program's */
 };
 
-/* Attaches the store NAME: maps it, takes a client slot, reserves its row of counts, and recovers dead clients that
- * it finds. options may be NULL. A process may attach a store more than once; each is a client of its own.
+/* Attaches the store NAME: maps it, takes a client slot, reserves its row of counts, and recovers dead clients that it
+ * finds. options may be NULL. A process may attach a store more than once; each is a client of its own. Where the only
+ * free slots are locked for the moment, by processes that come and go, it tries again for up to 50 ms.
  *   -ENOENT  no such store                  -EACCES  no permission
  *   -EPROTO  not a kvshm segment, or one of another layout or boot; both versions are in kvshm_error()
  *   -EMEDIUMTYPE  another label; both are in kvshm_error()
- *   -EUSERS  no client slot is left         -ENOSPC  no memory for the row of counts
+ *   -EUSERS  no client slot is left         -ENOSPC, -ENOMEM  no memory for the row of counts
+ *   -EMFILE  256 stores are attached or owned by this process, or no descriptor is left
  *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't */
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store);
 
@@ -240,7 +246,8 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 int kvshm_unpin(kvshm *store, struct kvshm_handle *pin);
 
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them
- * ends, as with unlink(2). A fill of it that is under way is cancelled.     -ENOENT  no such key */
+ * ends, as with unlink(2). A fill of it that is under way is cancelled.
+ *   -ENOENT  no such key     -EMFILE  65,535 refs of it are held here */
 int kvshm_remove(kvshm *store, const void *key, size_t key_length);
 
 struct kvshm_key {
@@ -256,11 +263,13 @@ enum kvshm_next {
 };
 
 /* Takes refs of the longest ready prefix of count keys. refs[0] to refs[*ready - 1] are held afterwards, the rest is
- * untouched; *next says what key *ready is. It never blocks. A call that fails holds nothing. */
+ * untouched; *next says what key *ready is. It never blocks. A call that fails holds nothing.
+ *   -EMFILE  65,535 refs of one of them are held here */
 int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
 		enum kvshm_next *next);
 
-/* What was published with a held block.    -EBADF  not held by this client    -EAGAIN  it is still being filled */
+/* What was published with a held block; all zeros if its fill was given up.
+ *   -EBADF  not held by this client    -EAGAIN  it is still being filled */
 int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta);
 
 /* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill
@@ -271,9 +280,11 @@ int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane,
  * kvshm_wait() and a get-or-fill that finds no room do so by themselves. */
 int kvshm_recover(kvshm *store, unsigned *recovered);
 
-/* ---- Looking at a store: what the tools use --------------------------------------------------------------- A view
- * needs no slot, writes nothing, maps nothing, and works on a store whose owner is dead. What it shows of a store at
- * work is a moving picture. A view belongs to one thread at a time. */
+/* ---- Looking at a store: what the tools use -------------------------------------------------------------- */
+
+/* A view needs no slot, writes nothing, maps nothing, and works on a store whose owner is dead. What it shows of a
+ * store at work is a moving picture. A view belongs to one thread at a time. Its calls return -EPROTO for a file that
+ * was truncated since it was opened, -EUCLEAN for a head that makes no sense, and -ENOMEM. */
 typedef struct kvshm_view kvshm_view;
 
 /* -ENOENT no such store; -EPROTO not a kvshm segment, truncated, or of another layout; -EACCES no permission.
@@ -357,7 +368,7 @@ struct kvshm_check_result {
 int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg), void *arg,
 		     struct kvshm_check_result *result);
 
-/* Calls fn with the name of each store in dir, in no order; what is no kvshm segment is passed over. */
+/* Calls fn with the name of each store in dir, in no order; what kvshm_view_open() refuses is passed over. */
 int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *arg);
 
 #ifdef __GNUC__

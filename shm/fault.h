@@ -18,8 +18,8 @@ static inline int kvs_fault_negative(int error)
 	return error > 0 ? -error : -EIO;
 }
 
-/* kvs_fault(error, format, ...) is for "return kvs_fault(EINVAL, ...)". Whoever first detects an error tells it; callers
- * pass the number on. */
+/* kvs_fault(error, format, ...) is for "return kvs_fault(EINVAL, ...)". Whoever first detects an error tells it;
+ * callers pass the number on. */
 #define kvs_fault(...) kvs_fault_negative(kvs_fault_keep(__VA_ARGS__))
 
 /* The same for errors that are part of ordinary work: text is a constant, and nothing is formatted. */

@@ -85,8 +85,8 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	uint64_t bit = kvs_holder_bit(actor->self);
 
 	*life = atomic_load_explicit(&block->life, memory_order_acquire);
-	/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one. Acquire:
-	 * another thread of this client may have set it. */
+	/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one.
+	 * Acquire: another thread of this client may have set it. */
 	if (!(atomic_load_explicit(&block->holders, memory_order_acquire) & bit))
 		atomic_fetch_or_explicit(&block->holders, bit, memory_order_seq_cst);
 	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))

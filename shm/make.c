@@ -80,44 +80,39 @@ static void mark_destroyed(int file)
 		kvs_log(4, "cannot mark the old store destroyed: %s", strerror(errno));
 }
 
-/* Removes the store that is in the way, whose owner's lock is free. Works on any store of this layout, sound or not;
- * what is no such segment is left alone. */
-static int replace(const char *name, const char *dir, int file, const char *path)
+/* Removes the store that is in the way, whose owner's lock this process has. */
+static void replace(const char *name, const char *dir, int file, struct kvs_head *head)
 {
-	struct kvs_head head;
-	int rc = kvs_segment_read_head(file, path, &head);
-
-	if (rc == -EUCLEAN)
-		head.geometry.planes = head.geometry.planes <= KVS_PLANES_MAX ? head.geometry.planes : 0;
-	else if (rc)
-		return rc;
+	if (head->geometry.planes > KVS_PLANES_MAX)
+		head->geometry.planes = 0; /* a head that makes no sense otherwise either */
 	mark_destroyed(file);
-	hide(name, dir, file, &head);
-	return 0;
+	hide(name, dir, file, head);
 }
 
-/* Something has the name. 0: it is gone now. */
+/* Something has the name. 0: it is gone now. What is no segment of this layout is left alone, sound or not is the same. */
 static int clear_name(const char *name, const struct kvs_segment_options *options)
 {
 	char path[KVS_PATH_SIZE];
-	int file;
+	struct kvs_head head;
+	int file = -1;
 	int rc = kvs_segment_open_file(name, options->dir, O_RDWR, &file, path);
 
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
-	rc = kvs_lock_write(file, KVS_LOCK_OWNER);
+	rc = kvs_segment_read_head(file, path, &head);
+	if (rc == 0 || rc == -EUCLEAN)
+		rc = kvs_lock_write(file, KVS_LOCK_OWNER);
 	if (rc == -EAGAIN)
 		rc = kvs_fault(EEXIST,
-			       "store '%s' is there already, with a living owner: choose another name, or end that "
-			       "kvshmd",
+			       "store '%s' is there already, with a living owner: choose another name, or end that kvshmd",
 			       name);
 	else if (rc == 0 && !options->replace_dead)
 		rc = kvs_fault(EOWNERDEAD,
-			       "store '%s' is there already, without a living owner (%s): go on with it by "
-			       "--adopt, or make a new one by --replace-dead",
+			       "store '%s' is there already, without a living owner (%s): go on with it by --adopt, or "
+			       "make a new one by --replace-dead",
 			       name, path);
 	else if (rc == 0)
-		rc = replace(name, options->dir, file, path);
+		replace(name, options->dir, file, &head);
 	(void)close(file);
 	return rc;
 }

@@ -42,6 +42,15 @@ static int host_create(struct kvs_plane *plane, int *file)
 	return 0;
 }
 
+/* Is the file a segment: that of a store whose name ends as a plane's does? An orphaned plane has no bytes but zeros. */
+static bool is_segment(int fd)
+{
+	char magic[8];
+
+	return pread(fd, magic, sizeof(magic), 0) != (ssize_t)sizeof(magic) ||
+	       memcmp(magic, KVS_MAGIC, sizeof(magic)) == 0;
+}
+
 /* A file with the plane's name is in the way: removes it if its maker died before the segment appeared. */
 static int clear_orphan(const struct kvs_plane *plane, const char *path)
 {
@@ -55,6 +64,10 @@ static int clear_orphan(const struct kvs_plane *plane, const char *path)
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : kvs_fault(errno, "%s is in the way: %s", path, strerror(errno));
+	if (is_segment(fd)) {
+		(void)close(fd);
+		return kvs_fault(EEXIST, "%s is in the way, which is a store of its own: choose another name", path);
+	}
 	rc = kvs_lock_write(fd, 0);
 	if (rc == -EAGAIN || (rc == 0 && lstat(segment, &st) == 0))
 		rc = kvs_fault(EEXIST, "store '%s' is there already, or being made", plane->name);
