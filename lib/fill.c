@@ -109,15 +109,26 @@ static int judge_wait(uint64_t word)
 	}
 }
 
-/* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. */
+/* Is there a reason not to wait any longer: is the store destroyed, the filler dead? A dead one is recovered. */
+static int look_around(kvshm *store, uint64_t word)
+{
+	int rc = kvl_check(store);
+
+	if (rc == 0)
+		rc = kvs_recover_slot(&store->map, kvs_word_owner(word));
+	return rc < 0 ? rc : 0;
+}
+
+/* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. The next look
+ * around does not move with what wakes the thread: signals may do that all the time. */
 static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, struct kvs_block *block, uint64_t deadline)
 {
-	bool slept = false;
-	int rc;
+	uint64_t next_look = 0;
+	int rc = 0;
 
-	for (;;) {
+	while (rc == 0) {
 		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [publish] */
-		uint64_t now, until;
+		uint64_t now;
 
 		rc = judge_wait(word);
 		if (rc != -EAGAIN)
@@ -127,19 +138,18 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, struct kvs
 			kvs_count(actor, KVS_COUNT_wait_timeouts);
 			return kvs_routine(ETIMEDOUT, "the key is still being filled at the deadline; the hold stays");
 		}
-		until = deadline - now > KVS_WAIT_SLICE ? now + KVS_WAIT_SLICE : deadline;
-		if (!slept)
+		if (!next_look) {
 			kvs_count(actor, KVS_COUNT_waits);
-		slept = true;
-		kvs_wait_word(block, word, until);
-		if (kvs_now() < until)
-			continue;	      /* woken, or the word had changed */
-		rc = kvl_begin(store, actor); /* destroyed meanwhile? */
-		if (rc == 0)
-			rc = kvs_recover_slot(&store->map, kvs_word_owner(word));
-		if (rc < 0)
-			return rc;
+			next_look = now + KVS_WAIT_SLICE;
+		}
+		kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
+		rc = 0;
+		if (kvs_now() >= next_look) {
+			rc = look_around(store, word);
+			next_look = kvs_now() + KVS_WAIT_SLICE;
+		}
 	}
+	return rc;
 }
 
 int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline)

@@ -67,10 +67,13 @@ int kvshm_unpin(kvshm *store, struct kvshm_handle *pin)
 }
 
 /* The beginning of the calls on any held block. */
-static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held, struct kvs_block **block)
+static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held, struct kvs_block **block,
+		      const void *result)
 {
 	int rc = kvl_begin(store, actor);
 
+	if (rc == 0 && !result)
+		rc = kvs_routine(EINVAL, "no place for the result was given (NULL)");
 	return rc ? rc : kvl_held(actor, held, block);
 }
 
@@ -78,7 +81,7 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
-	int rc = begin_held(store, &actor, held, &block);
+	int rc = begin_held(store, &actor, held, &block, pin);
 
 	if (rc == 0)
 		rc = kvs_hold_add(&actor, held->block, held->life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true);
@@ -95,7 +98,8 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	struct kvs_actor actor;
 	struct kvs_block *block;
 	const struct kvs_block_info *info;
-	int rc = begin_held(store, &actor, held, &block);
+	uint64_t length;
+	int rc = begin_held(store, &actor, held, &block, meta);
 
 	if (rc)
 		return rc;
@@ -103,12 +107,13 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	if (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_FILLING)
 		return kvs_routine(EAGAIN, "the block is still being filled: wait for it");
 	info = &store->map.infos[held->block];
-	if (info->length > store->map.g.block_size) {
+	length = info->length;
+	if (length > store->map.g.block_size) {
 		kvs_count(&actor, KVS_COUNT_nonsense);
 		return kvs_fault(EUCLEAN, "block %u has a length of %llu bytes, above the block size: see kvshm-check",
-				 held->block, (unsigned long long)info->length);
+				 held->block, (unsigned long long)length);
 	}
-	meta->length = info->length;
+	meta->length = length;
 	meta->depth = atomic_load_explicit(&info->depth, memory_order_relaxed);
 	memcpy(meta->opaque, info->opaque, sizeof(meta->opaque));
 	return 0;
@@ -118,7 +123,7 @@ int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane,
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
-	int rc = begin_held(store, &actor, held, &block);
+	int rc = begin_held(store, &actor, held, &block, address);
 
 	if (rc)
 		return rc;

@@ -8,17 +8,21 @@
 #include "internal.h"
 #include "table.h"
 
-static int refuse_key(const struct kvs_map *map, const void *key, size_t length)
+static int refuse_key(const struct kvs_map *map, const void *key, size_t length, const void *result)
 {
+	if (!result)
+		return kvs_fault(EINVAL, "no place for the result was given (NULL)");
 	if (!key)
 		return kvs_fault(EINVAL, "no key was given (NULL)");
 	return kvs_fault(EINVAL, "a key of %zu bytes: this store takes 1 to %u (kvshmd --key-max)", length,
 			 map->g.key_max);
 }
 
-static inline int check_key(const struct kvs_map *map, const void *key, size_t length)
+static inline int check_key(const struct kvs_map *map, const void *key, size_t length, const void *result)
 {
-	return __builtin_expect(!key || length - 1 >= map->g.key_max, 0) ? refuse_key(map, key, length) : 0;
+	if (__builtin_expect(!key || !result || length - 1 >= map->g.key_max, 0))
+		return refuse_key(map, key, length, result);
+	return 0;
 }
 
 static int too_many(void)
@@ -75,7 +79,7 @@ int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_han
 	int rc = kvl_begin(store, &actor);
 
 	if (rc == 0)
-		rc = check_key(&store->map, key, key_length);
+		rc = check_key(&store->map, key, key_length, ref);
 	return rc ? rc : get(&actor, key, key_length, ref);
 }
 
@@ -88,7 +92,7 @@ int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvs
 	int rc = kvl_begin(store, &actor);
 
 	if (rc == 0)
-		rc = check_key(&store->map, key, key_length);
+		rc = check_key(&store->map, key, key_length, outcome ? handle : NULL);
 	if (rc)
 		return rc;
 	hash = kvs_index_hash(&store->map, key, key_length);
@@ -124,8 +128,10 @@ int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct
 	size_t done = 0;
 	int rc = kvl_begin(store, &actor);
 
+	if (rc == 0 && (!ready || !next || (count && !keys)))
+		rc = kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		rc = check_key(&store->map, keys[i].bytes, keys[i].length);
+		rc = check_key(&store->map, keys[i].bytes, keys[i].length, refs);
 	if (rc)
 		return rc;
 	while (done < count && rc == 0) {
@@ -153,7 +159,7 @@ int kvshm_remove(kvshm *store, const void *key, size_t key_length)
 	int rc = kvl_begin(store, &actor);
 
 	if (rc == 0)
-		rc = check_key(&store->map, key, key_length);
+		rc = check_key(&store->map, key, key_length, store);
 	if (rc)
 		return rc;
 	rc = kvs_table_get(&actor, key, key_length, kvs_index_hash(&store->map, key, key_length), true, &found);

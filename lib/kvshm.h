@@ -143,6 +143,7 @@ struct kvshm_attach_options {
  *   -ENOENT  no such store                  -EACCES  no permission
  *   -EPROTO  not a kvshm segment, or one of another layout or boot; both versions are in kvshm_error()
  *   -EMEDIUMTYPE  another label; both are in kvshm_error()
+ *   -ESTALE  it is being destroyed, or was by an owner who died at that
  *   -EUSERS  no client slot is left         -ENOSPC, -ENOMEM  no memory for the row of counts
  *   -EMFILE  256 stores are attached or owned by this process, or no descriptor is left
  *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't */

@@ -36,6 +36,9 @@ static int check_numbers(const struct kvshm_create_options *o)
 				 (unsigned long long)(o->size / o->block_size), KVSHM_BLOCKS_MAX);
 	if (o->planes == 0 || o->planes > KVSHM_PLANES_MAX)
 		return kvs_fault(EINVAL, "%u planes: there must be 1 to %d", o->planes, KVSHM_PLANES_MAX);
+	if (o->size > (uint64_t)INT64_MAX / o->planes)
+		return kvs_fault(ENOSPC, "%u planes of %llu bytes are more than any file system holds: make them smaller",
+				 o->planes, (unsigned long long)o->size);
 	if (o->key_max == 0 || o->key_max > KVSHM_KEY_MAX)
 		return kvs_fault(EINVAL, "keys of up to %u bytes: the longest must be 1 to %d", o->key_max,
 				 KVSHM_KEY_MAX);
@@ -129,7 +132,7 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 static int prove_sound(const char *name, const char *dir)
 {
 	struct kvs_check_result result;
-	struct kvs_view *view = malloc(sizeof(*view));
+	struct kvs_view *view = kvs_inspect_memory(sizeof(*view));
 	int rc;
 
 	if (!view)

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "client.h"
 #include "epoch.h"
@@ -48,17 +49,36 @@ void kvshm_set_log(kvshm_log_fn *fn, void *arg)
 	kvs_log_set(fn ? log_line : NULL, arg);
 }
 
-/* Recovery first: it may free slots. What it meets is no reason not to attach, but for nonsense. */
+#define BUSY_TRIES 50 /* 1 ms apart: a slot that stays locked for longer has a stopped process behind it */
+
+/* Recovers and takes a slot. What recovery meets is no reason not to attach, but for nonsense. */
+static int try_slots(struct kvshm *s, const char *name)
+{
+	int rc = kvs_recover_dead(&s->map);
+
+	return rc == -EUCLEAN ? rc : kvs_client_attach(&s->map, name, &s->slot);
+}
+
 static int take_slot(struct kvshm *s, const char *name)
 {
+	const struct timespec moment = {.tv_nsec = 1000000};
 	int rc = kvs_epoch_register(s->map.g.fence);
 
 	if (rc)
 		return rc;
-	rc = kvs_recover_dead(&s->map);
-	if (rc == -EUCLEAN)
-		return rc;
-	return kvs_client_attach(&s->map, name ? name : program_invocation_short_name, &s->slot);
+	if (!name)
+		name = program_invocation_short_name;
+	rc = try_slots(s, name);
+	for (int i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
+		(void)nanosleep(&moment, NULL);
+		rc = try_slots(s, name);
+	}
+	if (rc == -EBUSY)
+		return kvs_fault(EUSERS,
+				 "all %u client slots of the store are taken, some by dead clients whose recovery stands "
+				 "still: continue or end the stopped process",
+				 s->map.g.clients);
+	return rc;
 }
 
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store)
@@ -117,15 +137,12 @@ int kvshm_detach(kvshm *store)
 	if (store->alive != KVL_ALIVE)
 		return kvs_routine(ECHILD, "the store was attached before fork(): the parent detaches it");
 	rc = leave(store);
-	if (rc == -EUSERS) {
-		/* No reader slot to give things back through: recovery does it once the lock has fallen. */
+	if (rc) /* no reader slot to give things back through: recovery does it once the lock has fallen */
 		kvl_thread_remove_store(store);
-		rc = 0;
-	}
 	store->alive = 0;
 	kvs_map_close(&store->map);
 	kvl_memory_give_back(store, sizeof(*store));
-	return rc;
+	return 0;
 }
 
 int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)

@@ -32,11 +32,12 @@ static const struct {
 
 int kvshm_view_open(const char *name, const char *dir, kvshm_view **view)
 {
-	struct kvshm_view *v = calloc(1, sizeof(*v));
+	struct kvshm_view *v = kvs_inspect_memory(sizeof(*v)); /* aligned, for the head's sake */
 	int rc;
 
 	if (!v)
 		return kvs_fault(ENOMEM, "no memory");
+	memset(v, 0, sizeof(*v));
 	rc = kvs_inspect_open(name, dir, &v->inner);
 	if (rc) {
 		free(v);

@@ -17,6 +17,7 @@
 #include "fault.h"
 #include "recover.h"
 
+#define TRIES 16 /* at making room that others take */
 #define REAP 64	 /* blocks freed by one look */
 #define LOOKS 64 /* at one epoch, before a reader in a section is taken for a stopped one */
 
@@ -35,19 +36,9 @@ void kvs_alloc_hint(const struct kvs_map *map, uint32_t block)
 
 void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
 {
-	kvs_alloc_hint(map, block);
+	/* Set whatever it is: who drops the hint at this moment looks at the word afterwards (drop_hint()). */
+	atomic_fetch_or_explicit(&map->hints[block / 64], hint_bit(block), memory_order_seq_cst);
 	atomic_fetch_add_explicit(&map->head->idle, 1, memory_order_relaxed);
-}
-
-void kvs_alloc_return(const struct kvs_actor *actor, uint32_t number)
-{
-	struct kvs_block *block = kvs_block(actor->map, number);
-	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
-
-	if (kvs_word_state(word) == KVS_OWNED && kvs_word_owner(word) == actor->self &&
-	    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
-						    memory_order_seq_cst, memory_order_relaxed))
-		kvs_alloc_idle(actor->map, number);
 }
 
 enum claim { CLAIMED, WAITING, USELESS };
@@ -210,13 +201,20 @@ static void keep_reserve(const struct kvs_actor *actor)
 	reap(actor);
 }
 
-/* What was chosen may have been taken into use before its turn came: then others are chosen. */
-static void evict_some(const struct kvs_actor *actor)
+/* Makes room and takes a block. Others may take what was made: as long as there is something to evict, it goes on, but not
+ * for ever. Where what is idle waits for a reader that stands still, more of it would help nobody. */
+static bool make_room(const struct kvs_actor *actor, uint32_t *block, int64_t *waiting)
 {
-	int tries = 4;
+	for (int tries = 0; tries < TRIES; tries++) {
+		unsigned evicted = *waiting ? 0 : kvs_evict(actor, (unsigned)reserve(actor->map) + 1);
 
-	while (kvs_evict(actor, (unsigned)reserve(actor->map) + 1) == 0 && --tries)
-		;
+		/* Also where nothing was evicted: lost hints have been mended on the way. */
+		if (search_aged(actor, block, waiting))
+			return true;
+		if (!evicted || *waiting)
+			return false;
+	}
+	return false;
 }
 
 int kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
@@ -228,19 +226,14 @@ int kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
 		keep_reserve(actor);
 		return 0;
 	}
-	/* What waits for its grace period first: it may only need a look. */
-	if (waiting && search_aged(actor, block, &waiting))
-		return 0;
-	if (!map->g.drop)
+	if (!map->g.drop && !waiting)
 		atomic_store_explicit(&map->head->pressure, 1, memory_order_relaxed);
-	evict_some(actor);
-	if (search_aged(actor, block, &waiting))
+	if (make_room(actor, block, &waiting))
 		return 0;
-	if (kvs_recover_dead(map) > 0) {
-		evict_some(actor);
-		if (search_aged(actor, block, &waiting))
-			return 0;
-	}
+	/* What dead clients held may be what is missing, whoever gives it back. */
+	(void)kvs_recover_dead(map);
+	if (make_room(actor, block, &waiting))
+		return 0;
 	kvs_count(actor, KVS_COUNT_no_room);
 	if (!waiting)
 		return kvs_routine(ENOSPC, "no room: every block is held, being filled, or reserved; release some, or "

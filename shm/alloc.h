@@ -17,9 +17,6 @@
 /* Takes a block: *block is OWNED by the actor. Outside of a section. -ENOSPC if there is none now. */
 int kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
 
-/* Gives back an OWNED block of the actor's that nobody else has ever seen. */
-void kvs_alloc_return(const struct kvs_actor *actor, uint32_t number);
-
 /* A block has become idle (LIMBO or FREE) by the caller's CAS. */
 void kvs_alloc_idle(const struct kvs_map *map, uint32_t block);
 

@@ -16,13 +16,12 @@
 
 #include "epoch.h"
 #include "fault.h"
+#include "files.h"
 #include "lock.h"
 
-#define BUSY_TRIES 50 /* 1 ms apart: a slot that stays locked for longer has a stopped process behind it */
-
-static uint64_t slot_word(enum kvs_slot_state state, uint64_t epoch)
+static void set_slot(const struct kvs_map *map, uint32_t slot, enum kvs_slot_state state)
 {
-	return epoch << 16 | (uint64_t)state;
+	atomic_store_explicit(&map->clients[slot].word, (uint64_t)state, memory_order_seq_cst);
 }
 
 static off_t row_at(const struct kvs_map *map, uint32_t slot)
@@ -44,74 +43,62 @@ static bool slot_free(const struct kvs_map *map, uint32_t slot)
 static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 {
 	struct kvs_client *client = &map->clients[slot];
+	int error;
 
-	atomic_store_explicit(&client->word, slot_word(KVS_SLOT_IDLE, epoch_now(map)), memory_order_seq_cst);
-	if (fallocate(map->fd, 0, row_at(map, slot), (off_t)map->g.row_size)) {
-		int error = errno;
-
+	set_slot(map, slot, KVS_SLOT_IDLE);
+	error = kvs_files_reserve(map->fd, (uint64_t)row_at(map, slot), map->g.row_size);
+	if (error)
 		return kvs_fault(error, "cannot reserve the %llu bytes of this client's counts: %s",
 				 (unsigned long long)map->g.row_size, strerror(error));
-	}
 	kvs_client_clear_readers(map, slot); /* of a trimmer who died */
 	atomic_store_explicit(&client->pid, (int32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&client->attached, (int64_t)time(NULL), memory_order_relaxed);
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
-	/* [row-reserved] */
-	atomic_store_explicit(&client->word, slot_word(KVS_SLOT_LIVE, epoch_now(map)), memory_order_seq_cst);
+	set_slot(map, slot, KVS_SLOT_LIVE); /* [row-reserved] */
 	return 0;
 }
 
-/* Goes over the slots once: -EBUSY if a free one was locked for the moment, by one who moves in, trims its row, or has
- * not noticed yet that its recovery is done. */
-static int try_slots(const struct kvs_map *map, const char *name, uint32_t *slot)
+/* Moves into one slot if it is free: -EBUSY if it is, or may soon be, but not just now: locked by one who moves in,
+ * trims its row or recovers it, or a dead client's. */
+static int try_slot(const struct kvs_map *map, const char *name, uint32_t slot)
 {
-	bool busy = false;
+	int rc;
 
-	for (uint32_t i = 0; i < map->g.clients; i++) {
-		int rc;
-
-		if (!slot_free(map, i))
-			continue;
-		rc = kvs_lock_write(map->fd, i);
-		if (rc == -EAGAIN) {
-			busy = true;
-			continue;
-		}
-		if (rc)
-			return rc;
-		/* Its client may have come and died in between: that is recovery's. */
-		rc = slot_free(map, i) ? move_in(map, i, name) : -EAGAIN;
-		if (rc == 0) {
-			*slot = i;
-			return 0;
-		}
-		(void)kvs_lock_drop(map->fd, i);
-		if (rc != -EAGAIN)
-			return rc;
-	}
-	return busy ? -EBUSY : -EUSERS;
+	if (!slot_free(map, slot))
+		return kvs_lock_alive(map->probe, slot) == 1 ? -EUSERS : -EBUSY;
+	rc = kvs_lock_write(map->fd, slot);
+	if (rc)
+		return rc == -EAGAIN ? -EBUSY : rc;
+	/* Its client may have come and died in between: that is recovery's. */
+	rc = slot_free(map, slot) ? move_in(map, slot, name) : -EBUSY;
+	if (rc)
+		(void)kvs_lock_drop(map->fd, slot);
+	return rc;
 }
 
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot)
 {
-	const struct timespec moment = {.tv_nsec = 1000000};
-	int rc = try_slots(map, name, slot);
+	bool busy = false;
 
-	for (int i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
-		(void)nanosleep(&moment, NULL);
-		rc = try_slots(map, name, slot);
+	for (uint32_t i = 0; i < map->g.clients; i++) {
+		int rc = try_slot(map, name, i);
+
+		if (rc == 0)
+			*slot = i;
+		if (rc != -EBUSY && rc != -EUSERS)
+			return rc;
+		busy |= rc == -EBUSY;
 	}
-	if (rc == -EBUSY || rc == -EUSERS)
-		return kvs_fault(EUSERS,
-				 "all %u client slots of the store are taken: detach one, or make the store for "
-				 "more (kvshmd --clients)",
-				 map->g.clients);
-	return rc;
+	if (busy)
+		return kvs_fault(EBUSY, "the client slots that are free are locked just now");
+	return kvs_fault(EUSERS,
+			 "all %u client slots of the store are taken: detach one, or make the store for more (kvshmd --clients)",
+			 map->g.clients);
 }
 
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot)
 {
-	atomic_store_explicit(&map->clients[slot].word, slot_word(KVS_SLOT_IDLE, epoch_now(map)), memory_order_seq_cst);
+	set_slot(map, slot, KVS_SLOT_IDLE);
 }
 
 void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
@@ -124,27 +111,37 @@ void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
 	}
 }
 
+/* Waits out, without waiting, the sections that may have seen the slot LIVE: those that were entered before now. The
+ * epoch is this call's own: one that the leaving client had noted could be long past by the time that it was stored. */
+static bool outlived(const struct kvs_actor *actor)
+{
+	uint64_t epoch = epoch_now(actor->map);
+
+	if (kvs_epoch_quiet(actor))
+		return true;
+	for (int i = 0; i < KVS_GRACE; i++)
+		if (!kvs_epoch_advance(actor))
+			return false;
+	return epoch_now(actor->map) - epoch >= KVS_GRACE;
+}
+
 /* Gives one idle row back, whose byte this process has write-locked. A punched hole reads as zeros, and the next client
  * reserves it anew. */
 static void trim_row(struct kvs_map *map, uint32_t slot)
 {
-	struct kvs_actor actor = {.map = map, .self = slot};
-	uint64_t word = atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst);
+	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
+	bool done;
 
-	if (kvs_slot_state(word) != KVS_SLOT_IDLE)
+	if (kvs_slot_state(atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst)) != KVS_SLOT_IDLE)
 		return;
 	kvs_client_clear_readers(map, slot);
 	if (kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader))
 		return;
-	for (int i = 0; i < KVS_GRACE && epoch_now(map) - (word >> 16) < KVS_GRACE; i++)
-		if (!kvs_epoch_advance(&actor))
-			break;
+	done = outlived(&actor);
 	kvs_reader_give_back(actor.reader);
-	if (epoch_now(map) - (word >> 16) < KVS_GRACE)
-		return;
-	if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, row_at(map, slot), (off_t)map->g.row_size) ==
-	    0)
-		atomic_store_explicit(&map->clients[slot].word, slot_word(KVS_SLOT_EMPTY, 0), memory_order_seq_cst);
+	if (done && fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, row_at(map, slot),
+			      (off_t)map->g.row_size) == 0)
+		set_slot(map, slot, KVS_SLOT_EMPTY);
 }
 
 void kvs_client_trim(struct kvs_map *map)

@@ -24,7 +24,8 @@ static inline bool kvs_client_has_row(const struct kvs_map *map, uint32_t slot)
 	return kvs_slot_state(atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst)) == KVS_SLOT_LIVE;
 }
 
-/* Takes a free slot, locks it and reserves its row. -EUSERS if there is none, -ENOSPC without memory for the row. */
+/* Takes a free slot, locks it and reserves its row. -EUSERS if there is none, -EBUSY if one may be free in a moment (a
+ * locked one, or a dead client's), -ENOSPC without memory for the row. */
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot);
 
 /* Gives a slot back whose client holds nothing any more. The lock is the caller's to drop, afterwards. */

@@ -236,12 +236,12 @@ unsigned kvs_evict(const struct kvs_actor *actor, unsigned want)
 	struct victims v = {.count = 0, .want = want < BATCH ? want : BATCH};
 	unsigned window = 64 * v.want > WINDOW ? 64 * v.want : WINDOW;
 	unsigned eligible = 0, idle = 0;
+	uint64_t turn;
 
-	for (uint64_t i = 0; i < chunks && idle < want && (eligible < window || v.count < v.want); i++) {
-		uint64_t turn = atomic_fetch_add_explicit(&map->head->evict_hand, 1, memory_order_relaxed) % chunks;
-
-		idle += look_at_chunk(actor, turn * step % chunks, &v, &eligible);
-	}
+	/* The window is this call's own. What lies behind it is looked at where the window was not enough. */
+	turn = atomic_fetch_add_explicit(&map->head->evict_hand, window / CHUNK, memory_order_relaxed);
+	for (uint64_t i = 0; i < chunks && idle < want && (eligible < window || v.count < v.want); i++)
+		idle += look_at_chunk(actor, (turn + i) % chunks * step % chunks, &v, &eligible);
 	while (v.count > want - (idle < want ? idle : want))
 		(void)take(&v); /* healing made room already: the youngest stay */
 	while (v.count)

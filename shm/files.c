@@ -85,14 +85,34 @@ int kvs_files_room(const char *dir, uint64_t bytes, const char *what)
 	return 0;
 }
 
+int kvs_files_reserve(int file, uint64_t at, uint64_t bytes)
+{
+	/* In pieces: a signal makes tmpfs undo the whole call. */
+	const uint64_t piece = UINT64_C(64) << 20;
+
+	while (bytes) {
+		uint64_t now = bytes < piece ? bytes : piece;
+
+		if (fallocate(file, 0, (off_t)at, (off_t)now) == 0) {
+			at += now;
+			bytes -= now;
+		} else if (errno != EINTR) {
+			return errno;
+		}
+	}
+	return 0;
+}
+
 static int reserve(int file, uint64_t bytes, uint64_t size, const char *dir, const char *what)
 {
-	if (ftruncate(file, (off_t)size) == 0 && fallocate(file, 0, 0, (off_t)bytes) == 0)
+	int error = ftruncate(file, (off_t)size) ? errno : kvs_files_reserve(file, 0, bytes);
+
+	if (!error)
 		return 0;
-	if (errno == EOPNOTSUPP)
+	if (error == EOPNOTSUPP)
 		return kvs_fault(EOPNOTSUPP, "%s can't reserve memory (fallocate): use a tmpfs for stores", dir);
-	return kvs_fault(errno, "cannot reserve the %llu bytes of %s in %s: %s; make the store smaller",
-			 (unsigned long long)bytes, what, dir, strerror(errno));
+	return kvs_fault(error, "cannot reserve the %llu bytes of %s in %s: %s; make the store smaller",
+			 (unsigned long long)bytes, what, dir, strerror(error));
 }
 
 int kvs_files_make(const char *dir, uint32_t mode, uint64_t bytes, uint64_t size, const char *what, int *file)

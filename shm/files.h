@@ -27,6 +27,9 @@ int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, 
 /* Makes a nameless file with its first bytes reserved, and of that size. what: for messages. */
 int kvs_files_make(const char *dir, uint32_t mode, uint64_t bytes, uint64_t size, const char *what, int *file);
 
+/* Reserves some bytes of a file; 0 or an errno, which is not negative. A signal does not end it. */
+int kvs_files_reserve(int file, uint64_t at, uint64_t bytes);
+
 /* Gives it a name: -EEXIST if there is one. */
 int kvs_files_link(int file, const char *path);
 

@@ -17,7 +17,7 @@ void kvs_key_write(const struct kvs_map *map, uint32_t block, const uint8_t *key
 {
 	uint32_t head = head_length(length);
 
-	kvs_block(map, block)->key_length = (uint16_t)length;
+	atomic_store_explicit(&kvs_block(map, block)->key_length, (uint16_t)length, memory_order_relaxed);
 	memcpy(kvs_block(map, block)->key, key, head);
 	memcpy(kvs_key_tail(map, block), key + head, length - head);
 }
@@ -32,7 +32,7 @@ void kvs_key_read(const struct kvs_map *map, uint32_t block, uint8_t *key, uint3
 
 _Atomic uint32_t *kvs_index_bucket_of(const struct kvs_map *map, uint32_t block)
 {
-	uint32_t length = kvs_block(map, block)->key_length;
+	uint32_t length = atomic_load_explicit(&kvs_block(map, block)->key_length, memory_order_relaxed);
 	uint8_t key[KVS_KEY_MAX];
 
 	if (length == 0 || length > map->g.key_max)

@@ -65,7 +65,7 @@ KVS_HOT bool kvs_key_is(const struct kvs_map *map, uint32_t number, const uint8_
 {
 	const struct kvs_block *block = kvs_block(map, number);
 
-	if (block->key_length != length)
+	if (atomic_load_explicit(&block->key_length, memory_order_relaxed) != length)
 		return false;
 	if (length <= KVS_KEY_HEAD)
 		return kvs_key_equal(block->key, key, length);

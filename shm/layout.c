@@ -59,6 +59,8 @@ int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry
 	    shape->planes > KVS_PLANES_MAX || shape->key_max == 0 || shape->key_max > KVS_KEY_MAX ||
 	    shape->clients == 0 || shape->clients > KVS_CLIENTS_MAX || shape->drop > 1 || shape->fence > 1)
 		return -EINVAL;
+	if (shape->block_size > (uint64_t)INT64_MAX / shape->blocks / shape->planes)
+		return -EINVAL; /* the sizes of planes, and their sum, are file offsets */
 	g.block_size = shape->block_size;
 	g.blocks = shape->blocks;
 	g.buckets = power_of_two(shape->blocks);

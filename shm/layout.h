@@ -103,7 +103,7 @@ struct kvs_head {
 	_Atomic uint32_t pressure; /* a fill has found no idle block: evict ahead from now on */
 };
 
-/* A client slot's word: 63..16 the epoch at which it became idle, or the number of its tenancies; 1..0 what it is. */
+/* What a client slot's word says; its other bits are 0. */
 enum kvs_slot_state {
 	KVS_SLOT_EMPTY = 0, /* nobody's, and its row is not reserved */
 	KVS_SLOT_IDLE = 1,  /* nobody's; its row may be reserved, holds nothing, and is not read any more */
@@ -137,7 +137,7 @@ struct kvs_block {
 	_Atomic uint64_t life;
 	_Atomic uint64_t holders; /* bit slot % 64 of each client that has held it in this life; bits are only set */
 	_Atomic uint32_t next;	  /* the index link */
-	uint16_t key_length;
+	_Atomic uint16_t key_length;
 	_Atomic uint8_t stamp; /* the generation in which it was last released: a hint for eviction */
 	uint8_t reserved;
 	uint8_t key[KVS_KEY_HEAD];

@@ -49,12 +49,12 @@ static int random_numbers(struct kvs_geometry *geometry)
 
 /* Takes the names of a store away that this process holds the owner's lock of: planes first, so that a death in between
  * leaves no plane without its segment. */
-static void hide(const char *name, const char *dir, int fd, const struct kvs_head *head)
+static void hide(const char *name, const char *dir, int fd, const struct kvs_head *head, uint32_t planes)
 {
 	char path[KVS_PATH_SIZE];
 	struct stat st;
 
-	for (uint32_t i = 0; i < head->geometry.planes && i < KVS_PLANES_MAX; i++) {
+	for (uint32_t i = 0; i < planes; i++) {
 		struct kvs_plane plane;
 
 		kvs_segment_plane(&plane, head, dir, name, i);
@@ -68,7 +68,7 @@ static void hide(const char *name, const char *dir, int fd, const struct kvs_hea
 void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 {
 	atomic_store(&map->head->state, KVS_STORE_DESTROYED);
-	hide(name, dir, map->fd, map->head);
+	hide(name, dir, map->fd, map->head, map->g.planes);
 }
 
 /* The state lies behind the frozen part of a segment that may make no sense: it is written by file, not by map. */
@@ -86,7 +86,7 @@ static void replace(const char *name, const char *dir, int file, struct kvs_head
 	if (head->geometry.planes > KVS_PLANES_MAX)
 		head->geometry.planes = 0; /* a head that makes no sense otherwise either */
 	mark_destroyed(file);
-	hide(name, dir, file, head);
+	hide(name, dir, file, head, head->geometry.planes);
 }
 
 /* Something has the name. 0: it is gone now. What is no segment of this layout is left alone, sound or not is the same. */
@@ -124,6 +124,19 @@ static int name_taken(const char *name, const char *dir)
 	int rc = kvs_files_path(path, kvs_files_dir(dir), name, -1);
 
 	return rc ? rc : lstat(path, &st) == 0;
+}
+
+/* Planes that a maker who died before its segment was there has left: they may be more, or larger, than this store's. */
+static int clear_orphans(const struct making *m)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < KVS_PLANES_MAX; i++) {
+		struct kvs_plane plane = {.dir = m->dir, .name = m->name, .number = i};
+
+		rc = kvs_pool_host.clear(&plane);
+	}
+	return rc;
 }
 
 static int make_planes(struct making *m)
@@ -231,6 +244,8 @@ int kvs_segment_create(const char *name, const struct kvs_segment_options *optio
 	rc = name_taken(name, m.dir);
 	if (rc > 0)
 		rc = clear_name(name, options);
+	if (rc == 0)
+		rc = clear_orphans(&m);
 	if (rc)
 		return rc;
 	planes = m.geometry.block_size * m.geometry.blocks * m.geometry.planes;

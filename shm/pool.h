@@ -23,6 +23,8 @@ struct kvs_pool {
 	const char *name;
 	/* Makes a plane's memory, reserved but not visible yet: *file is open and locked. Sets device and inode. */
 	int (*create)(struct kvs_plane *plane, int *file);
+	/* Takes the name away from a plane that a maker who died has left. -EEXIST if it is no such plane. */
+	int (*clear)(const struct kvs_plane *plane);
 	/* Gives it its name. -EEXIST if a store of that name is there, or being made. */
 	int (*show)(const struct kvs_plane *plane, int file);
 	/* Maps a plane by its name. -ESTALE if that is another inode's now. */

@@ -42,7 +42,8 @@ static int host_create(struct kvs_plane *plane, int *file)
 	return 0;
 }
 
-/* Is the file a segment: that of a store whose name ends as a plane's does? An orphaned plane has no bytes but zeros. */
+/* Is the file a segment: that of a store whose name ends as a plane's does? An orphaned plane has no bytes but zeros,
+ * and something too short to tell is neither. */
 static bool is_segment(int fd)
 {
 	char magic[8];
@@ -51,24 +52,24 @@ static bool is_segment(int fd)
 	       memcmp(magic, KVS_MAGIC, sizeof(magic)) == 0;
 }
 
-/* A file with the plane's name is in the way: removes it if its maker died before the segment appeared. */
-static int clear_orphan(const struct kvs_plane *plane, const char *path)
+static int host_clear(const struct kvs_plane *plane)
 {
-	char segment[KVS_PATH_SIZE];
+	char path[KVS_PATH_SIZE], segment[KVS_PATH_SIZE];
 	struct stat st;
-	int rc = kvs_files_path(segment, plane->dir, plane->name, -1);
+	int rc = kvs_files_path(path, plane->dir, plane->name, (int)plane->number);
 	int fd;
 
+	if (rc == 0)
+		rc = kvs_files_path(segment, plane->dir, plane->name, -1);
 	if (rc)
 		return rc;
-	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : kvs_fault(errno, "%s is in the way: %s", path, strerror(errno));
-	if (is_segment(fd)) {
-		(void)close(fd);
-		return kvs_fault(EEXIST, "%s is in the way, which is a store of its own: choose another name", path);
-	}
-	rc = kvs_lock_write(fd, 0);
+	if (is_segment(fd))
+		rc = kvs_fault(EEXIST, "%s is in the way, which is a store of its own: choose another name", path);
+	else
+		rc = kvs_lock_write(fd, 0);
 	if (rc == -EAGAIN || (rc == 0 && lstat(segment, &st) == 0))
 		rc = kvs_fault(EEXIST, "store '%s' is there already, or being made", plane->name);
 	if (rc == 0 && fstat(fd, &st) == 0 && kvs_files_is(path, st.st_dev, st.st_ino) && unlink(path))
@@ -82,13 +83,11 @@ static int host_show(const struct kvs_plane *plane, int file)
 	char path[KVS_PATH_SIZE];
 	int rc = kvs_files_path(path, plane->dir, plane->name, (int)plane->number);
 
-	if (rc)
-		return rc;
-	rc = kvs_files_link(file, path);
+	if (rc == 0)
+		rc = kvs_files_link(file, path);
 	if (rc != -EEXIST)
 		return rc;
-	rc = clear_orphan(plane, path);
-	return rc ? rc : kvs_files_link(file, path);
+	return kvs_fault(EEXIST, "store '%s' is being made by another process", plane->name);
 }
 
 static int host_import(const struct kvs_plane *plane, char **base)
@@ -128,6 +127,7 @@ static void host_hide(const struct kvs_plane *plane)
 const struct kvs_pool kvs_pool_host = {
 	.name = "host",
 	.create = host_create,
+	.clear = host_clear,
 	.show = host_show,
 	.import = host_import,
 	.hide = host_hide,

@@ -23,7 +23,7 @@
 #include "remove.h"
 
 /* Ends what the word says that the client was doing with the block. */
-static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts)
+static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts, bool dead)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	bool mine = kvs_word_owner(word) == actor->self;
@@ -37,7 +37,7 @@ static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 		break;
 	case KVS_FILLING:
 		if ((mine || counts & KVS_ENTRY_WRITERS) && kvs_remove_doom(actor, number, word))
-			kvs_count(actor, KVS_COUNT_recovered_fills);
+			kvs_count(actor, dead ? KVS_COUNT_recovered_fills : KVS_COUNT_give_ups);
 		break;
 	default:
 		break;
@@ -64,7 +64,7 @@ static void heal(const struct kvs_actor *actor, uint32_t number)
 }
 
 /* One block, in a section of its own, so that a grace period never waits for the whole walk. */
-static void recover_block(const struct kvs_actor *actor, uint32_t number)
+static void recover_block(const struct kvs_actor *actor, uint32_t number, bool dead)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	_Atomic uint64_t *at = &actor->row[number];
@@ -74,11 +74,11 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number)
 	word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 	entry = atomic_load_explicit(at, memory_order_seq_cst);
 	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
-	end_work(actor, number, word, counts);
+	end_work(actor, number, word, counts, dead);
 	if (entry) {
 		/* [hold-vs-remove] */
 		atomic_store_explicit(at, 0, memory_order_seq_cst);
-		if (counts)
+		if (counts && dead)
 			kvs_count(actor, KVS_COUNT_recovered_holds);
 	}
 	heal(actor, number);
@@ -95,11 +95,21 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 
-static void recover_blocks(const struct kvs_actor *actor)
+/* All blocks; returns how many of them are idle. dead: the client is; else it lets go by itself. */
+static int64_t recover_blocks(const struct kvs_actor *actor, bool dead)
 {
-	for (uint32_t i = 0; i < actor->map->g.blocks; i++)
+	const struct kvs_map *map = actor->map;
+	int64_t idle = 0;
+
+	for (uint32_t i = 0; i < map->g.blocks; i++) {
+		enum kvs_state state;
+
 		if (concerned(actor, i))
-			recover_block(actor, i);
+			recover_block(actor, i, dead);
+		state = kvs_word_state(atomic_load_explicit(&kvs_block(map, i)->word, memory_order_relaxed));
+		idle += state == KVS_FREE || state == KVS_LIMBO;
+	}
+	return idle;
 }
 
 /* Lets readers that died in a section stall no grace period any more. Several recoverers may be at it, and one of them
@@ -120,39 +130,65 @@ static void clear_readers(const struct kvs_map *map, uint32_t slot)
 
 void kvs_recover_self(const struct kvs_actor *actor)
 {
-	recover_blocks(actor);
-}
-
-/* The slot's byte is write-locked now: no other recoverer is left, and none comes. */
-static int finish(const struct kvs_actor *actor)
-{
-	recover_blocks(actor); /* what other recoverers, in the same name, left */
-	kvs_client_clear_readers(actor->map, actor->self);
-	kvs_client_leave(actor->map, actor->self);
-	return 1;
+	(void)recover_blocks(actor, false);
 }
 
 /* Under a read lock on the slot's byte, which is given only when its client is dead. */
-static int recover_locked(struct kvs_map *map, uint32_t slot)
+static int give_back_shared(struct kvs_map *map, uint32_t slot)
 {
 	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
 	int rc;
 
-	if (!kvs_client_has_row(map, slot))
-		return 0; /* it left, or another has recovered it, in between */
 	clear_readers(map, slot);
 	rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
 	if (rc)
 		return rc;
-	recover_blocks(&actor);
-	rc = kvs_lock_write(map->probe, slot);
-	if (rc == 0) {
-		/* Counted before the slot is free, and before the reader slot goes with it. */
-		kvs_count(&actor, KVS_COUNT_recoveries);
-		return finish(&actor);
-	}
-	kvs_reader_give_back(actor.reader); /* another recovers it too, and frees the slot */
-	return rc == -EAGAIN ? 0 : rc;
+	(void)recover_blocks(&actor, true);
+	kvs_reader_give_back(actor.reader);
+	return 0;
+}
+
+/* Under the write lock: no other recoverer is left, and none comes. One more walk, for what other recoverers in the
+ * same name left; it sets the number of idle blocks right too, which deaths leave wrong. */
+static int finish(struct kvs_map *map, uint32_t slot)
+{
+	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
+	int rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
+
+	if (rc)
+		return rc;
+	atomic_store_explicit(&map->head->idle, recover_blocks(&actor, true), memory_order_relaxed);
+	kvs_count(&actor, KVS_COUNT_recoveries);
+	kvs_client_clear_readers(map, slot); /* this call's own among them */
+	kvs_client_leave(map, slot);
+	return 1;
+}
+
+/* Turns the read lock on the slot's byte into a write lock. Where another recoverer is in the way, each lets go and
+ * asks once more, so that the one who lets go last gets it, and the slot is freed. */
+static int lock_alone(const struct kvs_map *map, uint32_t slot)
+{
+	int rc = kvs_lock_write(map->probe, slot);
+
+	if (rc != -EAGAIN)
+		return rc;
+	(void)kvs_lock_drop(map->probe, slot);
+	return kvs_lock_write(map->probe, slot);
+}
+
+static int recover_locked(struct kvs_map *map, uint32_t slot)
+{
+	int rc;
+
+	if (!kvs_client_has_row(map, slot))
+		return 0; /* it left, or another has recovered it, in between */
+	rc = give_back_shared(map, slot);
+	if (rc == 0)
+		rc = lock_alone(map, slot);
+	if (rc)
+		return rc == -EAGAIN ? 0 : rc; /* another recoverer will get it */
+	/* It may have been freed, and even have had another client that died: that one is recovered as well. */
+	return kvs_client_has_row(map, slot) ? finish(map, slot) : 0;
 }
 
 static int recover_one(struct kvs_map *map, uint32_t slot)
@@ -191,7 +227,8 @@ int kvs_recover_dead(struct kvs_map *map)
 	if (pthread_mutex_trylock(&map->recovering))
 		return 0;
 	error = kvs_map_whole(map);
-	for (uint32_t i = 0; error == 0 && i < map->g.clients; i++) {
+	/* An error with one client keeps nobody from the others. */
+	for (uint32_t i = 0; error != -EUCLEAN && i < map->g.clients; i++) {
 		int rc = recover_one(map, i);
 
 		if (rc < 0)
@@ -199,7 +236,7 @@ int kvs_recover_dead(struct kvs_map *map)
 		else
 			done += rc;
 	}
-	if (error == 0)
+	if (error != -EUCLEAN)
 		kvs_client_trim(map);
 	(void)pthread_mutex_unlock(&map->recovering);
 	return error ? error : done;

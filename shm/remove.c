@@ -14,14 +14,14 @@
 #include "index.h"
 #include "wait.h"
 
-/* Moves the word on, from exactly what it was; *word is the new one then. */
+/* Moves the word on, from exactly what it was. *word is what it is then, in either case. */
 static bool step(struct kvs_block *block, uint64_t *word, enum kvs_state state, uint64_t owner)
 {
 	uint64_t next = kvs_word_next(*word, state, owner);
 
 	/* [hold-vs-remove] and, for LIMBO, [reuse]: all that was done with the block comes before it is free. */
 	if (!atomic_compare_exchange_strong_explicit(&block->word, word, next, memory_order_seq_cst,
-						     memory_order_relaxed))
+						     memory_order_seq_cst))
 		return false;
 	*word = next;
 	return true;
@@ -34,64 +34,98 @@ static bool held(const struct kvs_actor *actor, uint32_t number)
 	return kvs_hold_any(actor->map, number, atomic_load_explicit(&block->life, memory_order_acquire));
 }
 
-/* READY, or a removal from it: hides it if nobody holds it. True if the word is DOOMED and unlinked now. */
-static bool hide(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
+/* What became of an attempt. */
+enum attempt {
+	LEFT,  /* held, or another's now */
+	AGAIN, /* another had it and put it back, perhaps for a hold of ours that has ended since: nobody else will look */
+	HIDDEN,
+	GONE,
+};
+
+/* The CAS to REMOVING was lost. Who looks now, in another's name, looks after our hold ended: theirs. */
+static enum attempt lost(uint64_t word)
+{
+	enum kvs_state state = kvs_word_state(word);
+
+	return state == KVS_READY || state == KVS_DOOMED ? AGAIN : LEFT;
+}
+
+/* READY, or a removal from it: hides it if nobody holds it. HIDDEN: the word is DOOMED and unlinked now. */
+static enum attempt hide(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
+	bool takeover = kvs_word_state(*word) == KVS_REM_READY;
 
-	if (kvs_word_state(*word) == KVS_REM_READY)
-		kvs_count(actor, KVS_COUNT_takeovers);
 	if (!step(block, word, KVS_REM_READY, actor->self))
-		return false;
+		return lost(*word);
+	if (takeover)
+		kvs_count(actor, KVS_COUNT_takeovers);
 	if (held(actor, number)) {
 		(void)step(block, word, KVS_READY, 0);
-		return false;
+		return LEFT;
 	}
 	if (!step(block, word, KVS_DOOMED, 0))
-		return false;
+		return LEFT;
 	kvs_count(actor, actor->map->g.drop ? KVS_COUNT_frees : KVS_COUNT_evictions);
-	return kvs_index_unlink(actor->map, number) == 0;
+	return kvs_index_unlink(actor->map, number) ? LEFT : HIDDEN;
 }
 
 /* DOOMED and unlinked, or a removal from there: lets it go if nobody holds it. */
-static bool let_go(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
+static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	uint64_t epoch;
 
 	if (!step(block, word, KVS_REM_DOOMED, actor->self))
-		return false;
+		return lost(*word);
 	if (held(actor, number)) {
 		(void)step(block, word, KVS_DOOMED, 0);
-		return false;
+		return LEFT;
 	}
 	/* After the unlink and the CAS to REMOVING, in this section: an epoch read before would end the grace period
 	 * for readers that could still find the block. */
 	epoch = atomic_load_explicit(&actor->map->head->epoch, memory_order_seq_cst);
 	if (!step(block, word, KVS_LIMBO, epoch))
-		return false;
+		return LEFT;
 	kvs_alloc_idle(actor->map, number);
-	return true;
+	return GONE;
 }
 
-bool kvs_remove_try(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
+/* One attempt, from what the word is. */
+static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
+	enum attempt result = HIDDEN;
 
 	switch (kvs_word_state(word)) {
 	case KVS_READY:
 		if (why != KVS_REMOVE_EVICT && !actor->map->g.drop)
-			return false;
-		return hide(actor, number, &word) && let_go(actor, number, &word);
+			return LEFT;
+		result = hide(actor, number, &word);
+		break;
 	case KVS_REM_READY:
-		return hide(actor, number, &word) && let_go(actor, number, &word);
+		result = hide(actor, number, &word);
+		break;
 	case KVS_DOOMED:
 	case KVS_REM_DOOMED:
 		/* Whoever doomed it may have died before it took it out of the index. */
-		return kvs_index_unlink(actor->map, number) == 0 && let_go(actor, number, &word);
+		if (kvs_index_unlink(actor->map, number))
+			return LEFT;
+		break;
 	default:
-		return false;
+		return LEFT;
 	}
+	return result == HIDDEN ? let_go(actor, number, &word) : result;
+}
+
+bool kvs_remove_try(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
+{
+	enum attempt result;
+
+	do
+		result = attempt(actor, number, why);
+	while (result == AGAIN);
+	return result == GONE;
 }
 
 bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t word)

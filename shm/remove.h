@@ -5,8 +5,10 @@
  * through these two calls.
  *
  * Guarantees: a block is freed exactly once (C1), and never while anyone holds it (B1). Only DOOMED leads to LIMBO, so
- * a block that may still be taken back is still in the index. Losing a CAS means that another process has taken over,
- * and this one leaves: so nobody waits, and no two processes take it from each other for ever (D4).
+ * a block that may still be taken back is still in the index. Who loses a CAS to another's REMOVING leaves: that one
+ * looks at the rows later. Who finds that another has put the block back instead tries again: it may have been put back
+ * for this one's own hold, which has ended since. Who put it back does not: so nobody waits, and no two processes take
+ * it from each other for ever (D4).
  *
  * Both are called inside a section.
  */

@@ -52,29 +52,41 @@ uint64_t base_counter(const char *name, const char *counter)
 	return wanted.value;
 }
 
-static int count_dead(const struct kvshm_client_info *client, void *arg)
-{
-	unsigned *dead = arg;
+struct clients {
+	unsigned alive, dead;
+};
 
-	*dead += !client->alive;
+static int count_client(const struct kvshm_client_info *client, void *arg)
+{
+	struct clients *clients = arg;
+
+	if (client->alive)
+		clients->alive++;
+	else
+		clients->dead++;
 	return 0;
 }
 
+/* Of who is alive, at most one thread is left to use the store: so there are no more reader slots than clients. */
 bool base_at_rest(const char *name, unsigned blocks, char why[256])
 {
+	struct clients clients = { 0 };
+	struct kvshm_store_info store;
 	struct kvshm_usage u;
-	unsigned dead = 0;
 	kvshm_view *view = look_at(name);
 
 	base_expect(kvshm_view_usage(view, &u), 0);
-	base_expect(kvshm_view_clients(view, count_dead, &dead), 0);
+	base_expect(kvshm_view_store(view, &store), 0);
+	base_expect(kvshm_view_clients(view, count_client, &clients), 0);
 	kvshm_view_close(view);
 	(void)snprintf(why, 256,
-		       "%u dead clients; blocks: %" PRIu64 " free, %" PRIu64 " owned, %" PRIu64 " filling, %" PRIu64
-		       " ready, %" PRIu64 " removing, %" PRIu64 " doomed, %" PRIu64 " grace, %" PRIu64 " held; %" PRIu64
-		       " refs, %" PRIu64 " pins", dead, u.free, u.owned, u.filling, u.ready, u.removing, u.doomed,
+		       "%u dead clients; %u readers of %u clients, %u stalling; blocks: %" PRIu64 " free, %" PRIu64
+		       " owned, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, "
+		       "%" PRIu64 " grace, %" PRIu64 " held; %" PRIu64 " refs, %" PRIu64 " pins", clients.dead, store.readers_used,
+		       clients.alive, store.readers_stalling, u.free, u.owned, u.filling, u.ready, u.removing, u.doomed,
 		       u.grace, u.held, u.refs, u.pins);
-	return dead == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.refs == 0 && u.pins == 0;
+	return clients.dead == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.refs == 0 && u.pins == 0 &&
+	       store.readers_used <= clients.alive && store.readers_stalling == 0;
 }
 
 static void print_finding(const char *finding, void *arg)

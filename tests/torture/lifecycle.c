@@ -18,11 +18,12 @@
 #include "load.h"
 #include "segment.h"
 
-#define SLOTS 4U
+#define SLOTS 4U /* beside the main process's */
 #define SURVIVORS 1U
 #define COMERS 5U
 #define CHILDREN (SURVIVORS + COMERS)
-#define BLOCKS 128U /* so many that a recovery lasts a while */
+#define BALLAST 8192U /* blocks that the main process has in its hands, so that a recovery lasts a while */
+#define BLOCKS (BALLAST + 128U)
 #define KEYS 200U
 
 struct books {
@@ -52,6 +53,24 @@ struct run {
 	uint64_t random, births;
 	uint64_t kills, stops, stops_recovering;
 };
+
+/* A recovery passes these before it comes to the blocks that are worked on. */
+static void load_ballast(kvshm *store, struct kvshm_handle *ballast)
+{
+	for (uint32_t i = 0; i < BALLAST; i++) {
+		uint64_t key[] = { i, UINT64_MAX };
+		enum kvshm_outcome outcome;
+
+		base_expect(kvshm_get_or_fill(store, key, sizeof(key), &outcome, &ballast[i]), 0);
+		base_check(outcome == KVSHM_FILL);
+	}
+}
+
+static void drop_ballast(kvshm *store, struct kvshm_handle *ballast)
+{
+	for (uint32_t i = 0; i < BALLAST; i++)
+		base_expect(kvshm_give_up(store, &ballast[i]), 0);
+}
 
 static bool over(const struct job *job)
 {
@@ -213,19 +232,25 @@ static void try(enum kvshm_retain retain, const char *what)
 {
 	struct run r = { .books = base_shared(sizeof(*r.books)), .random = base_stream(retain) };
 	struct kvshm_create_options options;
+	static struct kvshm_handle ballast[BALLAST];
 	const char *name = base_store(what);
 	kvshm_owner *owner;
+	kvshm *store;
 
 	r.books->load.keys = KEYS;
 	r.books->load.planes = 2;
 	r.books->load.kills = true;
 	r.books->load.one_thread = true;
 	load_options(&options, BLOCKS, 2, retain);
-	options.clients = SLOTS;
+	options.clients = SLOTS + 1;
 	base_expect(kvshm_create(name, &options, &owner), 0);
 	base_expect(kvs_segment_open(name, NULL, NULL, &r.map), 0);
+	base_expect(kvshm_attach(name, NULL, &store), 0);
+	load_ballast(store, ballast);
 	(void)printf("%s: %u processes on %u slots\n", what, CHILDREN, SLOTS);
 	run(&r, name, 2000);
+	drop_ballast(store, ballast);
+	base_expect(kvshm_detach(store), 0);
 	report(&r, name, owner);
 	kvs_map_close(&r.map);
 	base_expect(kvshm_destroy(owner), 0);

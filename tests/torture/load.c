@@ -175,7 +175,7 @@ void load_verify(struct load_worker *w, const struct load_hold *hold)
 		violated(w, &w->books->foreign, "another key's length, depth or opaque bytes", hold);
 	for (unsigned plane = 0; plane < w->books->planes; plane++) {
 		verify_plane(w, hold, plane);
-		if (base_below(&w->random, 16) == 0)
+		if (!w->books->brief && base_below(&w->random, 16) == 0)
 			(void)sched_yield(); /* others read it too, or try to take it away */
 	}
 	atomic_fetch_sub_explicit(readers_word(words), 1, memory_order_relaxed);
@@ -191,34 +191,43 @@ static void holders_add(struct load_worker *w, unsigned key, int n)
 	atomic_fetch_add_explicit(&w->books->key[key].holders, n, memory_order_relaxed);
 }
 
-/* A handle that was released is refused, unless this client has another hold of its kind on that life. */
-static void try_stale(struct load_worker *w, struct kvshm_handle handle, unsigned key)
+/* A handle that was released, perhaps in an earlier life of a block that is held again, is refused and changes nothing.
+ * (Unless this client has a hold of its kind on that very life: then it is that one's.) */
+static bool try_stale(struct load_worker *w)
 {
-	bool pin = handle.kind == KVSHM_PIN;
+	struct load_hold stale = w->stale[base_below(&w->random, LOAD_STALE)];
+	bool later = w->books->one_thread, pin = stale.handle.kind == KVSHM_PIN;
 	int rc;
 
-	for (unsigned i = 0; i < w->count; i++)
-		if (w->holds[i].handle.block == handle.block)
-			return;
-	rc = pin ? kvshm_unpin(w->store, &handle) : kvshm_release(w->store, &handle);
+	for (unsigned i = 0; i < w->count; i++) {
+		if (w->holds[i].handle.block != stale.handle.block)
+			continue;
+		if (w->holds[i].handle.life == stale.handle.life)
+			return true;
+		later = true;
+	}
+	if (!later || stale.handle.kind == KVSHM_NONE)
+		return true;
+	rc = pin ? kvshm_unpin(w->store, &stale.handle) : kvshm_release(w->store, &stale.handle);
 	if (rc == -EBADF)
 		note(w, LOAD_STALE_HANDLE);
 	else if (rc != -ESTALE)
-		wrong(w, "release of a released handle", rc, key);
+		wrong(w, "release of a released handle", rc, stale.key);
+	return rc != -ESTALE;
 }
 
 /* Releases a hold that is in no list. */
 static bool let_go(struct load_worker *w, struct load_hold *hold)
 {
-	struct kvshm_handle copy = hold->handle;
-	int rc = copy.kind == KVSHM_PIN ? kvshm_unpin(w->store, &hold->handle) : kvshm_release(w->store, &hold->handle);
+	struct load_hold copy = *hold;
+	bool pin = copy.handle.kind == KVSHM_PIN;
+	int rc = pin ? kvshm_unpin(w->store, &hold->handle) : kvshm_release(w->store, &hold->handle);
 
 	if (rc == -ESTALE)
 		return false;
 	if (rc)
 		violated(w, &w->books->lost, "a hold was lost", hold);
-	else if (w->books->one_thread && base_below(&w->random, 8) == 0)
-		try_stale(w, copy, hold->key);
+	w->stale[w->released++ % LOAD_STALE] = copy;
 	return true;
 }
 
@@ -227,7 +236,8 @@ static bool drop(struct load_worker *w, unsigned at)
 {
 	struct load_hold hold = w->holds[at];
 
-	load_verify(w, &hold);
+	if (!w->books->brief)
+		load_verify(w, &hold);
 	w->holds[at] = w->holds[--w->count];
 	holders_add(w, hold.key, -1);
 	return let_go(w, &hold);
@@ -249,7 +259,7 @@ static void take(struct load_worker *w, const struct kvshm_handle *handle, unsig
 static bool look(struct load_worker *w)
 {
 	load_verify(w, &w->holds[w->count - 1]);
-	return base_below(&w->random, 3) == 0 || drop(w, w->count - 1);
+	return (!w->books->brief && base_below(&w->random, 3) == 0) || drop(w, w->count - 1);
 }
 
 static bool keep(struct load_worker *w, const struct kvshm_handle *handle, unsigned key)
@@ -297,7 +307,7 @@ static bool fill(struct load_worker *w, struct load_hold *hold)
 			violated(w, &books->two_fillers, "a fill of a key that is held ready", hold);
 	}
 	load_write(w, hold, &meta);
-	if (base_below(&w->random, 4) == 0)
+	if (!w->books->brief && base_below(&w->random, 4) == 0)
 		(void)sched_yield(); /* others meet the fill */
 	return end_fill(w, hold, &meta, base_below(&w->random, 8) != 0);
 }
@@ -305,7 +315,7 @@ static bool fill(struct load_worker *w, struct load_hold *hold)
 static bool pending(struct load_worker *w, struct load_hold *hold)
 {
 	uint64_t begin = base_now();
-	unsigned patience = base_below(&w->random, 4);
+	unsigned patience = w->books->brief ? 0 : base_below(&w->random, 4);
 	int rc;
 
 	note(w, LOAD_PENDING);
@@ -471,10 +481,12 @@ bool load_step(struct load_worker *w)
 		return get(w, key);
 	if (what < 78)
 		return match(w, key);
-	if (what < 86)
+	if (what < 85)
 		return pin(w);
-	if (what < 95)
+	if (what < 93)
 		return drop_some(w);
+	if (what < 96)
+		return try_stale(w);
 	return remove_key(w, key & ~1U);
 }
 

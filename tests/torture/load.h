@@ -20,6 +20,7 @@
 
 #define LOAD_KEYS 256U
 #define LOAD_HOLDS 12U
+#define LOAD_STALE 8U
 #define LOAD_PLANES 3U
 #define LOAD_BLOCK_SIZE UINT64_C(1024)
 #define LOAD_SKIP 2U /* words at the beginning of a block in each plane: who wrote it, and how many read it */
@@ -42,6 +43,7 @@ struct load_books {
 	unsigned planes;
 	bool kills;	  /* workers may be killed: what a death leaves wrong in these books is not looked at */
 	bool one_thread;  /* each attachment is one worker's */
+	bool brief;	  /* nothing is kept or waited for: workers meet where holds begin and end */
 	_Atomic bool stop;
 };
 
@@ -57,6 +59,8 @@ struct load_worker {
 	uint64_t id; /* not 0 */
 	unsigned count;
 	struct load_hold holds[LOAD_HOLDS];
+	unsigned released;
+	struct load_hold stale[LOAD_STALE]; /* the last ones that were released */
 };
 
 /* Options for a store that the load can work on. */

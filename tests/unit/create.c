@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -273,12 +274,19 @@ START_TEST(every_incarnation_differs)
 }
 END_TEST
 
-START_TEST(planes_that_a_dead_maker_left_are_cleared_away)
+/* A plane as its maker shows it, before the segment has its name. */
+static int lone_plane(void)
 {
 	int file = open(unit_path(0), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
 
 	ck_assert_int_ge(file, 0);
-	(void)close(file);
+	ck_assert_int_eq(ftruncate(file, 16384), 0);
+	return file;
+}
+
+START_TEST(planes_that_a_dead_maker_left_are_cleared_away)
+{
+	(void)close(lone_plane());
 	(void)unit_store(4);
 }
 END_TEST
@@ -286,13 +294,31 @@ END_TEST
 START_TEST(planes_of_a_maker_who_is_at_work_are_left_alone)
 {
 	struct kvshm_create_options options = unit_options(4);
-	int file = open(unit_path(0), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+	int file = lone_plane();
 	kvshm_owner *owner;
 
 	ck_rc(kvs_lock_write(file, 0), 0); /* as a maker does, until its segment is there */
 	ck_rc(kvshm_create(unit_name(), &options, &owner), -EEXIST);
 	ck_assert_uint_eq(files(), 1);
 	(void)close(file);
+	(void)unit_make(&options);
+}
+END_TEST
+
+START_TEST(a_store_whose_name_is_that_of_a_plane_is_left_alone)
+{
+	struct kvshm_create_options options = unit_options(4);
+	char name[KVSHM_NAME_MAX + 1];
+	kvshm_owner *plane_like, *owner;
+	kvshm *store;
+
+	(void)snprintf(name, sizeof(name), "%s.p0", unit_name());
+	ck_rc(kvshm_create(name, &options, &plane_like), 0);
+	ck_rc(kvshm_create(unit_name(), &options, &owner), -EEXIST);
+	ck_rc(kvshm_attach(name, NULL, &store), 0);
+	unit_put(store, 1);
+	ck_rc(kvshm_detach(store), 0);
+	ck_rc(kvshm_destroy(plane_like), 0);
 	(void)unit_make(&options);
 }
 END_TEST
@@ -314,6 +340,7 @@ int main(void)
 		every_incarnation_differs,
 		planes_that_a_dead_maker_left_are_cleared_away,
 		planes_of_a_maker_who_is_at_work_are_left_alone,
+		a_store_whose_name_is_that_of_a_plane_is_left_alone,
 	};
 
 	return unit_run("create", tests, sizeof(tests) / sizeof(tests[0]));

@@ -189,12 +189,15 @@ START_TEST(lost_hints_are_mended_by_the_search)
 	struct kvs_map *map = unit_memory(200);
 	struct kvs_actor actor = unit_actor(map, 0);
 	uint32_t block;
+	uint64_t word;
 
 	/* No hint is set in fresh memory, and no block counts as idle; yet all 200 are free. */
 	for (unsigned i = 0; i < 200; i++)
 		ck_rc(kvs_alloc(&actor, &block), 0);
 	ck_assert_int_eq(kvs_alloc(&actor, &block), -ENOSPC);
-	kvs_alloc_return(&actor, 123);
+	word = atomic_load(&kvs_block(actor.map, 123)->word);
+	atomic_store(&kvs_block(actor.map, 123)->word, kvs_word_next(word, KVS_FREE, 0));
+	kvs_alloc_idle(actor.map, 123);
 	ck_rc(kvs_alloc(&actor, &block), 0);
 	ck_assert_uint_eq(block, 123);
 }

@@ -17,7 +17,7 @@ static const struct kvs_shape shapes[] = {
 	{.block_size = 1179648, .blocks = 1000, .planes = 8, .key_max = 33, .clients = 64},
 	{.block_size = 10485760, .blocks = 8191, .planes = 4, .key_max = 64, .clients = 65},
 	{.block_size = 33554432, .blocks = 1048577, .planes = 32, .key_max = 256, .clients = 1024},
-	{.block_size = UINT64_C(1) << 40, .blocks = KVS_BLOCKS_MAX, .planes = 32, .key_max = 255, .clients = 1024},
+	{.block_size = UINT64_C(1) << 27, .blocks = KVS_BLOCKS_MAX, .planes = 32, .key_max = 255, .clients = 1024},
 };
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
