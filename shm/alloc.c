@@ -17,7 +17,7 @@
 #include "fault.h"
 #include "recover.h"
 
-#define TRIES 16 /* at making room that others take */
+#define TRIES 100 /* at making room that others take */
 #define REAP 64	 /* blocks freed by one look */
 #define LOOKS 64 /* at one epoch, before a reader in a section is taken for a stopped one */
 
@@ -41,7 +41,32 @@ void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
 	atomic_fetch_add_explicit(&map->head->idle, 1, memory_order_relaxed);
 }
 
+/* A hint that led to nothing goes, unless the block became idle in between. */
+static void drop_hint(const struct kvs_map *map, uint32_t number)
+{
+	enum kvs_state state;
+
+	atomic_fetch_and_explicit(&map->hints[number / 64], ~hint_bit(number), memory_order_seq_cst);
+	state = kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_seq_cst));
+	if (state == KVS_FREE || state == KVS_LIMBO)
+		kvs_alloc_hint(map, number);
+}
+
 enum claim { CLAIMED, WAITING, USELESS };
+
+/* Takes a block whose word is FREE, from exactly that word. */
+static bool own(const struct kvs_actor *actor, uint32_t number, uint64_t word)
+{
+	struct kvs_map *map = actor->map;
+
+	if (!atomic_compare_exchange_strong_explicit(&kvs_block(map, number)->word, &word,
+						     kvs_word_next(word, KVS_OWNED, actor->self), memory_order_seq_cst,
+						     memory_order_relaxed))
+		return false;
+	drop_hint(map, number);
+	atomic_fetch_sub_explicit(&map->head->idle, 1, memory_order_relaxed);
+	return true;
+}
 
 /* Takes one block if it is free, or in LIMBO for long enough. [reuse] Acquire: what its last readers and its remover
  * did comes before what its new owner does; the epoch's CAS stands between the two. */
@@ -60,22 +85,7 @@ static enum claim claim(const struct kvs_actor *actor, uint32_t number)
 			return USELESS;
 		word = freed;
 	}
-	if (kvs_word_state(word) != KVS_FREE ||
-	    !atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_OWNED, actor->self),
-						     memory_order_seq_cst, memory_order_relaxed))
-		return USELESS;
-	return CLAIMED;
-}
-
-/* A hint that led to nothing goes, unless the block became idle in between. */
-static void drop_hint(const struct kvs_map *map, uint32_t number)
-{
-	enum kvs_state state;
-
-	atomic_fetch_and_explicit(&map->hints[number / 64], ~hint_bit(number), memory_order_seq_cst);
-	state = kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_seq_cst));
-	if (state == KVS_FREE || state == KVS_LIMBO)
-		kvs_alloc_hint(map, number);
+	return kvs_word_state(word) == KVS_FREE && own(actor, number, word) ? CLAIMED : USELESS;
 }
 
 /* Goes round the hints once, from where the last search ended. *waiting: how many idle blocks were met whose grace
@@ -102,10 +112,10 @@ static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *wait
 				++*waiting;
 				continue;
 			}
-			drop_hint(map, number);
-			if (result != CLAIMED)
+			if (result == USELESS) {
+				drop_hint(map, number);
 				continue;
-			atomic_fetch_sub_explicit(&map->head->idle, 1, memory_order_relaxed);
+			}
 			if (i)
 				atomic_store_explicit(&map->head->free_hand, at, memory_order_relaxed);
 			*found = number;
@@ -126,17 +136,17 @@ static int64_t reserve(const struct kvs_map *map)
 	return share > 64 ? 64 : share;
 }
 
-/* Notes some blocks that wait for their grace period, and frees them if all readers are seen outside of their sections
- * then. The CAS is from the word that was noted before the look, which covers no later turn of the same block. */
-static void reap(const struct kvs_actor *actor)
+/* A word that was seen in LIMBO. */
+struct waiting {
+	uint32_t block;
+	uint64_t word;
+};
+
+/* Notes some blocks that wait for their grace period, from where the last search ended. */
+static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP])
 {
-	struct kvs_map *map = actor->map;
 	uint64_t words = (map->g.blocks + UINT64_C(63)) / 64;
 	uint64_t from = atomic_load_explicit(&map->head->free_hand, memory_order_relaxed) % words;
-	struct {
-		struct kvs_block *block;
-		uint64_t word;
-	} seen[REAP];
 	unsigned count = 0;
 
 	for (uint64_t i = 0; i < words && count < REAP; i++) {
@@ -144,22 +154,43 @@ static void reap(const struct kvs_actor *actor)
 		uint64_t bits = atomic_load_explicit(&map->hints[at], memory_order_relaxed);
 
 		for (; bits && count < REAP; bits &= bits - 1) {
-			struct kvs_block *block =
-				kvs_resolve(map, (uint32_t)(at * 64 + (unsigned)__builtin_ctzll(bits)));
+			struct kvs_block *block;
 
+			seen[count].block = (uint32_t)(at * 64 + (unsigned)__builtin_ctzll(bits));
+			block = kvs_resolve(map, seen[count].block);
 			if (!block)
 				break;
-			seen[count].block = block;
 			seen[count].word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 			count += kvs_word_state(seen[count].word) == KVS_LIMBO;
 		}
 	}
+	return count;
+}
+
+/* Frees blocks that wait for their grace period, if all readers are seen outside of their sections after the blocks
+ * were noted; and takes one of them at once (found may be NULL), before others find it free. The CAS is from the word
+ * that was noted, so that it covers no later turn of the same block. */
+static bool reap(const struct kvs_actor *actor, uint32_t *found)
+{
+	struct waiting seen[REAP];
+	unsigned count = note_waiting(actor->map, seen);
+	bool took = false;
+
 	if (!count || !kvs_epoch_quiet(actor))
-		return;
-	while (count--)
-		(void)atomic_compare_exchange_strong_explicit(&seen[count].block->word, &seen[count].word,
-							      kvs_word_next(seen[count].word, KVS_FREE, 0),
-							      memory_order_seq_cst, memory_order_relaxed);
+		return false;
+	while (count--) {
+		uint64_t freed = kvs_word_next(seen[count].word, KVS_FREE, 0);
+
+		if (!atomic_compare_exchange_strong_explicit(&kvs_block(actor->map, seen[count].block)->word,
+							     &seen[count].word, freed, memory_order_seq_cst,
+							     memory_order_relaxed))
+			continue;
+		if (found && !took && own(actor, seen[count].block, freed)) {
+			*found = seen[count].block;
+			took = true;
+		}
+	}
+	return took;
 }
 
 /* Advances the epoch until what is idle now is old enough, looking again while readers come and go, but never waiting
@@ -178,8 +209,7 @@ static void age(const struct kvs_actor *actor)
 /* Ends the grace period of what is idle in the cheaper way, or else in the longer one, and takes a block. */
 static bool search_aged(const struct kvs_actor *actor, uint32_t *found, int64_t *waiting)
 {
-	reap(actor);
-	if (search(actor, found, waiting))
+	if (reap(actor, found) || search(actor, found, waiting))
 		return true;
 	if (!*waiting)
 		return false;
@@ -198,20 +228,21 @@ static void keep_reserve(const struct kvs_actor *actor)
 	    atomic_load_explicit(&head->idle, memory_order_relaxed) >= want)
 		return;
 	(void)kvs_evict(actor, (unsigned)want);
-	reap(actor);
+	(void)reap(actor, NULL);
 }
 
-/* Makes room and takes a block. Others may take what was made: as long as there is something to evict, it goes on, but not
- * for ever. Where what is idle waits for a reader that stands still, more of it would help nobody. */
+/* Makes room and takes a block. Others may take what was made: as long as there is something to evict, it goes on, but
+ * not for ever. Where what is idle waits for a reader that stands still, more of it would help nobody. */
 static bool make_room(const struct kvs_actor *actor, uint32_t *block, int64_t *waiting)
 {
 	for (int tries = 0; tries < TRIES; tries++) {
-		unsigned evicted = *waiting ? 0 : kvs_evict(actor, (unsigned)reserve(actor->map) + 1);
+		bool evict = *waiting == 0;
+		unsigned tried = evict ? kvs_evict(actor, (unsigned)reserve(actor->map) + 1) : 0;
 
-		/* Also where nothing was evicted: lost hints have been mended on the way. */
+		/* Also where there was nothing to evict: lost hints have been mended on the way. */
 		if (search_aged(actor, block, waiting))
 			return true;
-		if (!evicted || *waiting)
+		if (*waiting || (evict && !tried))
 			return false;
 	}
 	return false;

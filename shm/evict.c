@@ -235,7 +235,7 @@ unsigned kvs_evict(const struct kvs_actor *actor, unsigned want)
 	uint64_t chunks = ((uint64_t)map->g.blocks + CHUNK - 1) / CHUNK, step = stride(chunks);
 	struct victims v = {.count = 0, .want = want < BATCH ? want : BATCH};
 	unsigned window = 64 * v.want > WINDOW ? 64 * v.want : WINDOW;
-	unsigned eligible = 0, idle = 0;
+	unsigned eligible = 0, idle = 0, tried;
 	uint64_t turn;
 
 	/* The window is this call's own. What lies behind it is looked at where the window was not enough. */
@@ -244,7 +244,8 @@ unsigned kvs_evict(const struct kvs_actor *actor, unsigned want)
 		idle += look_at_chunk(actor, (turn + i) % chunks * step % chunks, &v, &eligible);
 	while (v.count > want - (idle < want ? idle : want))
 		(void)take(&v); /* healing made room already: the youngest stay */
+	tried = idle + v.count;
 	while (v.count)
-		idle += remove_one(actor, take(&v).block, KVS_REMOVE_EVICT);
-	return idle;
+		(void)remove_one(actor, take(&v).block, KVS_REMOVE_EVICT);
+	return tried;
 }

@@ -25,8 +25,9 @@ static inline void kvs_evict_stamp(const struct kvs_map *map, struct kvs_block *
 /* A block has been filled: so many make a generation. */
 void kvs_evict_tick(const struct kvs_map *map);
 
-/* Tries to make that many blocks idle: evicts (in a keep store), and heals what deaths have left. Returns how many
- * became idle. Outside of a section; looks at each block at most once. */
+/* Tries to make that many blocks idle: evicts (in a keep store), and heals what deaths have left. Returns how many it
+ * tried, some of which another may have evicted, or taken into use, first: 0 means that there is nothing to evict.
+ * Outside of a section; looks at each block at most once. */
 unsigned kvs_evict(const struct kvs_actor *actor, unsigned want);
 
 #endif
