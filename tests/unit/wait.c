@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "wait.h"
@@ -208,6 +210,30 @@ START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
 }
 END_TEST
 
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* A profiler's timer ends every sleep before its slice is over. */
+START_TEST(D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead)
+{
+	const struct itimerval each_ms = {{0, 1000}, {0, 1000}}, off = {{0, 0}, {0, 0}};
+	kvshm *store = unit_store(16);
+	struct kvshm_handle ref;
+	struct child child;
+
+	unit_child(&child, fill_for_ever, NULL);
+	unit_await(&child);
+	ref = pending(store, 1);
+	unit_kill(&child);
+	ck_assert(signal(SIGALRM, on_alarm) != SIG_ERR);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &each_ms, NULL), 0);
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(1000)), -ECANCELED);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &off, NULL), 0);
+}
+END_TEST
+
 /* Waiters of several clients; one of them becomes the filler. */
 static void wait_and_ask_again(void *arg)
 {
@@ -336,6 +362,7 @@ int main(void)
 		R07_second_asker_waits_and_fills_when_filler_detaches,
 		R07_second_asker_waits_and_fills_when_filler_ends,
 		R07_second_asker_waits_and_fills_when_filler_dies,
+		D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead,
 		D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills,
 		D3_publish_wakes_who_waits,
 		D3_give_up_wakes_who_waits,
