@@ -38,19 +38,19 @@ struct role {
 	int replace_dead;
 };
 
-static void options_of(struct kvshm_create_options *options)
+static int make_with(const char *name, int replace_dead, unsigned planes, kvshm_owner **owner)
 {
-	load_options(options, OPS_BLOCKS, PLANES, KVSHM_KEEP);
-	options->clients = 8;
+	struct kvshm_create_options options;
+
+	load_options(&options, OPS_BLOCKS, planes, KVSHM_KEEP);
+	options.clients = 8;
+	options.replace_dead = replace_dead;
+	return kvshm_create(name, &options, owner);
 }
 
 static int make(const char *name, int replace_dead, kvshm_owner **owner)
 {
-	struct kvshm_create_options options;
-
-	options_of(&options);
-	options.replace_dead = replace_dead;
-	return kvshm_create(name, &options, owner);
+	return make_with(name, replace_dead, PLANES, owner);
 }
 
 static void until_killed(void)
@@ -235,11 +235,14 @@ static void makers_die(struct scene *scene, const char *name, unsigned ms)
 
 		kill_in(scene, name, make_and_destroy, &random);
 		left[base_files(name)]++;
-		base_expect(make(name, 1, &owner), 0);
+		/* The dead one's planes go also where the new store has fewer. */
+		scene->stage.books.planes = 1 + base_below(&random, PLANES);
+		base_expect(make_with(name, 1, scene->stage.books.planes, &owner), 0);
 		use_all(name, scene);
 		base_expect(kvshm_destroy(owner), 0);
 		base_check(base_files(name) == 0);
 	}
+	scene->stage.books.planes = PLANES;
 	(void)printf("%" PRIu64 " makers killed; they left no file %" PRIu64 " times, some %" PRIu64 ", all %" PRIu64
 		     "\n", turns, left[0], turns - left[0] - left[PLANES + 1], left[PLANES + 1]);
 }

@@ -72,7 +72,7 @@ static void run(unsigned blocks)
 	(void)printf("%u blocks: %llu fills, no room %llu times, of these for a grace period %llu\n", blocks,
 		     (unsigned long long)base_counter(name, "fills"), (unsigned long long)none,
 		     (unsigned long long)grace);
-	base_check(base_counter(name, "fills") > 10 * (uint64_t)blocks);
+	base_check(base_counter(name, "fills") > 2 * (uint64_t)blocks); /* it was full most of the time */
 	base_check(none == grace);
 	base_judge(name, blocks);
 	base_expect(kvshm_destroy(owner), 0);
