@@ -73,7 +73,7 @@ static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_
 	int rc = kvl_begin(store, actor);
 
 	if (rc == 0 && !result)
-		rc = kvs_routine(EINVAL, "no place for the result was given (NULL)");
+		rc = kvl_no_place();
 	return rc ? rc : kvl_held(actor, held, block);
 }
 

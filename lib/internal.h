@@ -74,6 +74,12 @@ static inline int kvl_reader(struct kvshm *store, struct kvs_reader **reader)
 	return 0;
 }
 
+/* A call without a place for its result. */
+static inline int kvl_no_place(void)
+{
+	return kvs_routine(EINVAL, "no place for the result, or no view, was given (NULL)");
+}
+
 /* How every call with a store begins. Inline: lookups are made of little else. */
 static inline int kvl_begin(struct kvshm *store, struct kvs_actor *actor)
 {

@@ -264,7 +264,8 @@ enum kvshm_next {
 };
 
 /* Takes refs of the longest ready prefix of count keys. refs[0] to refs[*ready - 1] are held afterwards, the rest is
- * untouched; *next says what key *ready is. It never blocks. A call that fails holds nothing.
+ * untouched; *next says what key *ready is. It never blocks. A call that fails holds nothing, and
+ * may have set refs to KVSHM_NONE.
  *   -EMFILE  65,535 refs of one of them are held here */
 int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
 		enum kvshm_next *next);
@@ -369,7 +370,8 @@ struct kvshm_check_result {
 int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg), void *arg,
 		     struct kvshm_check_result *result);
 
-/* Calls fn with the name of each store in dir, in no order; what kvshm_view_open() refuses is passed over. */
+/* Calls fn with the name of each store in dir, in no order, also of those that kvshm_view_open() will refuse (no
+ * permission, another layout, truncated); files that are no kvshm segment are passed over. */
 int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *arg);
 
 #ifdef __GNUC__

@@ -95,6 +95,8 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 	struct kvshm_owner *made;
 	int rc;
 
+	if (!owner)
+		return kvl_no_place();
 	if (!options)
 		return kvs_fault(EINVAL, "no options were given (NULL): a store needs a size and a block size");
 	rc = check_numbers(options);
@@ -154,7 +156,7 @@ static int prove_sound(const char *name, const char *dir)
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 {
 	struct kvshm_owner *made;
-	int rc = new_owner(name, dir, &made);
+	int rc = owner ? new_owner(name, dir, &made) : kvl_no_place();
 
 	if (rc)
 		return rc;

@@ -88,6 +88,8 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	void *memory;
 	int rc;
 
+	if (!store)
+		return kvl_no_place();
 	if (!options)
 		options = &none;
 	rc = kvl_memory_take(sizeof(*s), &memory);
@@ -152,6 +154,8 @@ int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)
 
 	if (rc)
 		return rc;
+	if (!geometry)
+		return kvl_no_place();
 	*geometry = (struct kvshm_geometry){
 		.block_size = store->map.g.block_size,
 		.incarnation = store->map.g.incarnation,

@@ -6,16 +6,19 @@
 #include "config.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "files.h"
 #include "inspect.h"
 #include "internal.h"
 #include "lock.h"
+#include "segment.h"
 
 struct kvshm_view {
 	struct kvs_view inner;
@@ -32,9 +35,12 @@ static const struct {
 
 int kvshm_view_open(const char *name, const char *dir, kvshm_view **view)
 {
-	struct kvshm_view *v = kvs_inspect_memory(sizeof(*v)); /* aligned, for the head's sake */
+	struct kvshm_view *v;
 	int rc;
 
+	if (!view)
+		return kvl_no_place();
+	v = kvs_inspect_memory(sizeof(*v)); /* aligned, for the head's sake */
 	if (!v)
 		return kvs_fault(ENOMEM, "no memory");
 	memset(v, 0, sizeof(*v));
@@ -89,8 +95,11 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 	struct kvs_readers_view readers;
 	struct stat st;
 	int alive;
-	int rc = kvs_inspect_refresh(&view->inner);
+	int rc;
 
+	if (!view || !info)
+		return kvl_no_place();
+	rc = kvs_inspect_refresh(&view->inner);
 	if (rc == 0)
 		rc = kvs_inspect_readers(&view->inner, &readers);
 	if (rc)
@@ -112,8 +121,11 @@ int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 {
 	struct kvs_slot_view *slots;
 	struct kvs_survey survey;
-	int rc = kvs_inspect_slots(&view->inner, &slots);
+	int rc;
 
+	if (!view || !usage)
+		return kvl_no_place();
+	rc = kvs_inspect_slots(&view->inner, &slots);
 	if (rc)
 		return rc;
 	rc = kvs_inspect_survey(&view->inner, slots, &survey);
@@ -155,8 +167,11 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 {
 	struct kvs_slot_view *slots;
 	struct kvs_survey survey;
-	int rc = kvs_inspect_slots(&view->inner, &slots);
+	int rc;
 
+	if (!view || !fn)
+		return kvl_no_place();
+	rc = kvs_inspect_slots(&view->inner, &slots);
 	if (rc)
 		return rc;
 	rc = kvs_inspect_survey(&view->inner, slots, &survey);
@@ -175,8 +190,11 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg)
 {
 	struct kvs_readers_view readers;
-	int rc = kvs_inspect_readers(&view->inner, &readers);
+	int rc;
 
+	if (!view || !fn)
+		return kvl_no_place();
+	rc = kvs_inspect_readers(&view->inner, &readers);
 	for (unsigned i = 0; rc == 0 && i < KVS_COUNTERS; i++) {
 		struct kvshm_counter counter = {
 			.name = counters[i].name, .help = counters[i].help, .value = readers.counters[i]};
@@ -190,8 +208,11 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 		     struct kvshm_check_result *result)
 {
 	struct kvs_check_result inner;
-	int rc = kvs_inspect_refresh(&view->inner);
+	int rc;
 
+	if (!view || !result)
+		return kvl_no_place();
+	rc = kvs_inspect_refresh(&view->inner);
 	if (rc == 0)
 		rc = kvs_check(&view->inner, fn, arg, &inner);
 	if (rc)
@@ -203,6 +224,26 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 	return 0;
 }
 
+/* Does a directory's file of that name look like a store's? What can't be read counts, so that it can be said, unless
+ * its name is a plane's. */
+static bool is_store(const char *name, const char *dir)
+{
+	static const char digits[] = "0123456789";
+	const char *dot = strrchr(name, '.');
+	char path[KVS_PATH_SIZE], frozen[KVS_FROZEN];
+	bool whole;
+	int file = -1;
+	int rc = kvs_segment_open_file(name, dir, O_RDONLY, &file, path);
+
+	if (rc == -EACCES)
+		return !dot || dot[1] != 'p' || !dot[2] || dot[2 + strspn(dot + 2, digits)];
+	if (rc)
+		return false;
+	whole = pread(file, frozen, sizeof(frozen), 0) == (ssize_t)sizeof(frozen);
+	(void)close(file);
+	return whole && memcmp(frozen, KVS_MAGIC, 8) == 0;
+}
+
 int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *arg)
 {
 	static const char prefix[] = "kvshm.";
@@ -210,18 +251,17 @@ int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *ar
 	DIR *stream;
 	int rc = 0;
 
+	if (!fn)
+		return kvl_no_place();
 	dir = kvs_files_dir(dir);
 	stream = opendir(dir);
 	if (!stream)
 		return kvs_fault(errno, "cannot read %s: %s", dir, strerror(errno));
 	while (rc == 0 && (entry = readdir(stream))) {
 		const char *name = entry->d_name + sizeof(prefix) - 1;
-		struct kvs_view view;
 
-		if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) != 0 || kvs_inspect_open(name, dir, &view))
-			continue; /* a plane, or something else */
-		kvs_inspect_close(&view);
-		rc = fn(name, arg);
+		if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) == 0 && is_store(name, dir))
+			rc = fn(name, arg);
 	}
 	(void)closedir(stream);
 	return rc;

@@ -69,8 +69,8 @@ static int open_again(int file)
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
-		return kvs_fault(errno, "cannot open the segment again through %s: %s (is /proc mounted?)", path,
-				 strerror(errno));
+		return kvs_fault(errno, "cannot open the segment again through %s: %s%s", path, strerror(errno),
+				 errno == ENOENT ? " (is /proc mounted?)" : "");
 	return fd;
 }
 

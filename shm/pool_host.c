@@ -65,9 +65,9 @@ static int host_clear(const struct kvs_plane *plane)
 		return rc;
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : kvs_fault(errno, "%s is in the way: %s", path, strerror(errno));
+		return errno == ENOENT ? 0 : kvs_fault(errno, "cannot open %s: %s", path, strerror(errno));
 	if (is_segment(fd))
-		rc = kvs_fault(EEXIST, "%s is in the way, which is a store of its own: choose another name", path);
+		rc = kvs_fault(EEXIST, "%s is in the way, which is another store's, or no plane: choose another name, or remove it", path);
 	else
 		rc = kvs_lock_write(fd, 0);
 	if (rc == -EAGAIN || (rc == 0 && lstat(segment, &st) == 0))

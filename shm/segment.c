@@ -62,6 +62,8 @@ int kvs_segment_open_file(const char *name, const char *dir, int flags, int *fil
 	if (fd < 0 && errno == EACCES)
 		return kvs_fault(
 			EACCES, "no permission for %s: run as its owner, or let kvshmd make it with --mode 0660", path);
+	if (fd < 0 && errno == ELOOP)
+		return kvs_fault(EPROTO, "%s is a symbolic link: stores are files", path);
 	if (fd < 0 && errno != EISDIR)
 		return kvs_fault(errno, "cannot open %s: %s", path, strerror(errno));
 	if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode)) {

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MS UINT64_C(1000000)
@@ -213,6 +214,7 @@ static void hold_signals(void)
 	static const int held[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
 	sigset_t signals;
 
+	(void)signal(SIGPIPE, SIG_IGN); /* a reader who has gone is an error of the output's, found when it is flushed */
 	sigemptyset(&signals);
 	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
 		sigaddset(&signals, held[i]);
@@ -224,11 +226,14 @@ int main(int argc, char **argv)
 	struct settings settings = { .procs = 1, .in_flight = 1, .retain = -1 };
 	struct replay_job job = { 0 };
 	kvshm_owner *owner = NULL;
+	struct timespec now;
 	char own_name[32];
 	int status = EXIT_FAILURE;
 
 	read_settings(argc, argv, &settings);
-	snprintf(own_name, sizeof(own_name), "replay-%d", (int)getpid());
+	/* The time too: in other pid namespaces, on the same files, the pid may be the same. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	snprintf(own_name, sizeof(own_name), "replay-%d-%05ld", (int)getpid(), now.tv_nsec / 10000);
 	job.store = settings.store ? settings.store : own_name;
 	job.dir = settings.dir;
 	job.procs = (uint32_t)settings.procs;

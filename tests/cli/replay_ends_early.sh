@@ -20,7 +20,7 @@ start_replay()
 	started+=("$replay")
 	: >"$tmp/out"
 	until [ "$(json_value fills)" ] && [ "$(json_value fills)" -gt 0 ]; do
-		try kvshm-stat --dir "$dir" --store "replay-$replay" --json
+		try kvshm-stat --dir "$dir" --json
 		kill -0 "$replay" || fail "the replay has ended: $(cat "$tmp/err")"
 	done
 }
