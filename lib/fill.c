@@ -73,7 +73,9 @@ int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_
 		return kvs_routine(ECANCELED, "the key was removed while it was filled");
 	}
 	if (rc)
-		return kvs_routine(EBADF, "the block is not being filled by this client: it was published already, or is another's fill");
+		return kvs_routine(
+			EBADF,
+			"the block is not being filled by this client: it was published already, or is another's fill");
 	handle->kind = KVSHM_REF;
 	kvs_count(&actor, KVS_COUNT_fills);
 	return 0;
@@ -91,7 +93,9 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
 	rc = kvs_table_give_up(&actor, handle->block);
 	kvs_leave(&actor);
 	if (rc == -EBADF)
-		return kvs_routine(EBADF, "the block is not being filled by this client: it was published already, or is another's fill");
+		return kvs_routine(
+			EBADF,
+			"the block is not being filled by this client: it was published already, or is another's fill");
 	return end_fill(&actor, handle); /* a removal of the key may have been first: it comes to the same */
 }
 

@@ -128,8 +128,8 @@ int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct
 	size_t done = 0;
 	int rc = kvl_begin(store, &actor);
 
-	if (rc == 0 && (!ready || !next || (count && !keys)))
-		rc = kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
+	if (!ready || !next || (count && !keys))
+		return kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = check_key(&store->map, keys[i].bytes, keys[i].length, refs);
 	if (rc)

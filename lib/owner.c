@@ -37,7 +37,8 @@ static int check_numbers(const struct kvshm_create_options *o)
 	if (o->planes == 0 || o->planes > KVSHM_PLANES_MAX)
 		return kvs_fault(EINVAL, "%u planes: there must be 1 to %d", o->planes, KVSHM_PLANES_MAX);
 	if (o->size > (uint64_t)INT64_MAX / o->planes)
-		return kvs_fault(ENOSPC, "%u planes of %llu bytes are more than any file system holds: make them smaller",
+		return kvs_fault(ENOSPC,
+				 "%u planes of %llu bytes are more than any file system holds: make them smaller",
 				 o->planes, (unsigned long long)o->size);
 	if (o->key_max == 0 || o->key_max > KVSHM_KEY_MAX)
 		return kvs_fault(EINVAL, "keys of up to %u bytes: the longest must be 1 to %d", o->key_max,
@@ -156,8 +157,11 @@ static int prove_sound(const char *name, const char *dir)
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 {
 	struct kvshm_owner *made;
-	int rc = owner ? new_owner(name, dir, &made) : kvl_no_place();
+	int rc;
 
+	if (!owner)
+		return kvl_no_place();
+	rc = new_owner(name, dir, &made);
 	if (rc)
 		return rc;
 	rc = kvs_segment_adopt(made->name, made->dir, &made->map);

@@ -74,10 +74,11 @@ static int take_slot(struct kvshm *s, const char *name)
 		rc = try_slots(s, name);
 	}
 	if (rc == -EBUSY)
-		return kvs_fault(EUSERS,
-				 "all %u client slots of the store are taken, some by dead clients whose recovery stands "
-				 "still: continue or end the stopped process",
-				 s->map.g.clients);
+		return kvs_fault(
+			EUSERS,
+			"all %u client slots of the store are taken, some by dead clients whose recovery stands "
+			"still: continue or end the stopped process",
+			s->map.g.clients);
 	return rc;
 }
 

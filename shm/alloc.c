@@ -18,8 +18,8 @@
 #include "recover.h"
 
 #define TRIES 100 /* at making room that others take */
-#define REAP 64	 /* blocks freed by one look */
-#define LOOKS 64 /* at one epoch, before a reader in a section is taken for a stopped one */
+#define REAP 64	  /* blocks freed by one look */
+#define LOOKS 64  /* at one epoch, before a reader in a section is taken for a stopped one */
 
 static uint64_t hint_bit(uint32_t block)
 {

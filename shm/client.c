@@ -91,9 +91,10 @@ int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slo
 	}
 	if (busy)
 		return kvs_fault(EBUSY, "the client slots that are free are locked just now");
-	return kvs_fault(EUSERS,
-			 "all %u client slots of the store are taken: detach one, or make the store for more (kvshmd --clients)",
-			 map->g.clients);
+	return kvs_fault(
+		EUSERS,
+		"all %u client slots of the store are taken: detach one, or make the store for more (kvshmd --clients)",
+		map->g.clients);
 }
 
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot)

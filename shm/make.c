@@ -89,7 +89,7 @@ static void replace(const char *name, const char *dir, int file, struct kvs_head
 	hide(name, dir, file, head, head->geometry.planes);
 }
 
-/* Something has the name. 0: it is gone now. What is no segment of this layout is left alone, sound or not is the same. */
+/* Something has the name. 0: it is gone now. What is no segment of this layout is left alone. */
 static int clear_name(const char *name, const struct kvs_segment_options *options)
 {
 	char path[KVS_PATH_SIZE];
@@ -103,9 +103,10 @@ static int clear_name(const char *name, const struct kvs_segment_options *option
 	if (rc == 0 || rc == -EUCLEAN)
 		rc = kvs_lock_write(file, KVS_LOCK_OWNER);
 	if (rc == -EAGAIN)
-		rc = kvs_fault(EEXIST,
-			       "store '%s' is there already, with a living owner: choose another name, or end that kvshmd",
-			       name);
+		rc = kvs_fault(
+			EEXIST,
+			"store '%s' is there already, with a living owner: choose another name, or end that kvshmd",
+			name);
 	else if (rc == 0 && !options->replace_dead)
 		rc = kvs_fault(EOWNERDEAD,
 			       "store '%s' is there already, without a living owner (%s): go on with it by --adopt, or "
@@ -126,7 +127,7 @@ static int name_taken(const char *name, const char *dir)
 	return rc ? rc : lstat(path, &st) == 0;
 }
 
-/* Planes that a maker who died before its segment was there has left: they may be more, or larger, than this store's. */
+/* Planes that a maker who died before its segment was there has left: they may be more, or larger, than these. */
 static int clear_orphans(const struct making *m)
 {
 	int rc = 0;

@@ -67,7 +67,10 @@ static int host_clear(const struct kvs_plane *plane)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : kvs_fault(errno, "cannot open %s: %s", path, strerror(errno));
 	if (is_segment(fd))
-		rc = kvs_fault(EEXIST, "%s is in the way, which is another store's, or no plane: choose another name, or remove it", path);
+		rc = kvs_fault(
+			EEXIST,
+			"%s is in the way, which is another store's, or no plane: choose another name, or remove it",
+			path);
 	else
 		rc = kvs_lock_write(fd, 0);
 	if (rc == -EAGAIN || (rc == 0 && lstat(segment, &st) == 0))

@@ -36,8 +36,8 @@ static bool held(const struct kvs_actor *actor, uint32_t number)
 
 /* What became of an attempt. */
 enum attempt {
-	LEFT,  /* held, or another's now */
-	AGAIN, /* another had it and put it back, perhaps for a hold of ours that has ended since: nobody else will look */
+	LEFT, /* held, or another's now */
+	AGAIN, /* another put it back, perhaps for a hold of ours that has ended since: nobody else will look */
 	HIDDEN,
 	GONE,
 };

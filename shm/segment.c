@@ -169,7 +169,8 @@ int kvs_segment_open(const char *name, const char *dir, const char *label, struc
 		return rc;
 	rc = kvs_segment_read_head(file, path, &head);
 	if (rc == 0 && atomic_load(&head.state) != KVS_STORE_OPEN)
-		rc = kvs_fault(ESTALE, "store '%s' was destroyed: ask again, or make a new one (kvshmd --replace-dead)", name);
+		rc = kvs_fault(ESTALE, "store '%s' was destroyed: ask again, or make a new one (kvshmd --replace-dead)",
+			       name);
 	if (rc == 0)
 		rc = judge_label(&head, name, label);
 	if (rc == 0)

@@ -119,7 +119,8 @@ static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 
 	return actor->map->g.clients > 64 || /* several share a bit */
 	       atomic_load_explicit(&block->holders, memory_order_seq_cst) != kvs_holder_bit(actor->self) ||
-	       kvs_entry_refs(kvs_entry_counts(atomic_load_explicit(&actor->row[number], memory_order_seq_cst), life)) > 1;
+	       kvs_entry_refs(kvs_entry_counts(atomic_load_explicit(&actor->row[number], memory_order_seq_cst), life)) >
+		       1;
 }
 
 int kvs_table_publish(const struct kvs_actor *actor, uint32_t number)

@@ -214,7 +214,7 @@ static void hold_signals(void)
 	static const int held[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
 	sigset_t signals;
 
-	(void)signal(SIGPIPE, SIG_IGN); /* a reader who has gone is an error of the output's, found when it is flushed */
+	(void)signal(SIGPIPE, SIG_IGN); /* a reader who has gone is found when the output is flushed */
 	sigemptyset(&signals);
 	for (size_t i = 0; i < sizeof(held) / sizeof(*held); i++)
 		sigaddset(&signals, held[i]);

@@ -188,7 +188,8 @@ static void remark_on_owner(struct stat_sink *sink, const struct kvshm_store_inf
 	else if (info->unlinked)
 		remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): nobody can attach");
 	else if (!info->owner_alive)
-		remark(sink, "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it (in its --dir)",
+		remark(sink,
+		       "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it (in its --dir)",
 		       info->name);
 }
 

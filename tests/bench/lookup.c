@@ -33,8 +33,8 @@ struct node {
 
 struct bench {
 	size_t keys, length;
-	unsigned char *key;   /* keys of KEY_MAX bytes */
-	uint32_t *order;      /* LOOKUPS numbers of keys, uniform */
+	unsigned char *key; /* keys of KEY_MAX bytes */
+	uint32_t *order;    /* LOOKUPS numbers of keys, uniform */
 	struct node *nodes;
 	struct cds_lfht *table;
 	kvshm *store;
@@ -112,8 +112,7 @@ static void fill_store(struct bench *b)
 
 	for (size_t i = 0; i < b->keys; i++)
 		if (kvshm_get_or_fill(b->store, b->key + i * KEY_MAX, b->length, &outcome, &handle) ||
-		    outcome != KVSHM_FILL || kvshm_publish(b->store, &handle, NULL) ||
-		    kvshm_release(b->store, &handle))
+		    outcome != KVSHM_FILL || kvshm_publish(b->store, &handle, NULL) || kvshm_release(b->store, &handle))
 			die("cannot fill the store");
 }
 
@@ -185,15 +184,16 @@ static void run(const struct bench *b, unsigned rounds)
 	}
 	qsort(ratio, rounds, sizeof(*ratio), by_value);
 	(void)printf("%zu keys of %zu bytes: cds_lfht %.1f ns, kvshm %.1f ns, "
-		     "ratio %.3f (median of %u; %.3f to %.3f)\n", b->keys, b->length, table / rounds / LOOKUPS * 1e9, store / rounds / LOOKUPS * 1e9,
+		     "ratio %.3f (median of %u; %.3f to %.3f)\n",
+		     b->keys, b->length, table / rounds / LOOKUPS * 1e9, store / rounds / LOOKUPS * 1e9,
 		     ratio[rounds / 2], rounds, ratio[0], ratio[rounds - 1]);
 	free(ratio);
 }
 
 int main(int argc, char **argv)
 {
-	struct bench b = { .keys = argc > 1 ? strtoul(argv[1], NULL, 0) : 65536,
-			   .length = argc > 2 ? strtoul(argv[2], NULL, 0) : 32 };
+	struct bench b = {.keys = argc > 1 ? strtoul(argv[1], NULL, 0) : 65536,
+			  .length = argc > 2 ? strtoul(argv[2], NULL, 0) : 32};
 	unsigned rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : 9;
 	struct kvshm_create_options options;
 	kvshm_owner *owner;

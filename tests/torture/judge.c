@@ -44,7 +44,7 @@ static int match_counter(const struct kvshm_counter *counter, void *arg)
 
 uint64_t base_counter(const char *name, const char *counter)
 {
-	struct wanted wanted = { .name = counter };
+	struct wanted wanted = {.name = counter};
 	kvshm_view *view = look_at(name);
 
 	base_expect(kvshm_view_counters(view, match_counter, &wanted), 1);
@@ -70,7 +70,7 @@ static int count_client(const struct kvshm_client_info *client, void *arg)
 /* Of who is alive, at most one thread is left to use the store: so there are no more reader slots than clients. */
 bool base_at_rest(const char *name, unsigned blocks, char why[256])
 {
-	struct clients clients = { 0 };
+	struct clients clients = {0};
 	struct kvshm_store_info store;
 	struct kvshm_usage u;
 	kvshm_view *view = look_at(name);
@@ -82,9 +82,9 @@ bool base_at_rest(const char *name, unsigned blocks, char why[256])
 	(void)snprintf(why, 256,
 		       "%u dead clients; %u readers of %u clients, %u stalling; blocks: %" PRIu64 " free, %" PRIu64
 		       " owned, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, "
-		       "%" PRIu64 " grace, %" PRIu64 " held; %" PRIu64 " refs, %" PRIu64 " pins", clients.dead, store.readers_used,
-		       clients.alive, store.readers_stalling, u.free, u.owned, u.filling, u.ready, u.removing, u.doomed,
-		       u.grace, u.held, u.refs, u.pins);
+		       "%" PRIu64 " grace, %" PRIu64 " held; %" PRIu64 " refs, %" PRIu64 " pins",
+		       clients.dead, store.readers_used, clients.alive, store.readers_stalling, u.free, u.owned,
+		       u.filling, u.ready, u.removing, u.doomed, u.grace, u.held, u.refs, u.pins);
 	return clients.dead == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.refs == 0 && u.pins == 0 &&
 	       store.readers_used <= clients.alive && store.readers_stalling == 0;
 }
