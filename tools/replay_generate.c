@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * replay_generate.c: makes a workload where there is no trace. Users talk to a few assistants: each session begins with
- * its assistant's system prompt, and each turn asks again with all that was said before and some blocks more. Some
- * sessions come back at once, some after others have filled the store, some never. A session that has grown too long
- * is closed, and its user begins a new one.
+ * replay_generate.c: makes a workload where there is no trace. Users talk to a few applications: each session begins
+ * with its application's system prompt, and each turn asks again with all that was said before and some blocks more.
+ * Some sessions come back at once, some after others have filled the store, some never. A session that has grown too
+ * long is closed, and its user begins a new one.
  */
 #include "config.h"
 
