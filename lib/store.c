@@ -15,6 +15,8 @@
 #include "segment.h"
 
 #define SAME(public, inner) _Static_assert((public) == (inner), "kvshm.h says what the segment can hold")
+SAME(KVSHM_LOG_WARNING, KVS_LOG_WARNING);
+SAME(KVSHM_LOG_NOTICE, KVS_LOG_NOTICE);
 SAME(KVSHM_NAME_MAX, KVS_NAME_MAX);
 SAME(KVSHM_LABEL_MAX + 1, KVS_LABEL_SIZE);
 SAME(KVSHM_CLIENT_NAME_MAX + 1, KVS_CLIENT_NAME_SIZE);

@@ -127,8 +127,8 @@ static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *wait
 }
 
 /* How many blocks are kept idle under pressure: enough to share the cost of a grace period among some fills, and so few
- * that they are not missed: simulated against exact LRU on 53 shapes of traces, one block in 512 cost up to 0.013 of
- * the hit rate where the working set just fits, one in 2,048 stays below 0.003. */
+ * that they are not missed. Simulated against exact LRU on 53 shapes of traces, one block in 512 cost up to 0.013 of
+ * the hit rate, where the working set just fits: a quarter of that share is kept. */
 static int64_t reserve(const struct kvs_map *map)
 {
 	uint32_t share = map->g.blocks / 2048;

@@ -398,14 +398,21 @@ static void tell(const struct finding *f, void (*fn)(const char *, void *), void
 		[BAD_READER] = "reader slot %u (%s) is taken for slot %u, which is nobody's",
 		[LEAKED] = "block %u is %s, and nobody is left to give it back (%u)",
 	};
-	bool of_block = f->kind != CHAIN_END && f->kind != NO_BIT && f->kind != WRITERS && f->kind != IDLE_ROW &&
-			f->kind != BAD_READER;
 	char line[256];
+	const char *by;
+
+	if (f->kind == CHAIN_END)
+		by = "its chain";
+	else if (f->kind == BAD_READER)
+		by = "its owner";
+	else if (f->kind == NO_BIT || f->kind == WRITERS || f->kind == IDLE_ROW)
+		by = "its entry";
+	else
+		by = states[kvs_word_state(f->word)];
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	(void)snprintf(line, sizeof(line), texts[f->kind], f->number,
-		       of_block ? states[kvs_word_state(f->word)] : "its counts", f->other);
+	(void)snprintf(line, sizeof(line), texts[f->kind], f->number, by, f->other);
 #pragma GCC diagnostic pop
 	fn(line, arg);
 }

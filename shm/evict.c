@@ -10,8 +10,8 @@
  * Why not CLOCK with 2-bit frequencies, as first designed: simulated on the Mooncake conversation trace and 53
  * generated shapes, CLOCK alone evicts prefixes before suffixes (array order is fill order) and falls behind exact LRU
  * by up to 0.09 of the hit rate where recency decides; with a window sorted by depth it falls behind by 0.01 to 0.09 on
- * the trace itself. Generations stay within 0.002 of LRU there, and within 0.001 on the shapes, but for what the idle
- * reserve costs (see alloc.c).
+ * the trace itself. Generations stay within 0.002 of LRU on both, but for what the idle reserve costs (see
+ * alloc.c).
  *
  * A contiguous window would meet the young end of the array too early: the hand goes from chunk to chunk in an order
  * that spreads each window over the whole array. Only fills tick, so a store that only hits never wraps its stamps

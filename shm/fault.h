@@ -30,7 +30,9 @@ static inline int kvs_routine(int error, const char *text)
 
 const char *kvs_fault_text(void);
 
-/* Calls the program's log callback, if there is one. level is enum kvshm_log_level's. */
+/* Calls the program's log callback, if there is one. The levels are enum kvshm_log_level's. */
+#define KVS_LOG_WARNING 4
+#define KVS_LOG_NOTICE 5
 void kvs_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
 void kvs_log_set(void (*fn)(int level, const char *text, void *arg), void *arg);
 

@@ -22,7 +22,7 @@ void kvs_key_write(const struct kvs_map *map, uint32_t block, const uint8_t *key
 	memcpy(kvs_key_tail(map, block), key + head, length - head);
 }
 
-void kvs_key_read(const struct kvs_map *map, uint32_t block, uint8_t *key, uint32_t length)
+static void read_key(const struct kvs_map *map, uint32_t block, uint8_t *key, uint32_t length)
 {
 	uint32_t head = head_length(length);
 
@@ -30,14 +30,15 @@ void kvs_key_read(const struct kvs_map *map, uint32_t block, uint8_t *key, uint3
 	memcpy(key + head, kvs_key_tail(map, block), length - head);
 }
 
-_Atomic uint32_t *kvs_index_bucket_of(const struct kvs_map *map, uint32_t block)
+/* The bucket of a block that has a key; NULL if the key makes no sense. */
+static _Atomic uint32_t *bucket_of(const struct kvs_map *map, uint32_t block)
 {
 	uint32_t length = atomic_load_explicit(&kvs_block(map, block)->key_length, memory_order_relaxed);
 	uint8_t key[KVS_KEY_MAX];
 
 	if (length == 0 || length > map->g.key_max)
 		return NULL;
-	kvs_key_read(map, block, key, length);
+	read_key(map, block, key, length);
 	return kvs_index_bucket(map, kvs_index_hash(map, key, length));
 }
 
@@ -60,7 +61,7 @@ static uint32_t mark(struct kvs_block *block)
 
 int kvs_index_unlink(const struct kvs_map *map, uint32_t number)
 {
-	_Atomic uint32_t *bucket = kvs_index_bucket_of(map, number);
+	_Atomic uint32_t *bucket = bucket_of(map, number);
 	_Atomic uint32_t *before;
 	uint32_t link, steps;
 

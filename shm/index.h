@@ -73,9 +73,8 @@ KVS_HOT bool kvs_key_is(const struct kvs_map *map, uint32_t number, const uint8_
 	       kvs_key_equal(kvs_key_tail(map, number), key + KVS_KEY_HEAD, length - KVS_KEY_HEAD);
 }
 
-/* Writes a key into a block of the caller's, or copies a block's key out; the length is 1 to key_max. */
+/* Writes a key into a block of the caller's; the length is 1 to key_max. */
 void kvs_key_write(const struct kvs_map *map, uint32_t block, const uint8_t *key, uint32_t length);
-void kvs_key_read(const struct kvs_map *map, uint32_t block, uint8_t *key, uint32_t length);
 
 static inline _Atomic uint32_t *kvs_index_bucket(const struct kvs_map *map, uint64_t hash)
 {
@@ -112,9 +111,6 @@ KVS_HOT uint32_t kvs_index_next(const struct kvs_actor *actor, struct kvs_walk *
 /* Links a block of the caller's, whose key has that hash, in front of the head that its walk started at; false if the
  * bucket has changed since. */
 bool kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head);
-
-/* The bucket of a block that has a key; NULL if the key makes no sense. */
-_Atomic uint32_t *kvs_index_bucket_of(const struct kvs_map *map, uint32_t block);
 
 /* Takes a block out of its chain, whose word is DOOMED or beyond; 0 means that it is not linked any more, by whomever.
  * -EUCLEAN for a chain that makes no sense. Helps others whose blocks it passes. */

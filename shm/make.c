@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alloc.h"
 #include "epoch.h"
 #include "fault.h"
 #include "files.h"
@@ -77,7 +78,7 @@ static void mark_destroyed(int file)
 	const uint32_t state = KVS_STORE_DESTROYED;
 
 	if (pwrite(file, &state, sizeof(state), (off_t)offsetof(struct kvs_head, state)) != (ssize_t)sizeof(state))
-		kvs_log(4, "cannot mark the old store destroyed: %s", strerror(errno));
+		kvs_log(KVS_LOG_WARNING, "cannot mark the old store destroyed: %s", strerror(errno));
 }
 
 /* Removes the store that is in the way, whose owner's lock this process has. */
@@ -215,7 +216,7 @@ static int make_segment(struct making *m, struct kvs_map *map)
 		goto close_map;
 	write_head(m, map->head);
 	for (uint32_t i = 0; i < m->geometry.blocks; i++)
-		map->hints[i / 64] |= UINT64_C(1) << (i % 64);
+		kvs_alloc_hint(map, i);
 	for (uint32_t i = 0; rc == 0 && i < m->geometry.planes; i++)
 		rc = kvs_map_guarded(m->plane_files[i], m->planes[i].size, &map->planes[i]);
 	if (rc == 0)

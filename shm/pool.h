@@ -20,7 +20,6 @@ struct kvs_plane {
 };
 
 struct kvs_pool {
-	const char *name;
 	/* Makes a plane's memory, reserved but not visible yet: *file is open and locked. Sets device and inode. */
 	int (*create)(struct kvs_plane *plane, int *file);
 	/* Takes the name away from a plane that a maker who died has left. -EEXIST if it is no such plane. */

@@ -128,7 +128,6 @@ static void host_hide(const struct kvs_plane *plane)
 }
 
 const struct kvs_pool kvs_pool_host = {
-	.name = "host",
 	.create = host_create,
 	.clear = host_clear,
 	.show = host_show,

@@ -203,7 +203,7 @@ static int recover_one(struct kvs_map *map, uint32_t slot)
 	rc = recover_locked(map, slot);
 	(void)kvs_lock_drop(map->probe, slot);
 	if (rc > 0)
-		kvs_log(5, "client %u is dead: what it held has been given back", slot);
+		kvs_log(KVS_LOG_NOTICE, "client %u is dead: what it held has been given back", slot);
 	return rc;
 }
 

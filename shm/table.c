@@ -68,7 +68,7 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 		   struct kvs_found *found)
 {
 	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
-	struct kvs_found mine = {.block = KVS_NONE}, theirs;
+	struct kvs_found mine = {.block = KVS_NONE}, theirs = {.block = KVS_NONE};
 	int taken;
 	int rc = kvs_alloc(actor, &mine.block);
 
@@ -82,7 +82,8 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 		/* Never linked, and so never seen: it goes the way of all blocks nonetheless. */
 		(void)kvs_table_give_up(actor, mine.block);
 		(void)kvs_hold_release_inside(actor, mine.block, mine.life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
-		kvs_count(actor, KVS_COUNT_fill_races);
+		if (taken >= 0) /* else the chain made no sense */
+			kvs_count(actor, KVS_COUNT_fill_races);
 	}
 	kvs_leave(actor);
 	*found = taken == KVS_GONE ? mine : theirs;

@@ -64,7 +64,6 @@ static inline bool kvs_word_aged(uint64_t word, uint64_t epoch)
 	return ((epoch - kvs_word_owner(word)) & (KVS_OWNER_COUNT - 1)) >= KVS_GRACE;
 }
 
-#define KVS_ENTRY_WRITER UINT64_C(1)
 #define KVS_ENTRY_PIN (UINT64_C(1) << 4)
 #define KVS_ENTRY_REF (UINT64_C(1) << 16)
 #define KVS_ENTRY_WRITERS UINT64_C(0xf)
