@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * fill.c: the calls of a fill: publish, give up, wait. Contracts in kvshm.h.
+ * fill.c: the calls of a fill, and of the parts of a shared one: publish, give up, wait. Contracts in kvshm.h.
  */
 #include "config.h"
 
 #include <string.h>
 
+#include "clear.h"
 #include "internal.h"
+#include "part.h"
 #include "recover.h"
 #include "table.h"
 #include "wait.h"
@@ -19,29 +21,24 @@ static void end(const struct kvs_actor *actor, struct kvshm_handle *handle)
 	*handle = kvl_handle(0, 0, KVSHM_NONE);
 }
 
-/* The beginning of the calls on one's own fill. */
-static int begin_fill(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *handle,
-		      struct kvs_block **block)
+static int no_fill(void)
 {
-	int rc = kvl_begin(store, actor);
-
-	if (rc == 0)
-		rc = kvl_held(actor, handle, block);
-	if (rc == 0 && handle->kind != KVSHM_WRITER)
-		rc = kvs_routine(EBADF, "the handle is a ref or a pin, not a fill of this client's");
-	return rc;
+	return kvs_routine(EBADF, "the handle is no fill or part of this client's: it was published already, or is "
+				  "another's");
 }
 
-static int end_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
+static int canceled(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
 	end(actor, handle);
-	kvs_count(actor, KVS_COUNT_give_ups);
-	return 0;
+	return kvs_routine(ECANCELED, "the key was removed, or the store cleared, while it was filled; or another part "
+				      "of the fill failed");
 }
+
+/* ---- The filler's part ----------------------------------------------------------------------------------- */
 
 /* Writes what is said of a block. A copy of the handle that is published at the same time by another thread is that
  * program's own fault, and touches its own block only. */
-static void describe(const struct kvs_map *map, uint32_t block, const struct kvshm_meta *meta)
+void kvl_describe(const struct kvs_map *map, uint32_t block, const struct kvshm_meta *meta)
 {
 	struct kvs_block_info *info = &map->infos[block];
 
@@ -52,125 +49,260 @@ static void describe(const struct kvs_map *map, uint32_t block, const struct kvs
 	memcpy(info->opaque, meta->opaque, sizeof(info->opaque));
 }
 
-int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+int kvl_check_meta(const struct kvs_map *map, const struct kvshm_meta *meta)
 {
-	struct kvs_actor actor;
-	struct kvs_block *block;
-	int rc = begin_fill(store, &actor, handle, &block);
+	if (!meta || meta->length <= map->g.block_size)
+		return 0;
+	return kvs_fault(EINVAL, "a length of %llu bytes: a block of this store has %llu",
+			 (unsigned long long)meta->length, (unsigned long long)map->g.block_size);
+}
+
+static int publish_fill(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+{
+	int rc = kvl_check_meta(actor->map, meta);
 
 	if (rc)
 		return rc;
-	if (meta && meta->length > store->map.g.block_size)
-		return kvs_fault(EINVAL, "a length of %llu bytes: a block of this store has %llu",
-				 (unsigned long long)meta->length, (unsigned long long)store->map.g.block_size);
-	rc = kvs_table_own_fill(&actor, handle->block);
+	rc = kvs_table_own_fill(actor, handle->block);
 	if (rc == 0) {
-		describe(&store->map, handle->block, meta);
-		rc = kvs_table_publish(&actor, handle->block);
+		kvl_describe(actor->map, handle->block, meta);
+		kvs_enter(actor);
+		rc = kvs_table_end_part(actor, handle->block, KVS_PART_FILLER);
+		kvs_leave(actor);
 	}
 	if (rc == -ECANCELED) {
-		(void)end_fill(&actor, handle);
-		return kvs_routine(ECANCELED, "the key was removed while it was filled");
+		kvs_count(actor, KVS_COUNT_give_ups);
+		return canceled(actor, handle);
 	}
 	if (rc)
-		return kvs_routine(
-			EBADF,
-			"the block is not being filled by this client: it was published already, or is another's fill");
+		return no_fill();
 	handle->kind = KVSHM_REF;
-	kvs_count(&actor, KVS_COUNT_fills);
 	return 0;
+}
+
+static int give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
+{
+	int rc;
+
+	kvs_enter(actor);
+	rc = kvs_table_give_up(actor, handle->block);
+	kvs_leave(actor);
+	if (rc == -EBADF)
+		return no_fill();
+	end(actor, handle); /* a removal of the key may have been first: it comes to the same */
+	kvs_count(actor, KVS_COUNT_give_ups);
+	return 0;
+}
+
+/* ---- A plane's part -------------------------------------------------------------------------------------- */
+
+/* Is the handle that of a part which has not ended yet? */
+static bool is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	return handle->plane < actor->map->g.planes &&
+	       kvs_hold_counts(actor, handle->block, handle->life) & KVS_ENTRY_WRITERS &&
+	       !kvs_part_ended(actor->map, handle->block, kvs_part_plane(handle->plane));
+}
+
+/* The part has ended: its writer is one no more, and keeps the ref. */
+static void end_part(const struct kvs_actor *actor, struct kvshm_handle *handle)
+{
+	(void)kvs_hold_sub(&actor->row[handle->block], handle->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS);
+	handle->kind = KVSHM_REF;
+	handle->plane = 0;
+}
+
+static int publish_part(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+{
+	int rc;
+
+	if (meta)
+		return kvs_fault(EINVAL, "meta was given with a part of a fill: its filler says what the block is");
+	if (!is_part(actor, handle))
+		return no_fill();
+	kvs_enter(actor);
+	rc = kvs_table_end_part(actor, handle->block, kvs_part_plane(handle->plane));
+	kvs_leave(actor);
+	end_part(actor, handle);
+	if (rc)
+		return canceled(actor, handle);
+	kvs_count(actor, KVS_COUNT_parts);
+	return 0;
+}
+
+static int give_up_part(const struct kvs_actor *actor, struct kvshm_handle *handle)
+{
+	bool first;
+
+	if (!is_part(actor, handle))
+		return no_fill();
+	kvs_enter(actor);
+	first = kvs_table_fail_part(actor, handle->block);
+	kvs_leave(actor);
+	end_part(actor, handle);
+	end(actor, handle);
+	if (first)
+		kvs_count(actor, KVS_COUNT_give_ups);
+	return 0;
+}
+
+/* ---- The calls ------------------------------------------------------------------------------------------- */
+
+static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	struct kvs_block *block;
+	int rc = kvl_begin(store, actor);
+
+	return rc ? rc : kvl_held(actor, handle, &block);
+}
+
+int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+{
+	struct kvs_actor actor;
+	int rc = begin(store, &actor, handle);
+
+	if (rc)
+		return rc;
+	switch (handle->kind) {
+	case KVSHM_WRITER:
+		return publish_fill(&actor, handle, meta);
+	case KVSHM_PART:
+		return publish_part(&actor, handle, meta);
+	case KVSHM_OWNED:
+		if (!kvs_table_owns(&actor, handle->block))
+			return no_fill();
+		return kvs_routine(EINVAL, "the block has no key yet: publish it under one (kvshm_publish_as)");
+	default:
+		return no_fill();
+	}
 }
 
 int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
 {
 	struct kvs_actor actor;
-	struct kvs_block *block;
-	int rc = begin_fill(store, &actor, handle, &block);
+	int rc = begin(store, &actor, handle);
 
 	if (rc)
 		return rc;
-	kvs_enter(&actor);
-	rc = kvs_table_give_up(&actor, handle->block);
-	kvs_leave(&actor);
-	if (rc == -EBADF)
-		return kvs_routine(
-			EBADF,
-			"the block is not being filled by this client: it was published already, or is another's fill");
-	return end_fill(&actor, handle); /* a removal of the key may have been first: it comes to the same */
+	switch (handle->kind) {
+	case KVSHM_WRITER:
+		return give_up_fill(&actor, handle);
+	case KVSHM_PART:
+		return give_up_part(&actor, handle);
+	case KVSHM_OWNED:
+		return kvl_give_back(&actor, handle);
+	default:
+		return no_fill();
+	}
 }
 
-/* What the word of a held block says to one who waits for it. */
-static int judge_wait(uint64_t word)
+/* ---- Waiting --------------------------------------------------------------------------------------------- */
+
+/* What a held block says to one who waits for it. One that was doomed when it was whole already is held like any other
+ * whose key was removed: so who waits comes to the same, however late it looks (R26). One who sees all parts whole, and
+ * the block not ready yet, does that for the writer that has stopped in between (D4). [clear] */
+static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
+	bool whole = kvs_part_whole(actor->map, block);
+
+	if (kvs_block_cleared(actor->map, block))
+		return -ECANCELED;
 	switch (kvs_word_state(word)) {
 	case KVS_FILLING:
-		return -EAGAIN;
+		return whole ? kvs_table_finish(actor, block) : -EAGAIN;
 	case KVS_READY:
 	case KVS_REM_READY:
 		return 0;
 	default:
-		return -ECANCELED;
+		return whole ? 0 : -ECANCELED;
 	}
 }
 
-/* Is there a reason not to wait any longer: is the store destroyed, the filler dead? A dead one is recovered. */
-static int look_around(kvshm *store, uint64_t word)
+/* Recovers those writers of a block's parts that are dead. */
+static int recover_writers(const struct kvs_actor *actor, uint32_t block)
+{
+	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, block)->life, memory_order_acquire);
+	uint32_t slots[KVS_PLANES_MAX];
+	unsigned count;
+	int rc = 0;
+
+	kvs_enter(actor);
+	count = kvs_hold_writers(actor->map, block, life, slots, KVS_PLANES_MAX);
+	kvs_leave(actor);
+	for (unsigned i = 0; i < count && rc >= 0; i++)
+		if (slots[i] != actor->self)
+			rc = kvs_recover_slot(actor->map, slots[i]);
+	return rc;
+}
+
+/* Is there a reason not to wait any longer: is the store destroyed, the filler or a writer dead? The dead are recovered. */
+static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	int rc = kvl_check(store);
 
-	if (rc == 0)
-		rc = kvs_recover_slot(&store->map, kvs_word_owner(word));
+	if (rc == 0 && kvs_word_owner(word) != actor->self)
+		rc = kvs_recover_slot(actor->map, kvs_word_owner(word));
+	if (rc >= 0)
+		rc = recover_writers(actor, block);
 	return rc < 0 ? rc : 0;
+}
+
+static int timed_out(const struct kvs_actor *actor)
+{
+	kvs_count(actor, KVS_COUNT_wait_timeouts);
+	return kvs_routine(ETIMEDOUT, "the key is still being filled at the deadline; the hold stays");
 }
 
 /* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. The next look
  * around does not move with what wakes the thread: signals may do that all the time. */
-static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, struct kvs_block *block, uint64_t deadline)
+static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t number, uint64_t deadline)
 {
-	uint64_t next_look = 0;
+	struct kvs_block *block = kvs_block(actor->map, number);
+	uint64_t begin = 0, next_look = 0;
 	int rc = 0;
 
 	while (rc == 0) {
 		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [publish] */
 		uint64_t now;
 
-		rc = judge_wait(word);
+		rc = judge_wait(actor, number, word);
 		if (rc != -EAGAIN)
-			return rc;
+			break;
 		now = kvs_now();
 		if (deadline <= now) {
-			kvs_count(actor, KVS_COUNT_wait_timeouts);
-			return kvs_routine(ETIMEDOUT, "the key is still being filled at the deadline; the hold stays");
+			rc = timed_out(actor);
+			break;
 		}
-		if (!next_look) {
+		if (!begin) {
 			kvs_count(actor, KVS_COUNT_waits);
+			begin = now;
 			next_look = now + KVS_WAIT_SLICE;
 		}
 		kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
 		rc = 0;
 		if (kvs_now() >= next_look) {
-			rc = look_around(store, word);
+			rc = look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
 	}
+	if (begin)
+		kvs_time(actor->reader, KVS_TIME_wait, kvs_now() - begin);
 	return rc;
 }
 
 int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline)
 {
 	struct kvs_actor actor;
-	struct kvs_block *block;
-	int rc = kvl_begin(store, &actor);
+	int rc = begin(store, &actor, ref);
 
-	if (rc == 0)
-		rc = kvl_held(&actor, ref, &block);
 	if (rc)
 		return rc;
 	if (ref->kind != KVSHM_REF)
-		return kvs_routine(EBADF, "only a ref can be waited for, not a pin or a fill of one's own");
-	rc = sleep_while_filling(store, &actor, block, deadline);
+		return kvs_routine(EBADF, "only a ref can be waited for, not a pin, or a fill or part of one's own");
+	rc = sleep_while_filling(store, &actor, ref->block, deadline);
 	if (rc != -ECANCELED)
 		return rc;
 	end(&actor, ref);
-	return kvs_routine(ECANCELED, "the fill was given up, its filler died, or the key was removed: ask again");
+	return kvs_routine(ECANCELED, "the fill was given up, its filler or a writer died, the key was removed, or the store "
+				      "cleared: ask again");
 }

@@ -9,15 +9,16 @@
 
 #include "hold.h"
 #include "internal.h"
-#include "remove.h"
+#include "wait.h"
 
 /* Why a handle can't be released. */
 static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 {
 	if (!handle)
 		return kvs_routine(EINVAL, "no handle was given (NULL)");
-	if (handle->kind == KVSHM_WRITER && kind == KVSHM_REF)
-		return kvs_routine(EBUSY, "the handle is a fill of this client's: publish it or give it up");
+	if (handle->kind >= KVSHM_WRITER && handle->kind <= KVSHM_PART && kind == KVSHM_REF)
+		return kvs_routine(EBUSY, "the handle is a fill, a part or a block without a key of this client's: "
+					  "publish it or give it up");
 	if (handle->kind != (uint32_t)kind)
 		return kvs_routine(EBADF, kind == KVSHM_PIN ? "the handle is no pin" : "the handle is no ref");
 	return kvs_routine(EBADF,
@@ -27,20 +28,30 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 
 /* The hold has been taken away, and the block may have to be removed. Where that can't be done (no reader slot is left,
  * or the store was destroyed just now), the hold has ended all the same, and the next sweep removes the block. */
-static void look(kvshm *store, uint32_t block)
+static void look(kvshm *store, uint32_t block, uint64_t life)
 {
 	struct kvs_actor actor;
 
 	if (kvl_begin(store, &actor))
 		return;
 	kvs_enter(&actor);
-	kvs_remove_try(&actor, block, KVS_REMOVE_LAST);
+	kvs_hold_look(&actor, block, life);
 	kvs_leave(&actor);
+}
+
+/* A hold whose time is measured has ended. */
+static void measure(kvshm *store, uint64_t since)
+{
+	struct kvs_reader *reader;
+
+	if (kvl_reader(store, &reader) == 0)
+		kvs_time(reader, KVS_TIME_hold, kvs_now() - since);
 }
 
 KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind kind, uint64_t unit, uint64_t field)
 {
 	int rc = kvl_check(store);
+	uint64_t life, since;
 	uint32_t block;
 
 	if (rc)
@@ -48,11 +59,15 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 	if (__builtin_expect(!handle || handle->kind != (uint32_t)kind || handle->block >= store->map.g.blocks, 0))
 		return refuse(handle, kind);
 	block = handle->block;
-	if (__builtin_expect(kvs_hold_sub(&store->row[block], handle->life, unit, field), 0))
+	life = handle->life;
+	since = handle->since;
+	if (__builtin_expect(kvs_hold_sub(&store->row[block], life, unit, field), 0))
 		return refuse(handle, kind);
 	*handle = kvl_handle(0, 0, KVSHM_NONE);
 	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
-		look(store, block);
+		look(store, block, life);
+	if (__builtin_expect(since != 0, 0))
+		measure(store, since);
 	return 0;
 }
 
@@ -83,6 +98,8 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 	struct kvs_block *block;
 	int rc = begin_held(store, &actor, held, &block, pin);
 
+	if (rc == 0 && held->kind == KVSHM_OWNED)
+		return kvs_routine(EBUSY, "the block has no key yet: publish it first");
 	if (rc == 0)
 		rc = kvs_hold_add(&actor, held->block, held->life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true);
 	if (rc == -EMFILE)
@@ -90,6 +107,7 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 	if (rc)
 		return rc;
 	*pin = kvl_handle(held->block, held->life, KVSHM_PIN);
+	pin->since = kvs_now();
 	return 0;
 }
 
@@ -104,8 +122,14 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	if (rc)
 		return rc;
 	/* [publish] */
-	if (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_FILLING)
+	switch (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst))) {
+	case KVS_OWNED:
+		return kvs_routine(EAGAIN, "the block has no key yet");
+	case KVS_FILLING:
 		return kvs_routine(EAGAIN, "the block is still being filled: wait for it");
+	default:
+		break;
+	}
 	info = &store->map.infos[held->block];
 	length = info->length;
 	if (length > store->map.g.block_size) {

@@ -99,7 +99,14 @@ int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, s
 
 static inline struct kvshm_handle kvl_handle(uint32_t block, uint64_t life, enum kvshm_kind kind)
 {
-	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint32_t)kind};
+	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint16_t)kind};
 }
+
+/* Gives a block without a key back, and ends its handle: -EBADF if it is none of this client's. In owned.c. */
+int kvl_give_back(const struct kvs_actor *actor, struct kvshm_handle *handle);
+
+/* What is said of a block: is it sound, and writes it. In fill.c. */
+int kvl_check_meta(const struct kvs_map *map, const struct kvshm_meta *meta);
+void kvl_describe(const struct kvs_map *map, uint32_t block, const struct kvshm_meta *meta);
 
 #endif

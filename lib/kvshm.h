@@ -174,6 +174,8 @@ enum kvshm_kind {
 	KVSHM_REF = 1,	  /* a ref: the bytes may be read (once the block is ready) */
 	KVSHM_PIN = 2,	  /* a pin: a request will come back for the block */
 	KVSHM_WRITER = 3, /* the hold of the one who fills the block: the bytes may be written */
+	KVSHM_OWNED = 4,  /* the hold of the one who has a block without a key: the bytes may be written */
+	KVSHM_PART = 5,	  /* the hold of one who writes a single plane of a shared fill */
 };
 
 /* A hold on a block: the block, its life, and the kind of hold. It belongs to the client that took it, not to a thread,
@@ -184,7 +186,9 @@ enum kvshm_kind {
 struct kvshm_handle {
 	uint64_t life;
 	uint32_t block;
-	uint32_t kind; /* enum kvshm_kind */
+	uint16_t kind;	/* enum kvshm_kind */
+	uint16_t plane; /* of a part; else 0 */
+	uint64_t since; /* the library's own: when it was taken, of those whose time is measured */
 };
 
 /* What an engine says of a block when it publishes it. */
@@ -217,30 +221,39 @@ int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvs
 /* Publishes a fill: all who wait are woken, and everyone finds the key ready. The bytes of all planes must have been
  * written before the call. The hold becomes a ref: handle->kind is KVSHM_REF afterwards. meta NULL: the whole block,
  * depth 0, opaque zero.
- *   -EBADF      the handle is no fill of this client's
- *   -ECANCELED  the key was removed meanwhile; the hold has ended and handle is KVSHM_NONE */
+ *
+ * Of a shared fill (below) it is one of two things. By the filler (KVSHM_WRITER): meta is as it should be; the block is
+ * ready once all parts are. By the writer of a plane (KVSHM_PART, meta NULL): that plane is whole. Whichever comes last
+ * makes the block ready; until then the ref is pending, and kvshm_wait() waits for the rest.
+ *   -EBADF      the handle is no fill or part of this client's
+ *   -ECANCELED  the key was removed, the store was cleared, or (of a part) the fill has ended otherwise; the hold has
+ *               ended and handle is KVSHM_NONE
+ *   -EINVAL     meta->length is more than a block; or meta was given with a part; or the block has no key yet */
 int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta);
 
-/* Gives up a fill: the key is missing again, those who wait are woken, ask again, and one of them may fill it. The
- * hold has ended.
- *   -EBADF      the handle is no fill of this client's */
+/* Gives up a fill: the key is missing again, those who wait are woken, ask again, and one of them may fill it. A part
+ * that is given up (it failed) does so to the whole fill. A block without a key goes back. The hold has ended.
+ *   -EBADF      the handle is no fill, part or block without a key of this client's */
 int kvshm_give_up(kvshm *store, struct kvshm_handle *handle);
 
-/* Waits until a held block is ready, or until the deadline. Looks at the life of the filler at least every 10 ms, and
- * recovers it if it is dead.
+/* Waits until a held block is ready, or until the deadline. Looks at the lives of the filler and the writers at least
+ * every 10 ms, and recovers them if they are dead.
  *   -ETIMEDOUT  still being filled; the hold stays
- *   -ECANCELED  the fill was given up, or its filler died, or the key was removed; the hold has ended and ref is
- *               KVSHM_NONE: ask again
+ *   -ECANCELED  the fill was given up, its filler or a writer died, the key was removed or the store cleared; the hold
+ *               has ended and ref is KVSHM_NONE: ask again
  *   -EBADF      not a ref that this client holds */
 int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline);
 
 /* Ends a ref. The last release of a key in a drop store frees its block.
- *   -EBADF  not a ref that this client holds   -EBUSY  it is a fill: publish it or give it up */
+ * The filler of a shared fill that lets go of its last hold before the block is ready gives the fill up.
+ *   -EBADF  not a ref that this client holds
+ *   -EBUSY  it is a fill, a part or a block without a key: publish it or give it up */
 int kvshm_release(kvshm *store, struct kvshm_handle *ref);
 
 /* Takes a pin of a block that this client holds (ref or pin, ready or pending): it keeps the block as a ref does, and
  * is counted apart.
- *   -EBADF  not held by this client      -EMFILE  4,095 pins of it are held here */
+ *   -EBADF  not held by this client      -EMFILE  4,095 pins of it are held here
+ *   -EBUSY  the block has no key yet */
 int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle *pin);
 
 /* Ends a pin.     -EBADF  not a pin that this client holds */
@@ -251,8 +264,19 @@ int kvshm_unpin(kvshm *store, struct kvshm_handle *pin);
  *   -ENOENT  no such key     -EMFILE  65,535 refs of it are held here */
 int kvshm_remove(kvshm *store, const void *key, size_t key_length);
 
+/* Marks a key as used now, so that it is evicted later, without holding it: what this call says may be past already.
+ *   -ENOENT  no such key     -EAGAIN  it is being filled */
+int kvshm_touch(kvshm *store, const void *key, size_t key_length);
+
+/* Clears the store: from this one step on, and for all processes, every key that was there is missing, whoever was
+ * filling it; so are blocks without a key that were taken before. Bytes live until the last hold on them ends, as with
+ * kvshm_remove(). For a change of weights: call it when no engine computes with the old ones any more. What was cleared
+ * is then given back, block by block, within the call; a death there leaves that to others, and no key comes back.
+ *   -EOVERFLOW  the store was cleared 16,777,215 times: make a new one */
+int kvshm_clear(kvshm *store);
+
 struct kvshm_key {
-	const void *bytes;
+	const void *bytes; /* NULL with length 0: a key that is not asked for, where a call says so */
 	size_t length;
 };
 
@@ -264,23 +288,140 @@ enum kvshm_next {
 };
 
 /* Takes refs of the longest ready prefix of count keys. refs[0] to refs[*ready - 1] are held afterwards, the rest is
- * untouched; *next says what key *ready is. It never blocks. A call that fails holds nothing, and
- * may have set refs to KVSHM_NONE.
+ * untouched; *next says what key *ready is. Keys that are not asked for (bytes NULL, length 0) are passed over as if
+ * they were ready, and their refs set to KVSHM_NONE: so an engine chooses the keys that it needs. It never blocks. A
+ * call that fails holds nothing, and may have set refs to KVSHM_NONE.
  *   -EMFILE  65,535 refs of one of them are held here */
 int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
 		enum kvshm_next *next);
 
+/* The same for layers that attend to a sliding window: the longest prefix of count keys whose last `window` keys (all
+ * of them, if it is shorter) are ready. Only these are held; refs before them are KVSHM_NONE. Earlier keys may be
+ * missing. *ready 0: no key is ready, or no run of them is long enough. *next says what key *ready is.
+ *   -EINVAL  window is 0    -EMFILE  as above */
+int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count, size_t window,
+		       struct kvshm_handle *refs, size_t *ready, enum kvshm_next *next);
+
 /* What was published with a held block; all zeros if its fill was given up.
- *   -EBADF  not held by this client    -EAGAIN  it is still being filled */
+ *   -EBADF  not held by this client    -EAGAIN  it is still being filled, or has no key yet */
 int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta);
 
-/* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill
- * may write there.     -EBADF  not held by this client */
+/* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill,
+ * of a block without a key, or of that plane's part may write there.     -EBADF  not held by this client */
 int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address);
 
 /* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Attach,
  * kvshm_wait() and a get-or-fill that finds no room do so by themselves. */
 int kvshm_recover(kvshm *store, unsigned *recovered);
+
+/* ---- Blocks whose key comes later -------------------------------------------------------------------------- */
+
+/* Takes a block that has no key yet: the caller's alone, to be written. It is published under a key later, or given up.
+ *   -ENOSPC  as in kvshm_get_or_fill() */
+int kvshm_alloc(kvshm *store, struct kvshm_handle *owned);
+
+enum kvshm_published {
+	KVSHM_PUBLISHED = 0,	     /* the owned block has the key: everyone finds it now */
+	KVSHM_DUPLICATE = 1,	     /* the key was there: that block is held, and the owned one has gone back */
+	KVSHM_DUPLICATE_PENDING = 2, /* the same, but another is filling it: kvshm_wait() before reading */
+};
+
+/* Publishes an owned block, whose bytes are written, under a key. Where it returns 0, a block of that key is held, and
+ * handle is a ref of it. meta as in kvshm_publish().
+ *   -EBADF      the handle is no block without a key of this client's
+ *   -ECANCELED  the store was cleared since the block was taken: it has gone back, and handle is KVSHM_NONE
+ *   -EMFILE     65,535 refs of the block that has the key are held here; the owned block has gone back */
+int kvshm_publish_as(kvshm *store, struct kvshm_handle *handle, const void *key, size_t key_length,
+		     const struct kvshm_meta *meta, enum kvshm_published *published);
+
+/* ---- Tickets, and fills by several processes ---------------------------------------------------------------- */
+
+/* Names a block in one life, in one store: what a scheduler sends to its workers, as bytes in a message of its own. It
+ * is no hold. Its bytes mean something to the library only; they are the same in every process of the node. */
+#define KVSHM_TICKET_SIZE 16
+struct kvshm_ticket {
+	uint8_t bytes[KVSHM_TICKET_SIZE];
+};
+
+/* The ticket of a block that this client holds.
+ *   -EBADF  not held by this client     -EBUSY  the block has no key yet */
+int kvshm_ticket(kvshm *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket);
+
+/* Takes a ref by ticket, without a lookup. As long as anyone holds the block this succeeds, also if its key was removed
+ * or the store was cleared meanwhile: a hit of the one who gave out the ticket is a hit here. *outcome is KVSHM_READY
+ * or KVSHM_PENDING.
+ *   -ESTALE     the block has gone, or holds another key by now; or the ticket is of another store
+ *   -ECANCELED  its fill was given up, or its filler or a writer died: its bytes are not whole
+ *   -EMFILE     65,535 refs of it are held here */
+int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
+	       struct kvshm_handle *ref);
+
+/* As kvshm_get_or_fill(), but a fill that it begins (KVSHM_FILL) is shared: each plane is written by a process that
+ * joins it, and the filler says with kvshm_publish() what the block is. The filler may join planes itself. It must keep
+ * a hold until the block is ready. */
+int kvshm_get_or_fill_shared(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
+			     struct kvshm_handle *handle);
+
+/* Takes part in a shared fill as the writer of one plane. The part ends by kvshm_publish() or kvshm_give_up(); the
+ * writer's death before that gives up the whole fill.
+ *   -EBUSY      that plane has a writer, or the fill is not shared
+ *   -EALREADY   the block is ready: hold it by its ticket
+ *   -ESTALE, -ECANCELED, -EMFILE as in kvshm_hold(); -EMFILE also with 15 parts of one block in one client
+ *   -EINVAL     there is no such plane */
+int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part);
+
+/* ---- Batches ------------------------------------------------------------------------------------------------- */
+
+/* Each is its single form for count items, in order, with one result for each: results[i] is what the single call would
+ * have returned, and no item's failure touches another. The return value is 0 if the batch was carried out, whatever
+ * came of its items; else nothing was done, and nothing is set. Handles that a failed item would have set are
+ * KVSHM_NONE. kvshm_error() is the text of the last item that failed. What several items need is fetched from memory at
+ * the same time, so that a batch takes a fraction of the time of single calls. All arrays are the caller's, of count
+ * items each; none may be NULL unless count is 0, but for metas where it says so. */
+int kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, int *results);
+int kvshm_get_or_fill_batch(kvshm *store, const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
+			    struct kvshm_handle *handles, int *results);
+int kvshm_get_or_fill_shared_batch(kvshm *store, const struct kvshm_key *keys, size_t count,
+				   enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results);
+int kvshm_remove_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results);
+int kvshm_touch_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results);
+
+/* metas NULL: none for any. */
+int kvshm_publish_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_meta *metas, size_t count,
+			int *results);
+int kvshm_publish_as_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_key *keys,
+			   const struct kvshm_meta *metas, size_t count, enum kvshm_published *published,
+			   int *results);
+int kvshm_give_up_batch(kvshm *store, struct kvshm_handle *handles, size_t count, int *results);
+/* Waits for all of them, until the one deadline. */
+int kvshm_wait_batch(kvshm *store, struct kvshm_handle *refs, size_t count, uint64_t deadline, int *results);
+int kvshm_release_batch(kvshm *store, struct kvshm_handle *refs, size_t count, int *results);
+int kvshm_pin_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_handle *pins,
+		    int *results);
+int kvshm_unpin_batch(kvshm *store, struct kvshm_handle *pins, size_t count, int *results);
+int kvshm_get_meta_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_meta *metas,
+			 int *results);
+int kvshm_address_batch(kvshm *store, const struct kvshm_handle *held, unsigned plane, size_t count,
+			void **addresses, int *results);
+int kvshm_alloc_batch(kvshm *store, size_t count, struct kvshm_handle *owned, int *results);
+int kvshm_ticket_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_ticket *tickets,
+		       int *results);
+int kvshm_hold_batch(kvshm *store, const struct kvshm_ticket *tickets, size_t count, enum kvshm_outcome *outcomes,
+		     struct kvshm_handle *refs, int *results);
+int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
+		     struct kvshm_handle *parts, int *results);
+
+/* ---- Making keys --------------------------------------------------------------------------------------------- */
+
+#define KVSHM_DERIVED_KEY_SIZE 32
+
+/* Derives a key from a label (the engine's own: model, dtype, layout; NULL: ""), a group (of layers, say) and an
+ * engine's hash of hash_size bytes, so that blocks of different labels or groups never share a key. It is BLAKE2b-256
+ * (RFC 7693, without a key) of: the 16 bytes "kvshm key v1" and four zeros; the label's length as 8 bytes, and the
+ * label; the group as 4 bytes; hash_size as 8 bytes, and the hash; numbers with their low byte first. Needs no store.
+ *   -EINVAL  hash is NULL or hash_size is 0, or key is NULL */
+int kvshm_derive_key(const char *label, uint32_t group, const void *hash, size_t hash_size,
+		     uint8_t key[KVSHM_DERIVED_KEY_SIZE]);
 
 /* ---- Looking at a store: what the tools use -------------------------------------------------------------- */
 
@@ -294,6 +435,8 @@ typedef struct kvshm_view kvshm_view;
 int kvshm_view_open(const char *name, const char *dir, kvshm_view **view);
 void kvshm_view_close(kvshm_view *view);
 
+#define KVSHM_NO_SLOT UINT32_MAX
+
 struct kvshm_store_info {
 	struct kvshm_geometry geometry; /* slot is not set */
 	char name[KVSHM_NAME_MAX + 1];
@@ -306,6 +449,10 @@ struct kvshm_store_info {
 	uint32_t readers;	   /* reader slots */
 	uint32_t readers_used;	   /* of these, taken by threads now */
 	uint32_t readers_stalling; /* of these, in a section since an earlier epoch: these stall grace periods */
+	uint32_t slowest_reader;   /* the reader slot in the oldest section; KVSHM_NO_SLOT: no reader is in one */
+	uint32_t slowest_client;   /* the client slot that it belongs to */
+	uint64_t slowest_epoch;	   /* the epoch that its section began at */
+	uint64_t clears;	   /* how often the store was cleared */
 	int32_t owner_pid;	   /* as the owner saw itself; 0: none yet */
 	int owner_alive;
 	int destroyed;
@@ -325,6 +472,7 @@ struct kvshm_usage {
 	uint64_t grace;	    /* free once a grace period has passed */
 	uint64_t held;	    /* blocks with a ref or a pin */
 	uint64_t pinned;    /* blocks with a pin */
+	uint64_t cleared;   /* filling or ready, but from before the last clearing: no key leads to them */
 	uint64_t evictable; /* ready and held by nobody */
 	uint64_t refs;	    /* of all clients */
 	uint64_t pins;
@@ -338,10 +486,13 @@ struct kvshm_client_info {
 	char name[KVSHM_CLIENT_NAME_MAX + 1];
 	int64_t attached; /* seconds since 1970 */
 	int alive;	  /* 0: dead, and not recovered yet */
+	int recovering;	  /* dead, and a process is at its recovery now, or was stopped at it */
 	uint64_t refs;
 	uint64_t pins;
 	uint64_t blocks; /* with a ref or a pin of this client's */
-	uint64_t fills;
+	uint64_t fills;	 /* that it has begun */
+	uint64_t parts;	 /* planes that it writes for fills */
+	uint64_t owned;	 /* blocks without a key */
 };
 
 /* Calls fn for each attached client, and each dead one that waits for recovery. fn's non-zero result ends the walk and
@@ -356,6 +507,57 @@ struct kvshm_counter {
 
 /* Calls fn for each counter; kvshm-counters(7) lists them. */
 int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg);
+
+/* What a block is and has. */
+struct kvshm_block_info {
+	uint32_t block;
+	uint32_t depth;
+	const char *state;   /* "free", "owned", "filling", "ready", "removing", "doomed" or "grace" */
+	uint64_t life;	     /* as in handles */
+	uint64_t length;     /* as it was published */
+	uint64_t age;	     /* ns since its fill began; of a ready one, since it was ready */
+	uint64_t refs;	     /* of all clients */
+	uint64_t pins;
+	uint32_t owner;	     /* the client slot that owns, fills or removes it; KVSHM_NO_SLOT: none */
+	uint32_t claimed;    /* planes that have or had a writer: a bit each */
+	uint32_t written;    /* planes that are whole: a bit each */
+	int cleared;	     /* it is from before the last clearing: no key leads to it */
+	size_t key_length;   /* 0: it has no key */
+	uint8_t key[KVSHM_KEY_MAX];
+	uint8_t opaque[KVSHM_OPAQUE_SIZE];
+};
+
+/* Calls fn for each block that is not free, in the order of their numbers; as above. */
+int kvshm_view_blocks(kvshm_view *view, int (*fn)(const struct kvshm_block_info *block, void *arg), void *arg);
+
+#define KVSHM_HISTOGRAM_BUCKETS 37
+
+struct kvshm_histogram {
+	const char *name; /* in the manner of "fill" */
+	const char *help; /* one line */
+	uint64_t count;
+	uint64_t sum;				 /* ns */
+	uint64_t bucket[KVSHM_HISTOGRAM_BUCKETS]; /* [i]: times below 1,024 * 2^i ns and in no lower bucket; the last
+						   * one: all others */
+};
+
+/* Calls fn for each histogram; kvshm-counters(7) lists them. As above. */
+int kvshm_view_histograms(kvshm_view *view, int (*fn)(const struct kvshm_histogram *histogram, void *arg), void *arg);
+
+/* What can be told of the store of any version of kvshm: from the first 64 bytes of its segment, and its locks. */
+struct kvshm_head_info {
+	char name[KVSHM_NAME_MAX + 1];
+	char maker[24];	       /* version of the library that made it */
+	uint32_t layout;       /* of its segment */
+	uint32_t layout_known; /* the one that this library knows: if it is another, nothing more can be told */
+	uint64_t segment_size; /* as it was made */
+	uint64_t file_size;    /* as it is */
+	uint32_t clients_alive;
+	int owner_alive;
+};
+
+/* -ENOENT, -EACCES as in kvshm_view_open(); -EPROTO: not a kvshm segment of any version. */
+int kvshm_view_head(const char *name, const char *dir, struct kvshm_head_info *info);
 
 struct kvshm_check_result {
 	uint64_t unsound; /* findings that nothing explains */

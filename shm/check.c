@@ -20,6 +20,7 @@
 #include "client.h"
 #include "fault.h"
 #include "index.h"
+#include "part.h"
 
 #define LOOKS 10  /* at a store at work */
 #define NEAR 1000 /* blocks of a chain: a forged one would take hours otherwise */
@@ -35,6 +36,7 @@ enum kind {
 	NOT_LINKED,    /* a ready block that no lookup finds */
 	KEY_TWICE,     /* two blocks of one key are to be found */
 	BAD_LENGTH,    /* more bytes than a block has */
+	PART_MISSING,  /* ready, though a part is not whole */
 	NO_BIT,	       /* held by a client that the bitmap does not name */
 	WRITERS,       /* more writers than refs */
 	IDLE_ROW,      /* counts of nobody */
@@ -65,6 +67,7 @@ struct look {
 	uint64_t *row;
 	bool *linked;
 	bool any_alive, any_live;
+	uint64_t floor; /* read after the blocks: what was cleared before they were read is known to be */
 	uint64_t pending;
 	struct findings found;
 	int error;
@@ -157,6 +160,14 @@ static void check_rows(struct look *l)
 	}
 }
 
+/* Are all planes written, and has the filler said what the block is? (R27) */
+static bool whole(const struct look *l, uint32_t number)
+{
+	uint64_t all = ((UINT64_C(1) << l->g->planes) - 1) | KVS_PART_FILLER;
+
+	return (atomic_load_explicit(&l->infos[number].written, memory_order_relaxed) & all) == all;
+}
+
 /* Words: states that exist, owners that do. What a dead client left is pending, until its recovery. */
 static void check_word(struct look *l, uint32_t number)
 {
@@ -184,8 +195,12 @@ static void check_word(struct look *l, uint32_t number)
 	default:
 		find(l, BAD_STATE, number, owner, word);
 	}
-	if (kvs_word_state(word) == KVS_READY && l->infos[number].length > l->g->block_size)
+	if (kvs_word_state(word) != KVS_READY)
+		return;
+	if (l->infos[number].length > l->g->block_size)
 		find(l, BAD_LENGTH, number, 0, word);
+	if (!whole(l, number))
+		find(l, PART_MISSING, number, 0, word);
 }
 
 /* Whoever ends the last hold of such a block removes it, and a sweep if they died: a living client, or the recovery of
@@ -220,16 +235,23 @@ static bool can_be_found(enum kvs_state state)
 	return state == KVS_FILLING || state == KVS_READY || state == KVS_REM_READY;
 }
 
+/* Does a lookup find it? */
+static bool is_found(const struct look *l, uint32_t number)
+{
+	return can_be_found(kvs_word_state(word_of(l, number))) &&
+	       atomic_load_explicit(&l->blocks[number].life, memory_order_relaxed) >= l->floor;
+}
+
 /* Each key once (B3): against those before it in its chain, whose length hashing keeps far below the bound. */
 static void check_once(struct look *l, uint32_t first, uint32_t number)
 {
 	uint8_t key[KVS_KEY_MAX], other[KVS_KEY_MAX];
 
-	if (!can_be_found(kvs_word_state(word_of(l, number))))
+	if (!is_found(l, number))
 		return;
 	key_of(l, number, key);
 	for (uint32_t i = first, near = 0; i != number && near < NEAR; i = kvs_link_block(link_of(l, i)), near++) {
-		if (!can_be_found(kvs_word_state(word_of(l, i))) ||
+		if (!is_found(l, i) ||
 		    l->blocks[i].key_length != l->blocks[number].key_length)
 			continue;
 		key_of(l, i, other);
@@ -315,6 +337,8 @@ static void read_all(struct look *l)
 	l->buckets = get(l, l->g->buckets_at, l->g->buckets * sizeof(*l->buckets));
 	l->tails = get(l, l->g->tails_at, (size_t)l->g->blocks * l->g->tail);
 	l->infos = get(l, l->g->infos_at, l->g->blocks * sizeof(*l->infos));
+	if (!l->error)
+		l->error = kvs_inspect_read(l->view, offsetof(struct kvs_head, floor), &l->floor, sizeof(l->floor));
 	l->row = malloc(l->g->blocks * sizeof(*l->row));
 	l->linked = calloc(l->g->blocks, sizeof(*l->linked));
 	if (!l->error && (!l->row || !l->linked))
@@ -392,6 +416,7 @@ static void tell(const struct finding *f, void (*fn)(const char *, void *), void
 		[NOT_LINKED] = "block %u is %s, and in no chain: no lookup finds it (%u)",
 		[KEY_TWICE] = "block %u (%s) has the same key as block %u, and both can be found",
 		[BAD_LENGTH] = "block %u (%s) has a length above the block size (%u)",
+		[PART_MISSING] = "block %u is %s, though a part of it is not written (%u)",
 		[NO_BIT] = "block %u (%s) is held by client %u, which its bitmap does not name",
 		[WRITERS] = "block %u (%s) has more writers than refs of client %u",
 		[IDLE_ROW] = "block %u (%s) has counts in the row of slot %u, which is nobody's",

@@ -22,6 +22,7 @@
 #include "evict.h"
 
 #include "alloc.h"
+#include "clear.h"
 #include "epoch.h"
 #include "hold.h"
 #include "remove.h"
@@ -183,7 +184,7 @@ static bool look(const struct kvs_actor *actor, uint32_t number, struct victims 
 		return !held(actor, number) && remove_one(actor, number, KVS_REMOVE_LAST);
 	case KVS_READY:
 	case KVS_REM_READY:
-		if (map->g.drop)
+		if (map->g.drop || kvs_block_cleared(map, number))
 			return !held(actor, number) && remove_one(actor, number, KVS_REMOVE_LAST);
 		++*eligible;
 		weigh(actor, number, v);

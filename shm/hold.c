@@ -35,12 +35,90 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 	return taken;
 }
 
+/* Counts a ref for a life that may be long past: a ticket can be of any age. An entry that another thread of this client
+ * has in use for a later life is left alone: it says that ours has ended. One of an earlier life is overwritten: who
+ * counted there held a ticket that was stale, and finds nothing to undo. */
+static int add_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_t life)
+{
+	_Atomic uint64_t *at = &actor->row[number];
+	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
+	uint64_t counts;
+
+	do {
+		counts = kvs_entry_counts(entry, life);
+		if (!counts && entry & KVS_ENTRY_COUNTS && (int32_t)(kvs_entry_life(entry) - (uint32_t)life) > 0)
+			return -ESTALE;
+		if ((counts & KVS_ENTRY_REFS) == KVS_ENTRY_REFS)
+			return -EMFILE;
+		/* [hold-vs-remove] */
+	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + KVS_ENTRY_REF),
+							memory_order_seq_cst, memory_order_relaxed));
+	return 0;
+}
+
+/* Counted: what is it that is held? The word is read before the life: a life that is still the same was so then. */
+static enum kvs_taken judge_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_t life)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+
+	for (;;) {
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [hold-vs-remove] */
+		enum kvs_state state = kvs_word_state(word), back;
+
+		if (atomic_load_explicit(&block->life, memory_order_seq_cst) != life)
+			return KVS_GONE;
+		if (state == KVS_READY)
+			return KVS_TAKEN;
+		if (state == KVS_FILLING)
+			return KVS_TAKEN_FILLING;
+		if (state == KVS_DOOMED)
+			return KVS_TAKEN_DOOMED;
+		if (state != KVS_REM_READY && state != KVS_REM_DOOMED)
+			return KVS_GONE;
+		/* Someone is looking whether anyone holds it, and we do. */
+		back = state == KVS_REM_READY ? KVS_READY : KVS_DOOMED;
+		(void)atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, back, 0),
+							      memory_order_seq_cst, memory_order_relaxed);
+	}
+}
+
+enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number, uint64_t life)
+{
+	struct kvs_block *block = kvs_block(actor->map, number);
+	enum kvs_taken taken;
+	int rc;
+
+	if (atomic_load_explicit(&block->life, memory_order_seq_cst) != life)
+		return KVS_GONE;
+	/* [holders] */
+	atomic_fetch_or_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst);
+	rc = add_by_ticket(actor, number, life);
+	if (rc)
+		return rc == -EMFILE ? KVS_TAKEN_FULL : KVS_GONE;
+	taken = judge_by_ticket(actor, number, life);
+	if (taken == KVS_GONE)
+		(void)kvs_hold_release_inside(actor, number, life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+	return taken;
+}
+
+void kvs_hold_look(const struct kvs_actor *actor, uint32_t block, uint64_t life)
+{
+	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, block)->word, memory_order_seq_cst);
+
+	/* A shared fill whose filler has let go of it is nobody's: a writer alone can't say what it is. Only this
+	 * client, or its recoverer, can take the word on from here, or the last part, which makes this CAS fail. */
+	if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == actor->self &&
+	    !kvs_hold_counts(actor, block, life) && kvs_remove_doom(actor, block, word))
+		kvs_count(actor, KVS_COUNT_give_ups);
+	(void)kvs_remove_try(actor, block, KVS_REMOVE_LAST);
+}
+
 int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field)
 {
 	int rc = kvs_hold_sub(&actor->row[block], life, unit, field);
 
 	if (rc == 0 && kvs_hold_must_look(actor->map, block))
-		kvs_remove_try(actor, block, KVS_REMOVE_LAST);
+		kvs_hold_look(actor, block, life);
 	return rc;
 }
 
@@ -50,20 +128,21 @@ int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t lif
 
 	if (rc == 0 && kvs_hold_must_look(actor->map, block)) {
 		kvs_enter(actor);
-		kvs_remove_try(actor, block, KVS_REMOVE_LAST);
+		kvs_hold_look(actor, block, life);
 		kvs_leave(actor);
 	}
 	return rc;
 }
 
-static bool client_holds(const struct kvs_map *map, uint32_t slot, uint32_t block, uint64_t life)
+/* What one client has on a block in a life. */
+static uint64_t counts_of(const struct kvs_map *map, uint32_t slot, uint32_t block, uint64_t life)
 {
 	uint64_t entry;
 
 	if (!kvs_client_has_row(map, slot))
-		return false;
+		return 0;
 	entry = atomic_load_explicit(&kvs_row(map, slot)[block], memory_order_seq_cst); /* [hold-vs-remove] */
-	return kvs_entry_counts(entry, life) != 0;
+	return kvs_entry_counts(entry, life);
 }
 
 bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life)
@@ -72,7 +151,17 @@ bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life)
 
 	for (; bits; bits &= bits - 1)
 		for (uint32_t slot = (uint32_t)__builtin_ctzll(bits); slot < map->g.clients; slot += 64)
-			if (client_holds(map, slot, block, life))
+			if (counts_of(map, slot, block, life))
 				return true;
 	return false;
+}
+
+unsigned kvs_hold_writers(const struct kvs_map *map, uint32_t block, uint64_t life, uint32_t *slots, unsigned max)
+{
+	unsigned count = 0;
+
+	for (uint32_t slot = 0; slot < map->g.clients && count < max; slot++)
+		if (counts_of(map, slot, block, life) & KVS_ENTRY_WRITERS)
+			slots[count++] = slot;
+	return count;
 }

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 
+#include "clear.h"
 #include "epoch.h"
 #include "evict.h"
 #include "map.h"
@@ -30,7 +31,7 @@ static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t b
 	return kvs_entry_counts(atomic_load_explicit(&actor->row[block], memory_order_acquire), life);
 }
 
-/* Adds one unit (KVS_ENTRY_REF or KVS_ENTRY_PIN) to the entry for a life that can't end meanwhile: the caller found the
+/* Adds one unit (KVS_ENTRY_REF, _PIN or _WRITER) to the entry for a life that can't end meanwhile: the caller found the
  * block in its section, or holds it, which must_hold asks to be proved (else -EBADF). -EMFILE when the count is full.
  * An entry that is overwritten is of an earlier life: the CAS fails if another thread counts for this one by then. */
 KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field,
@@ -72,6 +73,7 @@ enum kvs_taken {
 	KVS_NOT_READY,	   /* being filled, and the caller did not want that: not held */
 	KVS_GONE,	   /* on its way out: not held */
 	KVS_TAKEN_FULL,	   /* this client has too many refs of it: not held */
+	KVS_TAKEN_DOOMED,  /* held by ticket, and out of sight: nobody else finds it */
 };
 
 /* What kvs_hold_take() does once it has counted and the block is not READY. */
@@ -85,6 +87,8 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	uint64_t bit = kvs_holder_bit(actor->self);
 
 	*life = atomic_load_explicit(&block->life, memory_order_acquire);
+	if (__builtin_expect(kvs_cleared(actor->map, *life), 0)) /* [clear] */
+		return KVS_GONE;
 	/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one.
 	 * Acquire: another thread of this client may have set it. */
 	if (!(atomic_load_explicit(&block->holders, memory_order_acquire) & bit))
@@ -102,9 +106,15 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	}
 }
 
+/* In a section: takes a ref by number and life, without having met the block through the index: by ticket, that is. A
+ * block that is doomed is taken too, since its bytes are someone's, and one that was cleared. KVS_GONE: it is not of
+ * this life any more, or nobody's. */
+enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number, uint64_t life);
+
 /* After a hold was taken away: must this process look whether the block is to be removed? Whoever subtracts last must
  * look; who is not last leaves it to the others. In a keep store a release leaves a READY block, and a removal from
- * READY, to the evictor, and only stamps it. */
+ * READY, to the evictor, and only stamps it. One that is being filled may be this client's own fill, of which it was
+ * the last hold. */
 KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(map, number);
@@ -114,6 +124,7 @@ KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 	case KVS_REM_READY:
 		kvs_evict_stamp(map, block);
 		return map->g.drop;
+	case KVS_FILLING:
 	case KVS_DOOMED:
 	case KVS_REM_DOOMED:
 		return true;
@@ -122,11 +133,18 @@ KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 	}
 }
 
+/* In a section: that look. */
+void kvs_hold_look(const struct kvs_actor *actor, uint32_t block, uint64_t life);
+
 /* Ends a hold; the last one of a block that is on its way out, or of any block of a drop store, frees it (C1). -EBADF
  * as above. The first outside of a section, the second inside. */
 int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field);
 int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit,
 			    uint64_t field);
+
+/* In a section: the slots of the clients that write parts of the block in this life, at most max of them; returns how
+ * many. */
+unsigned kvs_hold_writers(const struct kvs_map *map, uint32_t block, uint64_t life, uint32_t *slots, unsigned max);
 
 /* In a section: does anyone hold the block in this life? */
 bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life);

@@ -88,6 +88,25 @@ KVS_HOT void kvs_index_start(const struct kvs_map *map, struct kvs_walk *walk)
 	walk->steps = 0;
 }
 
+/* Lookups of many keys: what each will touch is fetched in two rounds, the bucket first, then the block that it leads
+ * to and the client's entry for that. Hints: nothing of it is believed. */
+KVS_HOT void kvs_index_fetch_bucket(const struct kvs_map *map, uint64_t hash)
+{
+	__builtin_prefetch(kvs_index_bucket(map, hash));
+}
+
+KVS_HOT void kvs_index_fetch_block(const struct kvs_actor *actor, uint64_t hash)
+{
+	const struct kvs_map *map = actor->map;
+	uint32_t link = atomic_load_explicit(kvs_index_bucket(map, hash), memory_order_relaxed);
+	uint32_t number = kvs_link_block(link);
+
+	if (number < map->g.blocks) {
+		__builtin_prefetch(&map->blocks[number]);
+		__builtin_prefetch(&actor->row[number], 1);
+	}
+}
+
 /* The next block with the key: KVS_NONE at the end, and KVS_NONE - 1 for nonsense. */
 #define KVS_WALK_NONSENSE (KVS_NONE - 1)
 KVS_HOT uint32_t kvs_index_next(const struct kvs_actor *actor, struct kvs_walk *walk)

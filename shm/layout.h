@@ -5,7 +5,7 @@
  *
  *   head      one page: frozen part, fingerprint, geometry, label; then the few words that everyone writes
  *   clients   a slot for each client
- *   readers   a reader slot for each thread that is in or between calls, with that thread's counters
+ *   readers   a reader slot for each thread that is in or between calls, with that thread's counters and histograms
  *   hints     a bitmap of blocks that may be free
  *   buckets   the index: a link for each
  *   blocks    descriptors
@@ -28,10 +28,11 @@
 #include <stdint.h>
 
 #include "counters.h"
+#include "histograms.h"
 #include "word.h"
 
 #define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
-#define KVS_LAYOUT 1U
+#define KVS_LAYOUT 2U
 #define KVS_FROZEN 64
 #define KVS_PAGE 4096U	    /* alignment of the sections */
 #define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
@@ -92,6 +93,7 @@ struct kvs_head {
 	_Alignas(128) _Atomic uint32_t state; /* enum kvs_store_state */
 	_Atomic uint32_t readers_top;	      /* no reader slot from here on was ever used */
 	_Atomic uint64_t epoch;
+	_Atomic uint64_t floor;	    /* the clear count, as the lowest life that is not cleared: see clear.h */
 	_Atomic uint8_t generation; /* of the stamps: see evict.c */
 	_Atomic int32_t owner_pid;  /* for people; the lock decides whether the owner lives */
 
@@ -126,6 +128,7 @@ struct kvs_reader {
 		owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if taken by a recoverer of the slot */
 	uint32_t reserved;
 	_Atomic uint64_t counters[KVS_COUNTERS];
+	_Atomic uint64_t times[KVS_HISTOGRAMS][KVS_HISTOGRAM_CELLS];
 };
 #define KVS_READER_RECOVERER (1U << 31)
 
@@ -146,8 +149,10 @@ struct kvs_block {
 /* What lookups do not need: a section of its own, so that they find more descriptors in fewer pages. */
 struct kvs_block_info {
 	uint64_t length;
-	_Atomic uint32_t depth; /* also a hint for eviction */
-	uint32_t reserved;
+	_Atomic uint32_t depth;	  /* also a hint for eviction */
+	_Atomic uint32_t claimed; /* planes that have a writer: a bit each */
+	_Atomic uint64_t written; /* parts that are whole: a bit for each plane, and the filler's: see part.h */
+	_Atomic uint64_t since;	  /* CLOCK_MONOTONIC ns: when its fill began; once it is ready, when it became so */
 	uint8_t opaque[KVS_OPAQUE_SIZE];
 };
 

@@ -84,4 +84,14 @@ static inline void kvs_count(const struct kvs_actor *actor, enum kvs_counter cou
 	kvs_count_many(actor->reader, counter, 1);
 }
 
+/* Puts a time in ns into a histogram. */
+static inline void kvs_time(struct kvs_reader *reader, enum kvs_histogram histogram, uint64_t ns)
+{
+	_Atomic uint64_t *cells = reader->times[histogram];
+	_Atomic uint64_t *bucket = &cells[kvs_histogram_bucket(ns)], *sum = &cells[KVS_HISTOGRAM_SUM];
+
+	atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(sum, atomic_load_explicit(sum, memory_order_relaxed) + ns, memory_order_relaxed);
+}
+
 #endif

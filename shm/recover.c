@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "alloc.h"
+#include "clear.h"
 #include "client.h"
 #include "epoch.h"
 #include "fault.h"
@@ -91,7 +92,7 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	enum kvs_state state = kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst));
 
 	/* READY blocks of a keep store are the many that need nothing, unless the client held them. */
-	return state != KVS_READY || actor->map->g.drop ||
+	return state != KVS_READY || actor->map->g.drop || kvs_block_cleared(actor->map, number) ||
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 

@@ -10,6 +10,7 @@
 #include "remove.h"
 
 #include "alloc.h"
+#include "clear.h"
 #include "hold.h"
 #include "index.h"
 #include "wait.h"
@@ -50,6 +51,19 @@ static enum attempt lost(uint64_t word)
 	return state == KVS_READY || state == KVS_DOOMED ? AGAIN : LEFT;
 }
 
+static void count_hidden(const struct kvs_actor *actor, uint32_t number)
+{
+	uint64_t since;
+
+	if (actor->map->g.drop || kvs_block_cleared(actor->map, number)) {
+		kvs_count(actor, KVS_COUNT_frees);
+		return;
+	}
+	since = atomic_load_explicit(&actor->map->infos[number].since, memory_order_relaxed);
+	kvs_count(actor, KVS_COUNT_evictions);
+	kvs_time(actor->reader, KVS_TIME_age, kvs_now() - since);
+}
+
 /* READY, or a removal from it: hides it if nobody holds it. HIDDEN: the word is DOOMED and unlinked now. */
 static enum attempt hide(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
 {
@@ -66,7 +80,7 @@ static enum attempt hide(const struct kvs_actor *actor, uint32_t number, uint64_
 	}
 	if (!step(block, word, KVS_DOOMED, 0))
 		return LEFT;
-	kvs_count(actor, actor->map->g.drop ? KVS_COUNT_frees : KVS_COUNT_evictions);
+	count_hidden(actor, number);
 	return kvs_index_unlink(actor->map, number) ? LEFT : HIDDEN;
 }
 
@@ -99,7 +113,7 @@ static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum
 
 	switch (kvs_word_state(word)) {
 	case KVS_READY:
-		if (why != KVS_REMOVE_EVICT && !actor->map->g.drop)
+		if (why != KVS_REMOVE_EVICT && !actor->map->g.drop && !kvs_block_cleared(actor->map, number))
 			return LEFT;
 		result = hide(actor, number, &word);
 		break;

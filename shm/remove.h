@@ -18,7 +18,8 @@
 #include "map.h"
 
 enum kvs_remove_why {
-	KVS_REMOVE_LAST,  /* the last hold ended, or a sweep found it so: a READY block of a keep store stays */
+	KVS_REMOVE_LAST,  /* the last hold ended, or a sweep found it so: a READY block of a keep store stays, unless the
+			   * store was cleared since */
 	KVS_REMOVE_EVICT, /* its room is needed: READY goes too */
 };
 

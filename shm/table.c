@@ -12,6 +12,7 @@
 #include "alloc.h"
 #include "evict.h"
 #include "fault.h"
+#include "part.h"
 #include "remove.h"
 #include "wait.h"
 
@@ -21,31 +22,80 @@ int kvs_table_nonsense(struct kvs_reader *reader)
 	return kvs_fault(EUCLEAN, "a chain of the index makes no sense: see kvshm-check");
 }
 
-/* An OWNED block of the actor's begins a new life with a key: only its owner resets it, since a helper that did so
- * could erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it. */
-static int begin_life(const struct kvs_actor *actor, const struct kvs_walk *walk, struct kvs_found *found)
+/* An OWNED block of the actor's begins a new life, held by it: only its owner resets it, since a helper that did so
+ * could erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it; it
+ * carries the clear count of now, since the bytes may be written from now on. [clear] */
+static void begin_life(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
 {
 	struct kvs_block *block = kvs_block(actor->map, found->block);
 	struct kvs_block_info *info = &actor->map->infos[found->block];
-	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
 
-	found->life = atomic_load_explicit(&block->life, memory_order_relaxed) + 1;
+	found->life = kvs_life_next(atomic_load_explicit(&block->life, memory_order_relaxed), kvs_floor(actor->map));
 	atomic_store_explicit(&block->life, found->life, memory_order_seq_cst);
 	atomic_store_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst);
-	kvs_key_write(actor->map, found->block, walk->key, walk->length);
+	atomic_store_explicit(&block->key_length, 0, memory_order_relaxed);
 	info->length = 0;
 	atomic_store_explicit(&info->depth, 0, memory_order_relaxed);
+	atomic_store_explicit(&info->since, kvs_now(), memory_order_relaxed);
 	memset(info->opaque, 0, sizeof(info->opaque));
+	kvs_part_begin(actor->map, found->block, shared);
 	kvs_evict_stamp(actor->map, block);
 	(void)kvs_hold_add(actor, found->block, found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false);
-	/* Before the link: whoever meets the block there finds it being filled, and held by its filler. */
-	if (kvs_word_state(word) == KVS_OWNED && kvs_word_owner(word) == actor->self &&
+}
+
+int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found *owned)
+{
+	int rc = kvs_alloc(actor, &owned->block);
+
+	if (rc == 0)
+		begin_life(actor, shared, owned);
+	return rc;
+}
+
+/* The word, if the block is OWNED by the actor. */
+static bool own_block(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
+{
+	*word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_acquire);
+	return kvs_word_state(*word) == KVS_OWNED && kvs_word_owner(*word) == actor->self;
+}
+
+bool kvs_table_owns(const struct kvs_actor *actor, uint32_t number)
+{
+	uint64_t word;
+
+	return own_block(actor, number, &word);
+}
+
+int kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *owned)
+{
+	struct kvs_block *block = kvs_block(actor->map, owned->block);
+	uint64_t word;
+
+	if (!own_block(actor, owned->block, &word) ||
+	    kvs_hold_sub(&actor->row[owned->block], owned->life, KVS_ENTRY_REF, KVS_ENTRY_REFS))
+		return -EBADF;
+	/* Nobody else ever saw it, so it needs no grace period. */
+	if (atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
+						    memory_order_seq_cst, memory_order_relaxed))
+		kvs_alloc_idle(actor->map, owned->block);
+	return 0;
+}
+
+/* An OWNED block gets its key, and is FILLING: before the link, so that whoever meets it there finds it being filled,
+ * and held by its filler. */
+static int name(const struct kvs_actor *actor, const struct kvs_walk *walk, const struct kvs_found *mine)
+{
+	struct kvs_block *block = kvs_block(actor->map, mine->block);
+	uint64_t word;
+
+	kvs_key_write(actor->map, mine->block, walk->key, walk->length);
+	if (own_block(actor, mine->block, &word) &&
 	    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FILLING, actor->self),
 						    memory_order_seq_cst, memory_order_relaxed))
 		return 0;
-	(void)kvs_hold_sub(&actor->row[found->block], found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+	(void)kvs_hold_sub(&actor->row[mine->block], mine->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 	kvs_count(actor, KVS_COUNT_nonsense);
-	return kvs_fault(EUCLEAN, "block %u was taken from its owner: see kvshm-check", found->block);
+	return kvs_fault(EUCLEAN, "block %u was taken from its owner: see kvshm-check", mine->block);
 }
 
 /* In a section: links a block that is being filled, unless another of the key is there: then that one is taken. */
@@ -64,30 +114,37 @@ static int link_or_take(const struct kvs_actor *actor, struct kvs_walk *walk, co
 	}
 }
 
-int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
-		   struct kvs_found *found)
+int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
+		   const struct kvs_found *mine, struct kvs_found *found)
 {
 	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
-	struct kvs_found mine = {.block = KVS_NONE}, theirs = {.block = KVS_NONE};
+	struct kvs_found theirs = {.block = KVS_NONE};
 	int taken;
-	int rc = kvs_alloc(actor, &mine.block);
+	int rc = name(actor, &walk, mine);
 
-	if (rc == 0)
-		rc = begin_life(actor, &walk, &mine);
 	if (rc)
 		return rc;
 	kvs_enter(actor);
-	taken = link_or_take(actor, &walk, &mine, &theirs);
+	taken = link_or_take(actor, &walk, mine, &theirs);
 	if (taken != KVS_GONE) {
 		/* Never linked, and so never seen: it goes the way of all blocks nonetheless. */
-		(void)kvs_table_give_up(actor, mine.block);
-		(void)kvs_hold_release_inside(actor, mine.block, mine.life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+		(void)kvs_table_give_up(actor, mine->block);
+		(void)kvs_hold_release_inside(actor, mine->block, mine->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 		if (taken >= 0) /* else the chain made no sense */
 			kvs_count(actor, KVS_COUNT_fill_races);
 	}
 	kvs_leave(actor);
-	*found = taken == KVS_GONE ? mine : theirs;
+	*found = taken == KVS_GONE ? *mine : theirs;
 	return taken;
+}
+
+int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash, bool shared,
+		   struct kvs_found *found)
+{
+	struct kvs_found mine = {.block = KVS_NONE};
+	int rc = kvs_table_alloc(actor, shared, &mine);
+
+	return rc ? rc : kvs_table_link(actor, key, length, hash, &mine, found);
 }
 
 /* The word, if the block is being filled by the actor. */
@@ -124,23 +181,47 @@ static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 		       1;
 }
 
-int kvs_table_publish(const struct kvs_actor *actor, uint32_t number)
+int kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
-	uint64_t word;
-	int rc = own_fill(actor, number, &word);
+	_Atomic uint64_t *since = &actor->map->infos[number].since;
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
+	uint64_t now;
 
-	if (rc)
-		return rc;
-	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Only a
-	 * removal can have changed the word: it stays doomed. */
-	if (!atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
-						     memory_order_seq_cst, memory_order_relaxed))
-		return own_fill(actor, number, &word) == -ECANCELED ? -ECANCELED : -EBADF;
-	kvs_evict_tick(actor->map);
+	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. */
+	do {
+		if (kvs_word_state(word) == KVS_READY || kvs_word_state(word) == KVS_REM_READY)
+			return 0; /* another saw all parts whole, and was first */
+		if (kvs_word_state(word) != KVS_FILLING)
+			return -ECANCELED;
+	} while (!atomic_compare_exchange_weak_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
+							memory_order_seq_cst, memory_order_seq_cst));
 	if (others_hold(actor, number))
 		kvs_wait_wake(block);
+	now = kvs_now();
+	kvs_time(actor->reader, KVS_TIME_fill, now - atomic_load_explicit(since, memory_order_relaxed));
+	atomic_store_explicit(since, now, memory_order_relaxed);
+	kvs_count(actor, KVS_COUNT_fills);
+	kvs_evict_tick(actor->map);
 	return 0;
+}
+
+int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part)
+{
+	if (kvs_block_cleared(actor->map, number)) { /* [clear] */
+		kvs_table_doom(actor, number);
+		return -ECANCELED;
+	}
+	if (kvs_part_end(actor->map, number, part))
+		return kvs_table_finish(actor, number);
+	switch (kvs_word_state(atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst))) {
+	case KVS_FILLING:
+	case KVS_READY: /* the others ended theirs meanwhile */
+	case KVS_REM_READY:
+		return 0;
+	default:
+		return -ECANCELED;
+	}
 }
 
 int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number)
@@ -153,7 +234,7 @@ int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number)
 	return kvs_remove_doom(actor, number, word) ? 0 : -ECANCELED;
 }
 
-void kvs_table_remove(const struct kvs_actor *actor, uint32_t number)
+bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 
@@ -162,10 +243,44 @@ void kvs_table_remove(const struct kvs_actor *actor, uint32_t number)
 		enum kvs_state state = kvs_word_state(word);
 
 		if (state != KVS_FILLING && state != KVS_READY && state != KVS_REM_READY)
-			return;
-		if (kvs_remove_doom(actor, number, word)) {
-			kvs_count(actor, KVS_COUNT_removals);
-			return;
+			return false;
+		if (kvs_remove_doom(actor, number, word))
+			return true;
+	}
+}
+
+bool kvs_table_fail_part(const struct kvs_actor *actor, uint32_t number)
+{
+	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
+
+	/* Only the others' parts, and the filler, go on from FILLING: not to READY, without this part. So it fails only
+	 * where the fill is doomed already. */
+	return kvs_word_state(word) == KVS_FILLING && kvs_remove_doom(actor, number, word);
+}
+
+int kvs_table_touch(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash)
+{
+	struct kvs_map *map = actor->map;
+	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
+	int seen = KVS_GONE;
+
+	kvs_index_start(map, &walk);
+	for (;;) {
+		uint32_t number = kvs_index_next(actor, &walk);
+		enum kvs_state state;
+
+		if (number == KVS_NONE)
+			return seen;
+		if (number == KVS_WALK_NONSENSE)
+			return kvs_table_nonsense(actor->reader);
+		state = kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_acquire));
+		if (kvs_block_cleared(map, number))
+			continue;
+		if (state == KVS_READY || state == KVS_REM_READY) {
+			kvs_evict_stamp(map, kvs_block(map, number));
+			return KVS_TAKEN;
 		}
+		if (state == KVS_FILLING)
+			seen = KVS_NOT_READY;
 	}
 }

@@ -3,7 +3,7 @@
  *
  * table.h: the calls on keys: finding with a hold, beginning a fill, ending it.
  *
- * Guarantees: A1, A2, B3. The finding and the hold are one step: nobody is told of a key that it does not hold.
+ * Guarantees: A1, A2, B3, R27. The finding and the hold are one step: nobody is told of a key that it does not hold.
  */
 #ifndef KVS_TABLE_H
 #define KVS_TABLE_H
@@ -53,19 +53,47 @@ KVS_HOT int kvs_table_get(const struct kvs_actor *actor, const void *key, size_t
 	return taken;
 }
 
-/* Begins a fill of a key that was not there: KVS_GONE means that it is the caller's now, in *found, which it holds and
- * is to fill; else as above, since another was first. -ENOSPC as in kvs_alloc(). */
-int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
+/* In a section: marks a key as used now. Returns KVS_TAKEN, KVS_NOT_READY, KVS_GONE or -EUCLEAN; nothing is held. */
+int kvs_table_touch(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash);
+
+/* Takes a block without a key: OWNED, and held by the actor. shared: its planes have writers of their own. -ENOSPC as
+ * in kvs_alloc(). */
+int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found *owned);
+
+/* Is the block such a one of the actor's? */
+bool kvs_table_owns(const struct kvs_actor *actor, uint32_t number);
+
+/* Gives such a block back: -EBADF if it is not one of the actor's. */
+int kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *owned);
+
+/* Gives such a block a key. KVS_GONE: the actor fills it now, and everyone finds that; *found is it. Else another block
+ * has the key, and is held as kvs_table_take() says, or not; the actor's has gone back. */
+int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
+		   const struct kvs_found *mine, struct kvs_found *found);
+
+/* Begins a fill of a key that was not there: both of the above. */
+int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash, bool shared,
 		   struct kvs_found *found);
 
-/* Publishes, or dooms, a block that the caller fills: 0; -ECANCELED if it was doomed meanwhile; -EBADF if it is no fill
- * of the caller's. What is to be read has been written before, once the first call has said that it is still the
- * caller's to write. Holds stay as they are. */
+/* Is the block being filled by the actor: 0; -ECANCELED if it was doomed meanwhile; -EBADF if it is no fill of the
+ * actor's. What is said of a block is written after this, and before the filler's part ends. */
 int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number);
-int kvs_table_publish(const struct kvs_actor *actor, uint32_t number);
+
+/* Ends a part of a fill well: the filler's (KVS_PART_FILLER) or a plane's. The last one makes the block READY. The
+ * caller holds the block, and its part was not ended before. 0, or -ECANCELED if the fill was doomed, or is from before
+ * the store was cleared. In a section. */
+int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part);
+
+/* Makes a held block READY, all of whose parts are whole: 0, also if another has done so, or -ECANCELED. */
+int kvs_table_finish(const struct kvs_actor *actor, uint32_t number);
+
+/* Dooms a block that the caller fills: as kvs_table_own_fill(). Holds stay as they are. In a section. */
 int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number);
 
-/* Dooms a block that the caller holds, as the removal of its key. */
-void kvs_table_remove(const struct kvs_actor *actor, uint32_t number);
+/* Dooms the fill of a block of which the caller writes a part; false if it was doomed already. In a section. */
+bool kvs_table_fail_part(const struct kvs_actor *actor, uint32_t number);
+
+/* Dooms a block that the caller holds, whatever it is; false if it was on its way out already. In a section. */
+bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number);
 
 #endif

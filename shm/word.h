@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * word.h: the three 64-bit words that decide everything: a block's word, an entry of a row of counts, and an index
- * link (32 bits). Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
+ * word.h: the words that decide everything: a block's word, its life, an entry of a row of counts, and an index link
+ * (32 bits). Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
  *
  * Block word:   63..52 owner    51..4 step    3..0 state
  *   The owner is a client's slot (OWNED, FILLING, REMOVING), or the epoch modulo KVS_OWNER_COUNT (LIMBO), else 0.
  *   The step goes up by one at every CAS, so a CAS from the exact word that was read can't succeed on a later turn of
  *   the same state (48 bits: at 100 million changes of one block a second it repeats after a month).
  *   Futexes look at the low half: state and the step's low 28 bits.
+ * Life:         63..40 clear count when it began    39..0 how many lives the block has had
+ *   So a block's life says by one comparison whether it began before the store was cleared: see clear.h.
  * Row entry:    63..32 life (low half)    31..16 refs    15..4 pins    3..0 writers
  *   An entry of another life counts as zero.
  * Index link:   31..1 block + 1, 0 is the end    0 the mark: the block that this link belongs to is on its way out
@@ -64,6 +66,16 @@ static inline bool kvs_word_aged(uint64_t word, uint64_t epoch)
 	return ((epoch - kvs_word_owner(word)) & (KVS_OWNER_COUNT - 1)) >= KVS_GRACE;
 }
 
+#define KVS_CLEARS_SHIFT 40
+#define KVS_CLEARS_ONE (UINT64_C(1) << KVS_CLEARS_SHIFT)
+
+/* The life that follows, of a block that is taken now, at this clear count. */
+static inline uint64_t kvs_life_next(uint64_t life, uint64_t floor)
+{
+	return (floor & ~(KVS_CLEARS_ONE - 1)) | ((life + 1) & (KVS_CLEARS_ONE - 1));
+}
+
+#define KVS_ENTRY_WRITER UINT64_C(1)
 #define KVS_ENTRY_PIN (UINT64_C(1) << 4)
 #define KVS_ENTRY_REF (UINT64_C(1) << 16)
 #define KVS_ENTRY_WRITERS UINT64_C(0xf)
@@ -90,6 +102,11 @@ static inline unsigned kvs_entry_refs(uint64_t counts)
 static inline unsigned kvs_entry_pins(uint64_t counts)
 {
 	return (unsigned)((counts & KVS_ENTRY_PINS) >> 4);
+}
+
+static inline unsigned kvs_entry_writers(uint64_t counts)
+{
+	return (unsigned)(counts & KVS_ENTRY_WRITERS);
 }
 
 #define KVS_LINK_END 0U

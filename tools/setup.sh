@@ -13,7 +13,7 @@ jobs=$(nproc)
 unset MAKEFLAGS MAKELEVEL MFLAGS CONFIG_SITE
 
 build_packages=(gcc libc6-dev make autoconf automake libtool pkg-config
-	liburcu-dev libibverbs-dev librdmacm-dev libxxhash-dev libjansson-dev check)
+	liburcu-dev libibverbs-dev librdmacm-dev libxxhash-dev libsodium-dev libjansson-dev check)
 
 say() { printf '%s: %s\n' "$program" "$*" >&2; }
 

@@ -115,7 +115,7 @@ START_TEST(R05_the_second_fillers_block_goes_back)
 	/* It looked the key up before the first filler had linked it, and begins its own fill now. */
 	unit_key(1, key);
 	hash = kvs_index_hash(&other->map, key, UNIT_KEY);
-	ck_assert_int_eq(kvs_table_fill(&actor, key, UNIT_KEY, hash, &found), KVS_TAKEN_FILLING);
+	ck_assert_int_eq(kvs_table_fill(&actor, key, UNIT_KEY, hash, false, &found), KVS_TAKEN_FILLING);
 	ck_assert_uint_eq(found.block, fill.block);
 	ck_assert_uint_eq(found.life, fill.life);
 	ck_assert_uint_eq(unit_refs(store, &fill), 2);
@@ -123,7 +123,7 @@ START_TEST(R05_the_second_fillers_block_goes_back)
 	ck_assert_int_eq(unit_state(store, !fill.block), KVS_LIMBO);
 	unit_put(store, 2); /* in the block that went back */
 	ck_rc(kvshm_publish(store, &fill, &first), 0);
-	ck_assert_int_eq(kvs_table_fill(&actor, key, UNIT_KEY, hash, &found), KVS_TAKEN);
+	ck_assert_int_eq(kvs_table_fill(&actor, key, UNIT_KEY, hash, false, &found), KVS_TAKEN);
 	ck_assert_uint_eq(found.block, fill.block);
 	has_meta(store, &fill, &first);
 }
