@@ -158,15 +158,22 @@ int kvl_touch(const struct kvs_actor *actor, const struct kvshm_key *key, uint64
 	return rc < 0 ? rc : 0;
 }
 
+static inline bool is_key(const struct kvs_map *map, const struct kvshm_key *key)
+{
+	return key->bytes && key->length - 1 < map->g.key_max;
+}
+
 size_t kvl_fetch_keys(const struct kvs_actor *actor, const struct kvshm_key *keys, size_t count,
 		      uint64_t hashes[KVL_GROUP])
 {
 	const struct kvs_map *map = actor->map;
 	size_t n = count < KVL_GROUP ? count : KVL_GROUP;
 
+	for (size_t i = 0; i < n; i++)
+		__builtin_prefetch(keys[i].bytes);
 	for (size_t i = 0; i < n; i++) {
 		hashes[i] = 0;
-		if (!keys[i].bytes || keys[i].length - 1 >= map->g.key_max)
+		if (!is_key(map, &keys[i]))
 			continue;
 		hashes[i] = keys[i].length == 32 ? kvs_index_hash(map, keys[i].bytes, 32)
 						 : kvs_index_hash(map, keys[i].bytes, keys[i].length);
@@ -174,6 +181,9 @@ size_t kvl_fetch_keys(const struct kvs_actor *actor, const struct kvshm_key *key
 	}
 	for (size_t i = 0; i < n; i++)
 		kvs_index_fetch_block(actor, hashes[i]);
+	for (size_t i = 0; i < n; i++)
+		if (is_key(map, &keys[i]))
+			kvs_index_fetch_second(actor, keys[i].bytes, (uint32_t)keys[i].length, hashes[i]);
 	return n;
 }
 
