@@ -132,7 +132,9 @@ static void check_entry(struct look *l, uint32_t slot, uint32_t number)
 	uint64_t holders = atomic_load_explicit(&block->holders, memory_order_relaxed);
 	uint64_t word = word_of(l, number);
 
-	if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot && !kvs_entry_refs(counts))
+	/* A filler that died as it let go is its recovery's. */
+	if (l->slots[slot].alive && kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot &&
+	    !kvs_entry_refs(counts))
 		find(l, NOT_ITS_FILL, number, slot, word);
 	if (!counts)
 		return;
@@ -163,9 +165,7 @@ static void check_rows(struct look *l)
 /* Are all planes written, and has the filler said what the block is? (R27) */
 static bool whole(const struct look *l, uint32_t number)
 {
-	uint64_t all = ((UINT64_C(1) << l->g->planes) - 1) | KVS_PART_FILLER;
-
-	return (atomic_load_explicit(&l->infos[number].written, memory_order_relaxed) & all) == all;
+	return kvs_part_is_whole(atomic_load_explicit(&l->infos[number].written, memory_order_relaxed), l->g->planes);
 }
 
 /* Words: states that exist, owners that do. What a dead client left is pending, until its recovery. */

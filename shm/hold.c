@@ -90,8 +90,7 @@ enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number
 
 	if (atomic_load_explicit(&block->life, memory_order_seq_cst) != life)
 		return KVS_GONE;
-	/* [holders] */
-	atomic_fetch_or_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst);
+	kvs_hold_mark(actor, block);
 	rc = add_by_ticket(actor, number, life);
 	if (rc)
 		return rc == -EMFILE ? KVS_TAKEN_FULL : KVS_GONE;

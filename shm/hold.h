@@ -67,6 +67,16 @@ KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uin
 	return 0;
 }
 
+/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one. Acquire:
+ * another thread of this client may have set it. */
+KVS_HOT void kvs_hold_mark(const struct kvs_actor *actor, struct kvs_block *block)
+{
+	uint64_t bit = kvs_holder_bit(actor->self);
+
+	if (!(atomic_load_explicit(&block->holders, memory_order_acquire) & bit))
+		atomic_fetch_or_explicit(&block->holders, bit, memory_order_seq_cst);
+}
+
 enum kvs_taken {
 	KVS_TAKEN,	   /* held, and ready */
 	KVS_TAKEN_FILLING, /* held, and being filled */
@@ -84,15 +94,11 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t *life)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
-	uint64_t bit = kvs_holder_bit(actor->self);
 
 	*life = atomic_load_explicit(&block->life, memory_order_acquire);
 	if (__builtin_expect(kvs_cleared(actor->map, *life), 0)) /* [clear] */
 		return KVS_GONE;
-	/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one.
-	 * Acquire: another thread of this client may have set it. */
-	if (!(atomic_load_explicit(&block->holders, memory_order_acquire) & bit))
-		atomic_fetch_or_explicit(&block->holders, bit, memory_order_seq_cst);
+	kvs_hold_mark(actor, block);
 	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))
 		return KVS_TAKEN_FULL;
 	/* [hold-vs-remove] */

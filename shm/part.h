@@ -22,10 +22,10 @@ static inline uint64_t kvs_part_plane(uint32_t plane)
 	return UINT64_C(1) << plane;
 }
 
-/* The bits of all planes. */
-static inline uint64_t kvs_part_planes(const struct kvs_map *map)
+/* The bits of so many planes, all of them. */
+static inline uint64_t kvs_part_planes(uint32_t planes)
 {
-	return (UINT64_C(1) << map->g.planes) - 1;
+	return (UINT64_C(1) << planes) - 1;
 }
 
 /* A fill begins, by the owner of the block. Relaxed: the block can't be found before it is linked. */
@@ -34,7 +34,7 @@ static inline void kvs_part_begin(const struct kvs_map *map, uint32_t block, boo
 	struct kvs_block_info *info = &map->infos[block];
 
 	atomic_store_explicit(&info->claimed, shared ? 0 : UINT32_MAX, memory_order_relaxed);
-	atomic_store_explicit(&info->written, shared ? 0 : kvs_part_planes(map), memory_order_relaxed);
+	atomic_store_explicit(&info->written, shared ? 0 : kvs_part_planes(map->g.planes), memory_order_relaxed);
 }
 
 /* Becomes the writer of a plane: false if it has one. */
@@ -48,9 +48,10 @@ static inline bool kvs_part_claim(const struct kvs_map *map, uint32_t block, uin
 	       !(atomic_fetch_or_explicit(claimed, bit, memory_order_seq_cst) & bit);
 }
 
-static inline bool kvs_part_is_whole(const struct kvs_map *map, uint64_t written)
+/* Do these bits say that a block of so many planes is whole? */
+static inline bool kvs_part_is_whole(uint64_t written, uint32_t planes)
 {
-	uint64_t all = kvs_part_planes(map) | KVS_PART_FILLER;
+	uint64_t all = kvs_part_planes(planes) | KVS_PART_FILLER;
 
 	return (written & all) == all;
 }
@@ -61,7 +62,7 @@ static inline bool kvs_part_end(const struct kvs_map *map, uint32_t block, uint6
 {
 	_Atomic uint64_t *written = &map->infos[block].written;
 
-	return kvs_part_is_whole(map, atomic_fetch_or_explicit(written, part, memory_order_seq_cst) | part);
+	return kvs_part_is_whole(atomic_fetch_or_explicit(written, part, memory_order_seq_cst) | part, map->g.planes);
 }
 
 /* Has this part ended well? */
@@ -73,7 +74,7 @@ static inline bool kvs_part_ended(const struct kvs_map *map, uint32_t block, uin
 /* Are all parts whole? [publish] */
 static inline bool kvs_part_whole(const struct kvs_map *map, uint32_t block)
 {
-	return kvs_part_is_whole(map, atomic_load_explicit(&map->infos[block].written, memory_order_seq_cst));
+	return kvs_part_is_whole(atomic_load_explicit(&map->infos[block].written, memory_order_seq_cst), map->g.planes);
 }
 
 #endif
