@@ -64,7 +64,7 @@ typedef struct kvshm_owner kvshm_owner;
  * until the thread's next call. Never NULL. */
 const char *kvshm_error(void);
 
-/* The library's version, such as "0.1.0". */
+/* The library's version, such as "0.2.0". */
 const char *kvshm_version(void);
 
 enum kvshm_log_level { KVSHM_LOG_ERROR = 3, KVSHM_LOG_WARNING = 4, KVSHM_LOG_NOTICE = 5, KVSHM_LOG_INFO = 6 };

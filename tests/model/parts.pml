@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * A shared fill of two planes: shm/part.h, and in shm/table.c kvs_table_end_part(), kvs_table_finish() and
+ * kvs_table_fail_part(); become_writer() in lib/tickets.c, publish_part() in lib/fill.c, end_work() in shm/recover.c.
+ * F fills; W and X both try to be the writer of plane 0, V writes plane 1; H waits. Any two of them but H (-DDEATHS=1:
+ * one) may die after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of ending
+ * well; a filler to whom no writer comes gives up.
+ * Shows: the block becomes READY only when both planes are whole and F has said what it is (A2, R27); a plane has one
+ * writer (R27); H never waits for ever (D3): READY, or DOOMED, is reached whoever dies.
+ *   spin -a parts.pml && cc -O2 -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c && ./pan -m100000
+ * -DFAULT=1: the bit before the bytes                              (found: READY of torn bytes)
+ * -DFAULT=2: recovery does not look whether the dead one was a writer (found: H waits for ever)
+ * -DFAULT=3: no claim                                              (found: two writers of a plane)
+ * -DFAULT=4: a writer uncounts itself before its bit is set        (found: H waits for ever)
+ * -DFAULT=5: claim first, then count                               (found: H waits for ever)
+ */
+#ifndef DEATHS
+#define DEATHS 2
+#endif
+#ifndef FAULT
+#define FAULT 0
+#endif
+#define F 0
+#define W 1
+#define X 2
+#define V 3
+#define N 4
+mtype = { FILLING, READY, DOOMED };
+mtype st = FILLING; byte step = 0;
+bool written[2], filler, claimed[2];	/* struct kvs_block_info: written, claimed */
+byte bytes[2]; bool meta;		/* 0 nothing, 1 torn, 2 whole */
+bool writing[2];
+byte writers[N];			/* of the rows */
+bool gone[N], ended[N];
+
+#define whole (written[0] && written[1] && filler)
+
+inline cas(s, k, to)
+{
+	atomic {
+		if
+		:: st == s && step == k ->
+			st = to; step++;
+			assert(to != READY || (bytes[0] == 2 && bytes[1] == 2 && meta))
+		:: else
+		fi
+	}
+}
+/* kvs_table_finish() */
+inline finish()
+{
+	do
+	:: atomic { s = st; k = step };
+		if
+		:: s == FILLING -> cas(s, k, READY)
+		:: else -> break
+		fi
+	od
+}
+inline doom() { atomic { s = st; k = step }; if :: s == FILLING -> cas(s, k, DOOMED) :: else fi }
+
+proctype Filler()
+{
+	mtype s; byte k;
+	{
+		if
+		:: meta = 1; filler = 1;
+			if :: whole -> finish() :: else fi;
+			if
+			:: st != FILLING		/* it keeps its hold until then */
+			:: (ended[W] && ended[X] && !claimed[0]) || (ended[V] && !claimed[1]) ->
+				doom()			/* nobody came: it can tell, by a deadline of its own */
+			fi
+		:: doom()
+		fi
+	} unless { gone[F] };
+	ended[F] = 1
+}
+inline count_and_claim(me, p)
+{
+#if FAULT == 5
+	atomic { if :: claimed[p] -> goto over :: else -> claimed[p] = 1 fi };
+	writers[me] = 1;
+#else
+	writers[me] = 1;
+#if FAULT != 3
+	atomic { if :: claimed[p] -> goto uncount :: else -> claimed[p] = 1 fi };
+#endif
+#endif
+}
+proctype Writer(byte me; byte p)
+{
+	mtype s; byte k;
+	{
+		if :: st == FILLING :: else -> goto over fi;
+		count_and_claim(me, p);
+		atomic { assert(!writing[p]); writing[p] = 1 };
+		if
+		:: skip
+		:: doom(); goto done		/* it failed */
+		fi;
+#if FAULT == 1
+		written[p] = 1; bytes[p] = 1; bytes[p] = 2;
+#else
+		bytes[p] = 1; bytes[p] = 2;
+#if FAULT == 4
+		writers[me] = 0;
+#endif
+		written[p] = 1;
+#endif
+		if :: whole -> finish() :: else fi;
+done:		writing[p] = 0;
+uncount:	writers[me] = 0;
+over:		skip
+	} unless { gone[me] };
+	ended[me] = 1
+}
+/* DEATHS of them die at most, at any time. */
+inline die(me) { atomic { !ended[me] -> gone[me] = 1 } }
+proctype Death()
+{
+	byte i;
+
+	for (i : 1 .. DEATHS) {
+		if :: die(F) :: die(W) :: die(X) :: die(V) :: skip fi
+	}
+}
+proctype Recoverer(byte dead)
+{
+	mtype s; byte k; byte n;
+
+	if
+	:: gone[dead] && ended[dead] ->
+		atomic { s = st; k = step };
+		n = writers[dead];
+#if FAULT == 2
+		n = 0;
+#endif
+		if :: s == FILLING && (dead == F || n) -> cas(s, k, DOOMED) :: else fi;
+		writers[dead] = 0
+	:: !gone[dead] && ended[dead]
+	fi
+}
+proctype Waiter()
+{
+	mtype s; byte k;
+
+	if
+	:: st != FILLING
+	:: whole -> finish()
+	fi
+}
+init {
+	atomic {
+		run Filler(); run Writer(W, 0); run Writer(X, 0); run Writer(V, 1); run Waiter();
+		run Death();
+		run Recoverer(F); run Recoverer(W); run Recoverer(W); run Recoverer(X); run Recoverer(V)
+	}
+}
