@@ -123,6 +123,29 @@ void unit_join(const struct child *child)
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended badly (%#x)", (unsigned)status);
 }
 
+bool unit_fork_wipes(const char *test)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t pid;
+
+	ck_assert(page != MAP_FAILED);
+	ck_assert_int_eq(madvise(page, size, MADV_WIPEONFORK), 0);
+	page[0] = 1;
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		_exit(page[0]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	(void)munmap(page, size);
+	if (WEXITSTATUS(status) == 0)
+		return true;
+	unit_skip(test, "this kernel, or what emulates it, takes MADV_WIPEONFORK and does not wipe");
+	return false;
+}
+
 void *unit_shared(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

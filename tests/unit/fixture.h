@@ -105,6 +105,10 @@ void unit_stop(const struct child *child);
 /* Waits for the child's end, which must be a good one. */
 void unit_join(const struct child *child);
 
+/* Does fork() do to memory what MADV_WIPEONFORK asks for? A kernel that takes it does; qemu-user takes it and does not.
+ * If not, the test is skipped. */
+bool unit_fork_wipes(const char *test);
+
 /* Memory that children share with their parent, and a barrier in it. */
 void *unit_shared(size_t size);
 pthread_barrier_t *unit_shared_barrier(unsigned count);
