@@ -12,25 +12,29 @@ build=${KVSHM_BUILD:-$top/build}
 jobs=$(nproc)
 unset MAKEFLAGS MAKELEVEL MFLAGS CONFIG_SITE
 
-build_packages=(gcc libc6-dev make autoconf automake libtool pkg-config
-	liburcu-dev libibverbs-dev librdmacm-dev libxxhash-dev libsodium-dev libjansson-dev check)
+library_packages=(liburcu-dev libsodium-dev libibverbs-dev librdmacm-dev libxxhash-dev libjansson-dev check)
+build_packages=(gcc libc6-dev make autoconf automake libtool pkg-config "${library_packages[@]}")
 
 say() { printf '%s: %s\n' "$program" "$*" >&2; }
 
-# Prints those of the packages that are not installed.
+# Prints those of the packages that are not installed. NAME:ARCHITECTURE is another architecture's.
 missing_packages()
 {
-	local package
+	local package architecture
 
 	for package; do
-		[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+		architecture=$(dpkg --print-architecture)
+		[ "$package" = "${package%:*}" ] || architecture=${package##*:}
+		dpkg-query -W -f='${db:Status-Status} ${Architecture}\n' "$package" 2>/dev/null |
+			grep -qxE "installed ($architecture|all)" || echo "$package"
 	done
 }
 
-# Installs those of the packages that are missing. Nothing is asked, and no network is needed if none is missing.
+# Installs those of the packages that are missing, and removes none. Nothing is asked, and no network is needed if none
+# is missing.
 install_packages()
 {
-	local missing sudo=() log
+	local missing sudo=() log architecture
 
 	if ! command -v dpkg-query >/dev/null; then
 		say "this is not Debian: nothing is installed; configure names what is missing"
@@ -47,10 +51,13 @@ install_packages()
 		sudo=(sudo)
 	fi
 	say "installing ${missing[*]}"
+	for architecture in $(printf '%s\n' "${missing[@]}" | sed -n 's/.*://p' | sort -u); do
+		"${sudo[@]}" dpkg --add-architecture "$architecture" || return
+	done
 	log=$(mktemp) || return
 	if ! "${sudo[@]}" apt-get -q update >"$log" 2>&1 ||
-		! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-			apt-get -q install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 </dev/null; then
+		! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-remove \
+			--no-install-recommends "${missing[@]}" >>"$log" 2>&1 </dev/null; then
 		tail -n 20 "$log" >&2
 		rm -f "$log"
 		say "apt-get failed (see above). Mend that, or install by hand: ${missing[*]}"
@@ -62,10 +69,13 @@ install_packages()
 # Makes configure when there is none, or an old one. make could do so too; but not in several builds at once.
 make_configure()
 {
+	local log=$build/autogen.log
+
+	mkdir -p "$build" && : >"$log" || return
 	if [ ! -x "$top/configure" ] || [ ! -e "$top/Makefile.in" ] ||
 		[ "$(find "$top" -maxdepth 2 \( -name configure.ac -o -name Makefile.am -o -name Makemodule.am -o \
 			-path '*/m4/kvshm.m4' \) -newer "$top/Makefile.in")" ]; then
-		"$top/autogen.sh" --force
+		logged "$log" "$top/autogen.sh" --force
 	fi
 }
 
@@ -83,20 +93,22 @@ logged()
 	fi
 }
 
-# build_tree DIR TARGETS CONFIGURE-OPTIONS...: configures DIR, if it was not configured so before, and makes TARGETS
-# (words for make).
-build_tree()
+# configure_tree DIR OPTIONS...: configures DIR, if it was not configured so before.
+configure_tree()
 {
-	local dir=$1 log=$1/build.log targets
+	local dir=$1 log=$1/build.log
 
-	read -r -a targets <<<"$2"
-	shift 2
+	shift
 	mkdir -p "$dir" && : >"$log" || return
-	logged "$log" make_configure || return
 	if [ ! -e "$dir/Makefile" ] || [ "$(cat "$dir/options" 2>/dev/null)" != "$*" ]; then
 		rm -f "$dir/options"
 		logged "$log" env -C "$dir" "$top/configure" "$@" || return
 		echo "$*" >"$dir/options"
 	fi
-	logged "$log" make -C "$dir" -j "$jobs" "${targets[@]}"
+}
+
+# make_tree DIR TARGET...: makes the targets in a directory that was configured.
+make_tree()
+{
+	logged "$1/build.log" make -C "$1" -j "$jobs" "${@:2}"
 }

@@ -5,7 +5,8 @@
 # house: the rules of HACKING that a machine can see.
 set -eu
 cd "${top_srcdir:?}"
-files=$(find .ci lib shm tools tests m4 configure.ac Makefile.am autogen.sh -type f \
+files=$(find .ci .clang-format .clang-tidy .editorconfig lib shm tools tests m4 configure.ac Makefile.am autogen.sh \
+	-type f \
 	! -path 'm4/l*' ! -name '*.md' ! -name '*~' ! -name '*.orig' ! -name '*.jsonl')
 status=0
 
@@ -44,9 +45,10 @@ done >"$TMPDIR/places"
 complain 'config.h is not the first thing that it includes' <"$TMPDIR/places"
 
 # A file that no list has is built by nobody, or missing in a release. Programs of one file stand without their .c.
-find shm lib tools tests -name '*.[ch]' -o -path 'tests/*/*.sh' -o -name '*.[1378]' | while read -r file; do
-	grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am || echo "$file"
-done >"$TMPDIR/places"
+find shm lib tools tests -name '*.[ch]' -o -name '*.cc' -o -path 'tests/*/*.sh' -o -name '*.[1378]' |
+	while read -r file; do
+		grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am || echo "$file"
+	done >"$TMPDIR/places"
 complain "is in no Makemodule.am" <"$TMPDIR/places"
 
 # Includes point one way: shm sees only itself, tools the public header.
