@@ -13,7 +13,7 @@
 #include "hold.h"
 #include "table.h"
 
-/* The one step. */
+/* The one step. [clear] Release: what this process did before is seen by who finds the store cleared. */
 static int raise_floor(const struct kvs_actor *actor)
 {
 	_Atomic uint64_t *floor = &actor->map->head->floor;
