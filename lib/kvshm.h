@@ -11,13 +11,17 @@
  * Rules that hold for every call, unless it says otherwise:
  *
  * - Return value: 0, or a negative errno. Results come last and are set only on success.
- *   kvshm_error() gives the text of the calling thread's last error: what is wrong and what to do.
+ *   kvshm_error() gives the text of the calling thread's last error: what is wrong and what to do. errno says nothing.
+ * - Memory: what a call is given is the caller's, and is read or written during the call only: keys, labels and names
+ *   are copied. Handles and tickets are plain values. Only what a comment says must be given back is the library's.
  * - Threads: any thread of any attached process may make any call at any time, but for kvshm_detach(), which must
- *   be the last one on its store. No call may be made from a signal handler.
+ *   be the last one on its store. A hold belongs to the client (one attachment of a process): one thread may take it,
+ *   and another end it. But two threads must not use one handle variable at the same time. No call may be made from a
+ *   signal handler, and none may be left by longjmp() or by cancelling its thread.
  * - Fork: a child does not inherit its parent's store. Calls with a store or an owner from before fork() fail with
- *   -ECHILD and change nothing; the child attaches for itself. (vfork() and posix_spawn() are fine. After a raw
- *   clone() without CLONE_VM the calls fail the same way, but the child keeps the parent's descriptors open:
- *   until it ends or calls exec, the parent's death is not seen.)
+ *   -ECHILD and change nothing; the child attaches for itself. (vfork() and posix_spawn() are fine. exec ends an
+ *   attachment as death does. After a raw clone() without CLONE_VM the calls fail the same way, but the child keeps the
+ *   parent's descriptors open: until it ends or calls exec, the parent's death is not seen.)
  * - No call waits for another process, dead, stopped or slow, but kvshm_wait() until its deadline, and kvshm_attach()
  *   as told there.
  * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once.
@@ -28,6 +32,7 @@
  *   -ESTALE     the store was destroyed or replaced; detach, and attach the new one
  *   -ECHILD     the store is from before fork()
  *   -EUSERS     this thread got no reader slot: too many threads of all clients use the store at once
+ *   -ENOMEM     no memory, in a thread's first call with a store
  *   -EUCLEAN    nonsense in the segment; nothing was touched outside of the mapping. See kvshm-check(1)
  */
 #ifndef KVSHM_H
@@ -139,7 +144,8 @@ struct kvshm_attach_options {
 
 /* Attaches the store NAME: maps it, takes a client slot, reserves its row of counts, and recovers dead clients that it
  * finds. options may be NULL. A process may attach a store more than once; each is a client of its own. Where the only
- * free slots are locked for the moment, by processes that come and go, it tries again for up to 50 ms.
+ * free slots are locked for the moment, by processes that come and go, it tries again for up to 50 ms. On success
+ * *store must be given to kvshm_detach().
  *   -ENOENT  no such store                  -EACCES  no permission
  *   -EPROTO  not a kvshm segment, or one of another layout or boot; both versions are in kvshm_error()
  *   -EMEDIUMTYPE  another label; both are in kvshm_error()
@@ -149,9 +155,9 @@ struct kvshm_attach_options {
  *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't */
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store);
 
-/* Lets go of everything that this client holds (refs, pins, fills: fills are given up), gives back its slot, unmaps
- * the store and frees it. No other thread may be in a call with the store, and none may use it afterwards. Works on a
- * destroyed store too. In a child of fork() it returns -ECHILD. */
+/* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
+ * back), gives back its slot, unmaps the store and frees it. No other thread may be in a call with the store, and none
+ * may use it afterwards. Works on a destroyed store too. In a child of fork() it returns -ECHILD. */
 int kvshm_detach(kvshm *store);
 
 struct kvshm_geometry {
@@ -165,6 +171,7 @@ struct kvshm_geometry {
 	enum kvshm_retain retain;
 };
 
+/* How the store was made, and which slot this client has. */
 int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry);
 
 /* ---- Keys and holds -------------------------------------------------------------------------------------- */
@@ -178,11 +185,12 @@ enum kvshm_kind {
 	KVSHM_PART = 5,	  /* the hold of one who writes a single plane of a shared fill */
 };
 
-/* A hold on a block: the block, its life, and the kind of hold. It belongs to the client that took it, not to a thread,
- * and ends with the call that releases it, which sets it to KVSHM_NONE. A handle used after its release, or for an
- * earlier life of the block, gives -EBADF and changes nothing. (Copies of one handle are one hold: it is released
- * once. A client that releases a copy of a released handle while it has another hold of that kind on the same life
- * releases that one; other clients' holds are never touched.) */
+/* A hold on a block: the block, its life, and the kind of hold, to be read, but changed by calls only; one of zeros is
+ * no hold. It belongs to the client that took it, not to a thread, and ends with the call that releases it, which sets
+ * it to KVSHM_NONE. It may be copied and moved, and means nothing to other processes (see struct kvshm_ticket). A
+ * handle used after its release, or for an earlier life of the block, gives -EBADF and changes nothing. (Copies of one
+ * handle are one hold: it is released once. A client that releases a copy of a released handle while it has another
+ * hold of that kind on the same life releases that one; other clients' holds are never touched.) */
 struct kvshm_handle {
 	uint64_t life;
 	uint32_t block;
@@ -194,11 +202,11 @@ struct kvshm_handle {
 /* What an engine says of a block when it publishes it. */
 struct kvshm_meta {
 	uint64_t length; /* bytes used in each plane, 0 to block_size */
-	uint32_t depth;	 /* position in its sequence; deeper blocks are evicted before shallower ones */
+	uint32_t depth;	 /* position in its sequence; of blocks last used together the deeper are evicted first */
 	uint8_t opaque[KVSHM_OPAQUE_SIZE]; /* the engine's own */
 };
 
-/* Takes a ref of a key that is ready.
+/* Takes a ref of a key that is ready, to be given to kvshm_release(). A key is 1 to key_max bytes of any value.
  *   -ENOENT  no such key     -EAGAIN  it is being filled; nothing is held
  *   -EMFILE  65,535 refs of it are held here */
 int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_handle *ref);
@@ -210,53 +218,56 @@ enum kvshm_outcome {
 };
 
 /* Takes a ref of a key, or becomes the one who fills it. Of all who ask for a missing key at the same time exactly one
- * gets KVSHM_FILL; the others hold the same block. On success the key is held in every case: the finding and the hold
- * are one step.
+ * gets KVSHM_FILL; the others hold the same block (other threads of this process, too; and who asks again for what it
+ * is filling itself). On success the key is held in every case: the finding and the hold are one step.
  *   -ENOSPC  no room: nothing is free or evictable now, or what is free still waits for a grace period
- *            (kvshm-stat(1) says which)
+ *            (kvshm-stat(1) says which). Release something and ask again, or go on without the store
  *   -EMFILE  65,535 refs of it are held here */
 int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 		      struct kvshm_handle *handle);
 
 /* Publishes a fill: all who wait are woken, and everyone finds the key ready. The bytes of all planes must have been
- * written before the call. The hold becomes a ref: handle->kind is KVSHM_REF afterwards. meta NULL: the whole block,
- * depth 0, opaque zero.
+ * written before the call. The hold becomes a ref, to be given to kvshm_release(): handle->kind is KVSHM_REF
+ * afterwards. meta NULL: the whole block, depth 0, opaque zero.
  *
  * Of a shared fill (below) it is one of two things. By the filler (KVSHM_WRITER): meta is as it should be; the block is
  * ready once all parts are. By the writer of a plane (KVSHM_PART, meta NULL): that plane is whole. Whichever comes last
  * makes the block ready; until then the ref is pending, and kvshm_wait() waits for the rest.
  *   -EBADF      the handle is no fill or part of this client's
- *   -ECANCELED  the key was removed, the store was cleared, or (of a part) the fill has ended otherwise; the hold has
- *               ended and handle is KVSHM_NONE
- *   -EINVAL     meta->length is more than a block; or meta was given with a part; or the block has no key yet */
+ *   -ECANCELED  the key was removed or the store cleared before the block was ready; or a shared fill has failed in
+ *               another part. The hold has ended and handle is KVSHM_NONE
+ *   -EINVAL     meta->length is more than a block; or meta was given with a part; or the block has no key yet (see
+ *               kvshm_publish_as()). The hold stays */
 int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta);
 
 /* Gives up a fill: the key is missing again, those who wait are woken, ask again, and one of them may fill it. A part
- * that is given up (it failed) does so to the whole fill. A block without a key goes back. The hold has ended.
+ * that is given up (it failed) does so to the whole fill. A block without a key goes back. The hold has ended, and
+ * handle is KVSHM_NONE, also where the fill was cancelled meanwhile.
  *   -EBADF      the handle is no fill, part or block without a key of this client's */
 int kvshm_give_up(kvshm *store, struct kvshm_handle *handle);
 
 /* Waits until a held block is ready, or until the deadline. Looks at the lives of the filler and the writers at least
- * every 10 ms, and recovers them if they are dead.
+ * every 10 ms, and recovers them if they are dead. Signals do not end it. Who has fills of its own should end them
+ * first: two engines that wait for each other's do so until the deadline.
  *   -ETIMEDOUT  still being filled; the hold stays
- *   -ECANCELED  the fill was given up, its filler or a writer died, the key was removed or the store cleared; the hold
- *               has ended and ref is KVSHM_NONE: ask again
+ *   -ECANCELED  the fill was given up, its filler or a writer died, the key was removed before it was ready, or (of a
+ *               ready block, too) the store was cleared; the hold has ended and ref is KVSHM_NONE: ask again
  *   -EBADF      not a ref that this client holds */
 int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline);
 
-/* Ends a ref. The last release of a key in a drop store frees its block.
+/* Ends a ref; it is KVSHM_NONE afterwards. The last release of a key in a drop store frees its block.
  * The filler of a shared fill that lets go of its last hold before the block is ready gives the fill up.
  *   -EBADF  not a ref that this client holds
  *   -EBUSY  it is a fill, a part or a block without a key: publish it or give it up */
 int kvshm_release(kvshm *store, struct kvshm_handle *ref);
 
 /* Takes a pin of a block that this client holds (ref or pin, ready or pending): it keeps the block as a ref does, and
- * is counted apart.
+ * is counted apart. The pin must be given to kvshm_unpin(); held stays as it is.
  *   -EBADF  not held by this client      -EMFILE  4,095 pins of it are held here
  *   -EBUSY  the block has no key yet */
 int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle *pin);
 
-/* Ends a pin.     -EBADF  not a pin that this client holds */
+/* Ends a pin; it is KVSHM_NONE afterwards.     -EBADF  not a pin that this client holds */
 int kvshm_unpin(kvshm *store, struct kvshm_handle *pin);
 
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them
@@ -264,14 +275,15 @@ int kvshm_unpin(kvshm *store, struct kvshm_handle *pin);
  *   -ENOENT  no such key     -EMFILE  65,535 refs of it are held here */
 int kvshm_remove(kvshm *store, const void *key, size_t key_length);
 
-/* Marks a key as used now, so that it is evicted later, without holding it: what this call says may be past already.
+/* Marks a ready key as used now, so that it is evicted later, without holding it: what it says may be past already.
  *   -ENOENT  no such key     -EAGAIN  it is being filled */
 int kvshm_touch(kvshm *store, const void *key, size_t key_length);
 
 /* Clears the store: from this one step on, and for all processes, every key that was there is missing, whoever was
  * filling it; so are blocks without a key that were taken before. Bytes live until the last hold on them ends, as with
- * kvshm_remove(). For a change of weights: call it when no engine computes with the old ones any more. What was cleared
- * is then given back, block by block, within the call; a death there leaves that to others, and no key comes back.
+ * kvshm_remove(). For a change of weights: call it when no engine computes with the old ones any more, since what such
+ * an engine begins to fill afterwards is found. What was cleared is then given back, block by block, within the call; a
+ * death there leaves that to others, and no key comes back.
  *   -EOVERFLOW  the store was cleared 16,777,215 times: make a new one */
 int kvshm_clear(kvshm *store);
 
@@ -290,24 +302,26 @@ enum kvshm_next {
 /* Takes refs of the longest ready prefix of count keys. refs[0] to refs[*ready - 1] are held afterwards, the rest is
  * untouched; *next says what key *ready is. Keys that are not asked for (bytes NULL, length 0) are passed over as if
  * they were ready, and their refs set to KVSHM_NONE: so an engine chooses the keys that it needs. It never blocks. A
- * call that fails holds nothing, and may have set refs to KVSHM_NONE.
+ * call that fails holds nothing, and may have set refs to KVSHM_NONE. Each ref must be given to kvshm_release().
  *   -EMFILE  65,535 refs of one of them are held here */
 int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
 		enum kvshm_next *next);
 
 /* The same for layers that attend to a sliding window: the longest prefix of count keys whose last `window` keys (all
- * of them, if it is shorter) are ready. Only these are held; refs before them are KVSHM_NONE. Earlier keys may be
+ * of them, if it is shorter) are ready. Only these are held; all other refs are KVSHM_NONE. Earlier keys may be
  * missing. *ready 0: no key is ready, or no run of them is long enough. *next says what key *ready is.
  *   -EINVAL  window is 0    -EMFILE  as above */
 int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count, size_t window,
 		       struct kvshm_handle *refs, size_t *ready, enum kvshm_next *next);
 
-/* What was published with a held block; all zeros if its fill was given up.
+/* What was published with a held block; all zeros if its fill has failed.
  *   -EBADF  not held by this client    -EAGAIN  it is still being filled, or has no key yet */
 int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta);
 
 /* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill,
- * of a block without a key, or of that plane's part may write there.     -EBADF  not held by this client */
+ * of a block without a key, or of that plane's part may write there, and nobody may read there before the block is
+ * ready. plane counts from 0. The address is this process's own.
+ *   -EBADF  not held by this client      -EINVAL  there is no such plane */
 int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address);
 
 /* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Attach,
@@ -316,7 +330,8 @@ int kvshm_recover(kvshm *store, unsigned *recovered);
 
 /* ---- Blocks whose key comes later -------------------------------------------------------------------------- */
 
-/* Takes a block that has no key yet: the caller's alone, to be written. It is published under a key later, or given up.
+/* Takes a block that has no key yet: the caller's alone, to be written; nobody else can find or hold it, and it is
+ * never evicted. It must be given to kvshm_publish_as() or kvshm_give_up().
  *   -ENOSPC  as in kvshm_get_or_fill() */
 int kvshm_alloc(kvshm *store, struct kvshm_handle *owned);
 
@@ -326,18 +341,23 @@ enum kvshm_published {
 	KVSHM_DUPLICATE_PENDING = 2, /* the same, but another is filling it: kvshm_wait() before reading */
 };
 
-/* Publishes an owned block, whose bytes are written, under a key. Where it returns 0, a block of that key is held, and
- * handle is a ref of it. meta as in kvshm_publish().
+/* Publishes an owned block, whose bytes are written in all planes, under a key. Where it returns 0, a block of that
+ * key is held, and handle is a ref of it, to be given to kvshm_release(): perhaps another block, so ask for its
+ * address again. meta as in kvshm_publish().
+ *   -EINVAL     the key or meta->length is out of range; the block stays the caller's
  *   -EBADF      the handle is no block without a key of this client's
- *   -ECANCELED  the store was cleared since the block was taken: it has gone back, and handle is KVSHM_NONE
- *   -EMFILE     65,535 refs of the block that has the key are held here; the owned block has gone back */
+ *   -ECANCELED  the store was cleared since the block was taken, or the key removed while it was published: the block
+ *               has gone back, and handle is KVSHM_NONE
+ *   -EMFILE     65,535 refs of the block that has the key are held here; the owned block has gone back, and handle is
+ *               KVSHM_NONE */
 int kvshm_publish_as(kvshm *store, struct kvshm_handle *handle, const void *key, size_t key_length,
 		     const struct kvshm_meta *meta, enum kvshm_published *published);
 
 /* ---- Tickets, and fills by several processes ---------------------------------------------------------------- */
 
 /* Names a block in one life, in one store: what a scheduler sends to its workers, as bytes in a message of its own. It
- * is no hold. Its bytes mean something to the library only; they are the same in every process of the node. */
+ * is no hold, and needs no release; old ones are refused. Its bytes mean something to the library only; they are the
+ * same in every process of the node. */
 #define KVSHM_TICKET_SIZE 16
 struct kvshm_ticket {
 	uint8_t bytes[KVSHM_TICKET_SIZE];
@@ -347,24 +367,26 @@ struct kvshm_ticket {
  *   -EBADF  not held by this client     -EBUSY  the block has no key yet */
 int kvshm_ticket(kvshm *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket);
 
-/* Takes a ref by ticket, without a lookup. As long as anyone holds the block this succeeds, also if its key was removed
- * or the store was cleared meanwhile: a hit of the one who gave out the ticket is a hit here. *outcome is KVSHM_READY
- * or KVSHM_PENDING.
- *   -ESTALE     the block has gone, or holds another key by now; or the ticket is of another store
+/* Takes a ref by ticket, without a lookup, to be given to kvshm_release(). As long as anyone holds the block this
+ * succeeds, also if its key was removed or the store was cleared meanwhile: a hit of the one who gave out the ticket,
+ * and keeps its hold until this call has returned, is a hit here. *outcome is KVSHM_READY or KVSHM_PENDING.
+ *   -ESTALE     the block has gone, or holds another key by now; or the ticket is of another store. (Or this store was
+ *               destroyed, as with every call: then kvshm_geometry() returns it, too)
  *   -ECANCELED  its fill was given up, or its filler or a writer died: its bytes are not whole
  *   -EMFILE     65,535 refs of it are held here */
 int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
 	       struct kvshm_handle *ref);
 
-/* As kvshm_get_or_fill(), but a fill that it begins (KVSHM_FILL) is shared: each plane is written by a process that
- * joins it, and the filler says with kvshm_publish() what the block is. The filler may join planes itself. It must keep
- * a hold until the block is ready. */
+/* As kvshm_get_or_fill(), with its errors, but a fill that it begins (KVSHM_FILL) is shared: each plane is written by
+ * a process that joins it, and the filler says with kvshm_publish() what the block is, before or after they are done.
+ * The filler may join planes itself. It must keep a hold (the ref that kvshm_publish() leaves, say) until the block is
+ * ready: the end of its last one gives the fill up, which is also the way out if a writer never comes. */
 int kvshm_get_or_fill_shared(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 			     struct kvshm_handle *handle);
 
-/* Takes part in a shared fill as the writer of one plane. The part ends by kvshm_publish() or kvshm_give_up(); the
- * writer's death before that gives up the whole fill.
- *   -EBUSY      that plane has a writer, or the fill is not shared
+/* Takes part in a shared fill as the writer of one plane, counted from 0. The part ends by kvshm_publish(), which
+ * leaves a ref, or kvshm_give_up(); the writer's death before that gives up the whole fill.
+ *   -EBUSY      that plane has, or had, a writer; or the fill is not shared
  *   -EALREADY   the block is ready: hold it by its ticket
  *   -ESTALE, -ECANCELED, -EMFILE as in kvshm_hold(); -EMFILE also with 15 parts of one block in one client
  *   -EINVAL     there is no such plane */
@@ -375,9 +397,10 @@ int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, 
 /* Each is its single form for count items, in order, with one result for each: results[i] is what the single call would
  * have returned, and no item's failure touches another. The return value is 0 if the batch was carried out, whatever
  * came of its items; else nothing was done, and nothing is set. Handles that a failed item would have set are
- * KVSHM_NONE. kvshm_error() is the text of the last item that failed. What several items need is fetched from memory at
- * the same time, so that a batch takes a fraction of the time of single calls. All arrays are the caller's, of count
- * items each; none may be NULL unless count is 0, but for metas where it says so. */
+ * KVSHM_NONE; other results of an item are set only if it succeeded. kvshm_error() is the text of the last item that
+ * failed. What several items need is fetched from memory at the same time, so that a batch takes a fraction of the time
+ * of single calls. All arrays are the caller's, of count items each; none may be NULL unless count is 0, but for metas
+ * where it says so. A batch is not one step: others see its items done one after the other. */
 int kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, int *results);
 int kvshm_get_or_fill_batch(kvshm *store, const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
 			    struct kvshm_handle *handles, int *results);
@@ -419,7 +442,7 @@ int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned 
  * engine's hash of hash_size bytes, so that blocks of different labels or groups never share a key. It is BLAKE2b-256
  * (RFC 7693, without a key) of: the 16 bytes "kvshm key v1" and four zeros; the label's length as 8 bytes, and the
  * label; the group as 4 bytes; hash_size as 8 bytes, and the hash; numbers with their low byte first. Needs no store.
- *   -EINVAL  hash is NULL or hash_size is 0, or key is NULL */
+ *   -EINVAL  hash is NULL or hash_size is 0, or key is NULL     -ENOSYS  libsodium can't be initialised */
 int kvshm_derive_key(const char *label, uint32_t group, const void *hash, size_t hash_size,
 		     uint8_t key[KVSHM_DERIVED_KEY_SIZE]);
 
