@@ -28,6 +28,7 @@ struct kvshm {
 struct kvshm_owner {
 	uint64_t alive;
 	struct kvs_map map;
+	_Atomic int told_lost; /* the log has been told that the store's names are gone */
 	char name[KVSHM_NAME_MAX + 1];
 	char dir[];
 };

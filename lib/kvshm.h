@@ -25,7 +25,8 @@
  * - No call waits for another process, dead, stopped or slow, but kvshm_wait() until its deadline, and kvshm_attach()
  *   as told there.
  * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once.
- * - The library starts no threads, never prints, never exits, and installs no signal handlers.
+ * - The library never prints, never exits, and installs no signal handlers. It starts no threads, but in kvshm_create()
+ *   where that is asked for (populate): these take no signals and have ended when it returns.
  *
  * Errors that every call with a store may return, not repeated below:
  *   -EINVAL     an argument is out of its range (kvshm_error() says which)
@@ -89,6 +90,15 @@ enum kvshm_retain {
 	KVSHM_DROP = 1, /* a transfer buffer: the block is freed at once */
 };
 
+/* How far the making of a store is. */
+enum kvshm_phase {
+	KVSHM_RESERVING = 0,  /* the kernel sets the memory aside; done and total are bytes */
+	KVSHM_POPULATING = 1, /* it is zeroed and made present: likewise */
+};
+
+/* Called by kvshm_create() in its own thread, now and then. Other than 0 calls the making off. Must not call kvshm. */
+typedef int kvshm_progress_fn(enum kvshm_phase phase, uint64_t done, uint64_t total, void *arg);
+
 /* What a new store is to be. kvshm_create_defaults() fills it; set size and block_size, and what else differs. */
 struct kvshm_create_options {
 	const char *dir;	  /* where stores live; NULL: $KVSHM_DIR, or /dev/shm */
@@ -102,18 +112,34 @@ struct kvshm_create_options {
 	enum kvshm_retain retain; /* KVSHM_KEEP unless told */
 	int fence;	  /* non-zero: readers use memory fences, not membarrier(2) (slower; for kernels without) */
 	int replace_dead; /* non-zero: a store of the name without a living owner is replaced */
+	int hugepages;	  /* non-zero: planes of huge pages, of the machine's default size, in a hugetlbfs */
+	int32_t numa_node; /* all memory of this NUMA node; -1: any, unless told */
+	int64_t group;	   /* numeric group of the files; -1: the process's, unless told */
+	uint32_t populate; /* threads that populate the memory, this one included, at most 256; 0: only reserve it */
+	kvshm_progress_fn *progress; /* NULL: nobody is told */
+	void *progress_arg;
 };
 
 void kvshm_create_defaults(struct kvshm_create_options *options);
 
-/* Makes the store NAME and owns it. The files (kvshm.NAME and kvshm.NAME.p0, ...) appear whole or not at all, with
- * all their memory reserved. On success *owner must be given to kvshm_destroy() or kvshm_disown(). A store that is
- * replaced (replace_dead) is destroyed first: who is attached to it gets -ESTALE.
+/* Makes the store NAME and owns it. The files (kvshm.NAME and kvshm.NAME.p0, ...; planes of huge pages have theirs in
+ * the hugetlbfs) appear whole or not at all, with all their memory reserved. On success *owner must be given to
+ * kvshm_destroy() or kvshm_disown().
+ *
+ * A store that is replaced (replace_dead) is destroyed first: who is attached to it gets -ESTALE. That may be a store of
+ * another version of kvshm, of another boot, or a truncated one, if no client has it.
  *   -EEXIST  a store of the name exists and has a living owner
  *   -EOWNERDEAD  one exists without a living owner: adopt it, or set replace_dead
- *   -ENOSPC  the file system has no room for it     -ENOMEM  the machine has no memory for it
- *   -EACCES  dir can't be written                   -ENOENT  there is no such directory
- *   -EPROTO  the name's file is no segment of this layout: it is left alone
+ *   -EBUSY   one of another version, or a truncated one, can't be replaced: kvshm_error() says who has it
+ *   -EPROTO  the name's file is no segment of this layout (set replace_dead), or none at all: it is left alone
+ *   -ENOSPC  the file system has no room for it
+ *   -ENOMEM  the machine, the node, the control group (compared before anything is reserved), or the pool of huge pages
+ *            has not enough memory; kvshm_error() says which, what it has and what is needed
+ *   -EACCES  dir, or the hugetlbfs, can't be written   -EPERM  the files can't be given to that group, or memory not be
+ *            bound to the node, or a dead store not be removed by this user
+ *   -ENOENT  there is no such directory, or no hugetlbfs is mounted
+ *   -ENODEV  there is no such NUMA node with memory
+ *   -ECANCELED  progress called it off
  *   -EOPNOTSUPP  no membarrier here (set fence), or a file system without O_TMPFILE */
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner);
 
@@ -124,7 +150,9 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
  *   -EPROTO, -EACCES, -EOPNOTSUPP as in kvshm_attach() */
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 
-/* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. */
+/* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Also looks
+ * whether the store still has its names, and tells the log, once, when it has lost them: attached clients go on, and
+ * nobody new can attach. */
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
 
 /* Marks the store destroyed (every call of its clients returns -ESTALE from now on, waiters too), removes its names,
@@ -133,6 +161,18 @@ int kvshm_destroy(kvshm_owner *owner);
 
 /* Gives up the ownership, leaves the store as it is, and frees *owner. Another process may adopt the store. */
 int kvshm_disown(kvshm_owner *owner);
+
+/* Removes a store that nobody has: no living owner, no attached client. It may be of any version of kvshm, of another
+ * boot, truncated, or only planes that a maker left who died. Nobody can attach while it is being removed. dir as above.
+ *   -EBUSY   somebody has it: kvshm_error() says who; nothing was changed
+ *   -ENOENT  no such store        -EACCES, -EPERM  this user can't remove it
+ *   -EPROTO  the name's file is no kvshm segment: it is left alone */
+int kvshm_unlink(const char *name, const char *dir);
+
+/* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has are passed over. fn (may be
+ * NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
+ * kvshm_error() says why); other than 0 ends it, and is returned. -ENOENT, -EACCES: dir can't be read. */
+int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg);
 
 /* ---- Attaching ------------------------------------------------------------------------------------------- */
 
@@ -152,7 +192,8 @@ struct kvshm_attach_options {
  *   -ESTALE  it is being destroyed, or was by an owner who died at that
  *   -EUSERS  no client slot is left         -ENOSPC, -ENOMEM  no memory for the row of counts
  *   -EMFILE  256 stores are attached or owned by this process, or no descriptor is left
- *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't */
+ *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't
+ *   -ENODEV  its planes are in a hugetlbfs that is not mounted here */
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store);
 
 /* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
@@ -481,6 +522,10 @@ struct kvshm_store_info {
 	int destroyed;
 	int unlinked; /* the file has lost its name */
 	int fence;
+	uint32_t mode;	    /* of the files */
+	uint32_t group;	    /* likewise */
+	int32_t numa_node;  /* that its memory is bound to; -1: none */
+	uint64_t huge_page; /* size of the planes' huge pages; 0: they have ordinary ones */
 };
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info);

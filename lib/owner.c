@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * owner.c: making, adopting and destroying stores. Contracts in kvshm.h.
+ * owner.c: making, adopting, destroying and unlinking stores. Contracts in kvshm.h.
  */
 #include "config.h"
 
@@ -12,12 +12,15 @@
 #include "epoch.h"
 #include "files.h"
 #include "internal.h"
+#include "numa.h"
+#include "pool.h"
 #include "recover.h"
 #include "segment.h"
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
-	*options = (struct kvshm_create_options){.planes = 1, .key_max = 64, .clients = 64, .mode = 0600};
+	*options = (struct kvshm_create_options){
+		.planes = 1, .key_max = 64, .clients = 64, .mode = 0600, .numa_node = KVS_NODE_ANY, .group = KVS_GROUP_OWN};
 }
 
 static int check_numbers(const struct kvshm_create_options *o)
@@ -50,6 +53,14 @@ static int check_numbers(const struct kvshm_create_options *o)
 				 o->mode);
 	if (o->retain != KVSHM_KEEP && o->retain != KVSHM_DROP)
 		return kvs_fault(EINVAL, "retain %d: it is KVSHM_KEEP or KVSHM_DROP", (int)o->retain);
+	if (o->numa_node < KVS_NODE_ANY || o->numa_node >= KVS_NODES_MAX)
+		return kvs_fault(EINVAL, "NUMA node %d: it must be 0 to %d, or -1 for any", (int)o->numa_node,
+				 KVS_NODES_MAX - 1);
+	if (o->group < KVS_GROUP_OWN || o->group >= UINT32_MAX)
+		return kvs_fault(EINVAL, "group %lld: it must be a group's number, or -1 for the process's",
+				 (long long)o->group);
+	if (o->populate > KVS_POPULATE_MAX)
+		return kvs_fault(EINVAL, "%u threads to populate: the most is %d", o->populate, KVS_POPULATE_MAX);
 	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
 		return kvs_fault(EINVAL, "a label of %zu bytes: the longest is %d", strlen(o->label), KVSHM_LABEL_MAX);
 	return 0;
@@ -90,6 +101,14 @@ static void tell_rounding(const struct kvshm_create_options *o)
 			(unsigned long long)o->block_size, (unsigned long long)(o->size % o->block_size));
 }
 
+/* The callback, as the inner library calls it. */
+static int tell_progress(int phase, uint64_t done, uint64_t total, void *arg)
+{
+	const struct kvshm_create_options *o = arg;
+
+	return o->progress((enum kvshm_phase)phase, done, total, o->progress_arg);
+}
+
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner)
 {
 	struct kvs_segment_options how;
@@ -117,8 +136,13 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 			  .clients = options->clients,
 			  .drop = options->retain == KVSHM_DROP,
 			  .fence = options->fence != 0},
-		.mode = options->mode,
+		.access = {.mode = options->mode, .group = options->group},
 		.replace_dead = options->replace_dead,
+		.huge = options->hugepages != 0,
+		.node = options->numa_node,
+		.threads = options->populate,
+		.progress = options->progress ? tell_progress : NULL,
+		.progress_arg = (void *)options,
 	};
 	rc = kvs_segment_create(made->name, &how, &made->map);
 	if (rc) {
@@ -192,12 +216,27 @@ static int check_owner(const kvshm_owner *owner)
 	return 0;
 }
 
+/* Tells the log, once, that nobody can find the store any more. */
+static void look_for_names(kvshm_owner *owner)
+{
+	if (atomic_load(&owner->told_lost) || kvs_segment_named(owner->name, owner->dir, &owner->map) ||
+	    atomic_exchange(&owner->told_lost, 1))
+		return;
+	kvs_log(KVSHM_LOG_ERROR,
+		"store '%s' has lost its name in %s: a file of it was removed or replaced there, by hand, or by "
+		"systemd-logind when its user logged out (RemoveIPC=yes). Attached clients go on; nobody new can "
+		"attach. Make a new store; against logind set RemoveIPC=no, or run as a system user",
+		owner->name, owner->dir);
+}
+
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered)
 {
 	int rc = check_owner(owner);
 
-	if (rc == 0)
-		rc = kvs_recover_dead(&owner->map);
+	if (rc)
+		return rc;
+	look_for_names(owner);
+	rc = kvs_recover_dead(&owner->map);
 	if (rc < 0)
 		return rc;
 	if (recovered)
@@ -225,4 +264,41 @@ int kvshm_disown(kvshm_owner *owner)
 	kvs_map_close(&owner->map);
 	free_owner(owner);
 	return 0;
+}
+
+int kvshm_unlink(const char *name, const char *dir)
+{
+	return kvs_segment_unlink(name, dir);
+}
+
+struct unlinking {
+	const char *dir;
+	int (*fn)(const char *name, int result, void *arg);
+	void *arg;
+};
+
+/* Removes one, if nobody has it. One that is gone by now, another process took. */
+static int unlink_one(const char *name, void *arg)
+{
+	const struct unlinking *all = arg;
+	int rc = kvs_segment_unlink_dead(name, all->dir);
+
+	return rc == -EBUSY || rc == -ENOENT || !all->fn ? 0 : all->fn(name, rc, all->arg);
+}
+
+/* Removes what makers who died have left, if it is that. */
+static int unlink_planes(const char *name, void *arg)
+{
+	const struct unlinking *all = arg;
+	int rc = kvs_pool_host.sweep(kvs_files_dir(all->dir), name, KVS_SWEEP_ORPHANS);
+
+	return rc == 0 || rc == -EEXIST || !all->fn ? 0 : all->fn(name, rc < 0 ? rc : 0, all->arg);
+}
+
+int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg)
+{
+	struct unlinking all = {.dir = dir, .fn = fn, .arg = arg};
+	int rc = kvshm_list(dir, unlink_one, &all);
+
+	return rc ? rc : kvs_pool_host.each_name(kvs_files_dir(dir), unlink_planes, &all);
 }

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "client.h"
@@ -61,6 +62,15 @@ static int try_slots(struct kvshm *s, const char *name)
 	return rc == -EUCLEAN ? rc : kvs_client_attach(&s->map, name, &s->slot);
 }
 
+/* Has the store been taken away meanwhile? Who removes a dead one has the locks of all slots, and marks it, if it is of
+ * that one's version, and takes its name, before they fall. */
+static bool is_gone(const struct kvs_map *map)
+{
+	struct stat st;
+
+	return atomic_load(&map->head->state) != KVS_STORE_OPEN || (fstat(map->fd, &st) == 0 && st.st_nlink == 0);
+}
+
 static int take_slot(struct kvshm *s, const char *name)
 {
 	const struct timespec moment = {.tv_nsec = 1000000};
@@ -74,6 +84,11 @@ static int take_slot(struct kvshm *s, const char *name)
 	for (int i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
 		(void)nanosleep(&moment, NULL);
 		rc = try_slots(s, name);
+	}
+	if (is_gone(&s->map)) {
+		if (rc == 0)
+			kvs_client_leave(&s->map, s->slot);
+		return kvs_fault(ESTALE, "the store was destroyed or replaced: attach the new one, if there is one");
 	}
 	if (rc == -EBUSY)
 		return kvs_fault(

@@ -88,6 +88,8 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 	info->owner_pid = atomic_load_explicit(&head->owner_pid, memory_order_relaxed);
 	info->destroyed = atomic_load_explicit(&head->state, memory_order_relaxed) != KVS_STORE_OPEN;
 	info->fence = g->fence != 0;
+	info->numa_node = head->plane_node;
+	info->huge_page = head->plane_page;
 }
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
@@ -112,6 +114,8 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 	describe(view, info);
 	info->owner_alive = alive;
 	info->unlinked = st.st_nlink == 0;
+	info->mode = st.st_mode & 07777;
+	info->group = st.st_gid;
 	info->readers_used = readers.used;
 	info->readers_stalling = readers.stalling;
 	return 0;
@@ -228,15 +232,14 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
  * its name is a plane's. */
 static bool is_store(const char *name, const char *dir)
 {
-	static const char digits[] = "0123456789";
-	const char *dot = strrchr(name, '.');
 	char path[KVS_PATH_SIZE], frozen[KVS_FROZEN];
 	bool whole;
+	size_t stem;
 	int file = -1;
 	int rc = kvs_segment_open_file(name, dir, O_RDONLY, &file, path);
 
 	if (rc == -EACCES)
-		return !dot || dot[1] != 'p' || !dot[2] || dot[2 + strspn(dot + 2, digits)];
+		return !kvs_files_plane_name(name, &stem);
 	if (rc)
 		return false;
 	whole = pread(file, frozen, sizeof(frozen), 0) == (ssize_t)sizeof(frozen);

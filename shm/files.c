@@ -16,8 +16,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "fault.h"
 #include "layout.h"
+#include "machine.h"
 
 int kvs_files_check_name(const char *name)
 {
@@ -48,20 +50,27 @@ int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, 
 	return 0;
 }
 
-/* The machine's free memory in bytes, as the kernel estimates it; UINT64_MAX where it does not tell. */
-static uint64_t memory_available(void)
+bool kvs_files_plane_name(const char *name, size_t *stem)
 {
-	FILE *file = fopen("/proc/meminfo", "re");
-	unsigned long long kib = UINT64_MAX / 1024;
-	char line[128];
+	const char *dot = strrchr(name, '.');
+	char *end;
 
-	if (!file)
-		return UINT64_MAX;
-	while (fgets(line, sizeof(line), file))
-		if (strncmp(line, "MemAvailable:", 13) == 0)
-			kib = strtoull(line + 13, NULL, 10);
-	(void)fclose(file);
-	return kib * UINT64_C(1024);
+	if (!dot || dot[1] != 'p' || dot[2] < '0' || dot[2] > '9')
+		return false;
+	*stem = (size_t)(dot - name);
+	return strtoul(dot + 2, &end, 10) < KVS_PLANES_MAX && !*end;
+}
+
+/* Has the machine that memory, as far as this process may take it? */
+static int memory_room(uint64_t bytes, const char *what)
+{
+	int rc = kvs_cgroup_room("", bytes, what);
+	uint64_t kib;
+
+	if (rc || !kvs_machine_field("/proc/meminfo", "MemAvailable", &kib) || bytes <= kib * UINT64_C(1024))
+		return rc;
+	return kvs_fault(ENOMEM, "%s needs %llu bytes of memory, %llu are available: make the store smaller", what,
+			 (unsigned long long)bytes, (unsigned long long)kib * 1024);
 }
 
 int kvs_files_room(const char *dir, uint64_t bytes, const char *what)
@@ -78,11 +87,7 @@ int kvs_files_room(const char *dir, uint64_t bytes, const char *what)
 				 "no room in %s: %s needs %llu bytes, %llu are free; make the store smaller, or "
 				 "the file system larger (mount -o remount,size=...)",
 				 dir, what, (unsigned long long)bytes, (unsigned long long)room);
-	room = fs.f_type == TMPFS_MAGIC ? memory_available() : UINT64_MAX;
-	if (bytes > room)
-		return kvs_fault(ENOMEM, "%s needs %llu bytes of memory, %llu are available: make the store smaller",
-				 what, (unsigned long long)bytes, (unsigned long long)room);
-	return 0;
+	return fs.f_type == TMPFS_MAGIC ? memory_room(bytes, what) : 0;
 }
 
 int kvs_files_reserve(int file, uint64_t at, uint64_t bytes)
@@ -103,33 +108,31 @@ int kvs_files_reserve(int file, uint64_t at, uint64_t bytes)
 	return 0;
 }
 
-static int reserve(int file, uint64_t bytes, uint64_t size, const char *dir, const char *what)
+/* Sets what open() can't be told: the group, and a mode without the umask. */
+static int set_access(int fd, const struct kvs_files_access *access)
 {
-	int error = ftruncate(file, (off_t)size) ? errno : kvs_files_reserve(file, 0, bytes);
-
-	if (!error)
-		return 0;
-	if (error == EOPNOTSUPP)
-		return kvs_fault(EOPNOTSUPP, "%s can't reserve memory (fallocate): use a tmpfs for stores", dir);
-	return kvs_fault(error, "cannot reserve the %llu bytes of %s in %s: %s; make the store smaller",
-			 (unsigned long long)bytes, what, dir, strerror(error));
+	if (access->group != KVS_GROUP_OWN && fchown(fd, (uid_t)-1, (gid_t)access->group))
+		return kvs_fault(errno, "cannot give the files group %lld: %s%s", (long long)access->group,
+				 strerror(errno),
+				 errno == EPERM ? " (be one of its members, or root)" : "");
+	if (fchmod(fd, (mode_t)access->mode))
+		return kvs_fault(errno, "cannot set mode %o: %s", access->mode, strerror(errno));
+	return 0;
 }
 
-int kvs_files_make(const char *dir, uint32_t mode, uint64_t bytes, uint64_t size, const char *what, int *file)
+int kvs_files_make(const char *dir, const struct kvs_files_access *access, uint64_t size, int *file)
 {
-	int rc = kvs_files_room(dir, bytes, what);
-	int fd;
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)access->mode);
+	int rc;
 
-	if (rc)
-		return rc;
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
 		return kvs_fault(EOPNOTSUPP, "%s has no O_TMPFILE: use a tmpfs for stores", dir);
 	if (fd < 0)
 		return kvs_fault(errno, "cannot make a file in %s: %s", dir, strerror(errno));
-	rc = reserve(fd, bytes, size, dir, what);
-	if (rc == 0 && fchmod(fd, (mode_t)mode)) /* whatever the umask is */
-		rc = kvs_fault(errno, "cannot set mode %o: %s", mode, strerror(errno));
+	rc = set_access(fd, access);
+	if (rc == 0 && ftruncate(fd, (off_t)size))
+		rc = kvs_fault(errno, "cannot make a file of %llu bytes in %s: %s", (unsigned long long)size, dir,
+			       strerror(errno));
 	if (rc) {
 		(void)close(fd);
 		return rc;
@@ -153,4 +156,12 @@ bool kvs_files_is(const char *path, uint64_t device, uint64_t inode)
 	struct stat st;
 
 	return lstat(path, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+int kvs_files_unlink(const char *path, uint64_t device, uint64_t inode)
+{
+	if (!kvs_files_is(path, device, inode) || unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	return kvs_fault(errno, "cannot remove %s: %s%s", path, strerror(errno),
+			 errno == EPERM || errno == EACCES ? " (run as its owner, or root)" : "");
 }

@@ -98,12 +98,18 @@ int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size)
 	return 0;
 }
 
+uint64_t kvs_layout_plane(const struct kvs_geometry *geometry, uint64_t page)
+{
+	return round_up(geometry->block_size * geometry->blocks, page ? page : 1);
+}
+
 /* FNV-1a (Fowler, Noll, Vo; draft-eastlake-fnv) over what must agree between two builds. */
 uint64_t kvs_layout_fingerprint(void)
 {
 	static const size_t facts[] = {
 		sizeof(struct kvs_head),
 		offsetof(struct kvs_head, geometry),
+		offsetof(struct kvs_head, plane_page),
 		offsetof(struct kvs_head, label),
 		offsetof(struct kvs_head, state),
 		offsetof(struct kvs_head, free_hand),

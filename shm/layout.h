@@ -14,7 +14,10 @@
  *   rows      for each client a row of counts, an entry for each block; page aligned, and reserved only while it is
  *   used
  *
- * Guarantees: the segment holds indexes, never pointers. The first KVS_FROZEN bytes never change between versions. The
+ * Guarantees: the segment holds indexes, never pointers. What never changes between versions, so that each can tell of
+ * any other's store whose it is and whether anyone has it: the first KVS_FROZEN bytes; the names of the files (files.h,
+ * pool_host.c); and the bytes of the segment's file that are locked (lock.h): 0 to 1023 by the clients, each that of its
+ * slot's number, and 1024 by the owner; in a plane's file, byte 0 by its maker until the segment has its name. The
  * geometry never changes after the segment was linked into place; a process copies it to private memory at attach and
  * believes only that copy (F1). Every section starts on a page or cache line of its own.
  *
@@ -87,6 +90,9 @@ struct kvs_head {
 	struct kvs_geometry geometry;
 	uint64_t plane_device[KVS_PLANES_MAX]; /* the inodes that belong to it, so that */
 	uint64_t plane_inode[KVS_PLANES_MAX];  /* another store's file of that name is noticed */
+	uint64_t plane_page; /* 0: planes lie beside the segment; else in the hugetlbfs of that device and page size */
+	int32_t plane_node;  /* the NUMA node that they are bound to, or -1 */
+	uint32_t plane_reserved;
 	char label[KVS_LABEL_SIZE];
 
 	/* Read by every call, written almost never. */
@@ -168,6 +174,9 @@ int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry
 
 /* Does the geometry follow from its own numbers, inside a file of that many bytes? 0 or -EUCLEAN. (F1) */
 int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size);
+
+/* The bytes of a plane's file: all its blocks, in whole pages (page 0: ordinary ones). */
+uint64_t kvs_layout_plane(const struct kvs_geometry *geometry, uint64_t page);
 
 /* Differs between two builds whose structs differ. */
 uint64_t kvs_layout_fingerprint(void);

@@ -14,9 +14,9 @@
 
 #include "fault.h"
 
-static int set(int fd, uint32_t byte, short type)
+static int set(int fd, uint32_t byte, uint32_t count, short type)
 {
-	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = count};
 
 	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
 		return 0;
@@ -27,17 +27,22 @@ static int set(int fd, uint32_t byte, short type)
 
 int kvs_lock_write(int fd, uint32_t byte)
 {
-	return set(fd, byte, F_WRLCK);
+	return set(fd, byte, 1, F_WRLCK);
 }
 
 int kvs_lock_read(int fd, uint32_t byte)
 {
-	return set(fd, byte, F_RDLCK);
+	return set(fd, byte, 1, F_RDLCK);
 }
 
 int kvs_lock_drop(int fd, uint32_t byte)
 {
-	return set(fd, byte, F_UNLCK);
+	return set(fd, byte, 1, F_UNLCK);
+}
+
+int kvs_lock_write_clients(int fd)
+{
+	return set(fd, 0, KVS_CLIENTS_MAX, F_WRLCK);
 }
 
 int kvs_lock_alive(int fd, uint32_t byte)

@@ -20,6 +20,9 @@ int kvs_lock_write(int fd, uint32_t byte);
 int kvs_lock_read(int fd, uint32_t byte);
 int kvs_lock_drop(int fd, uint32_t byte);
 
+/* The write locks of all clients' bytes at once: nobody is attached or recovers, nor can before they fall. */
+int kvs_lock_write_clients(int fd);
+
 /* Is the holder of a byte's write lock alive? 1, 0 or a negative errno. Asks for a read lock: asking for a write lock
  * would take a recoverer for a living owner. */
 int kvs_lock_alive(int fd, uint32_t byte);

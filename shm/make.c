@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * make.c: making a store, replacing a dead one, destroying one. See segment.h.
+ * make.c: making a store. See segment.h.
  *
  * A death while making leaves nameless files, which go with it, or planes without a segment, which the next maker
- * removes (pool_host.c). A death while destroying leaves a segment marked destroyed, without some planes and without an
- * owner: it can be replaced or removed like any dead store.
+ * removes (pool_host.c).
  */
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -22,7 +20,9 @@
 #include "epoch.h"
 #include "fault.h"
 #include "files.h"
+#include "hugetlb.h"
 #include "lock.h"
+#include "numa.h"
 #include "pool.h"
 #include "segment.h"
 #include "segment_parts.h"
@@ -35,6 +35,7 @@ struct making {
 	struct kvs_plane planes[KVS_PLANES_MAX];
 	int plane_files[KVS_PLANES_MAX];
 	uint32_t planes_made, planes_shown;
+	uint64_t page, device; /* of the planes' hugetlbfs */
 };
 
 static int random_numbers(struct kvs_geometry *geometry)
@@ -48,77 +49,6 @@ static int random_numbers(struct kvs_geometry *geometry)
 	return 0;
 }
 
-/* Takes the names of a store away that this process holds the owner's lock of: planes first, so that a death in between
- * leaves no plane without its segment. */
-static void hide(const char *name, const char *dir, int fd, const struct kvs_head *head, uint32_t planes)
-{
-	char path[KVS_PATH_SIZE];
-	struct stat st;
-
-	for (uint32_t i = 0; i < planes; i++) {
-		struct kvs_plane plane;
-
-		kvs_segment_plane(&plane, head, dir, name, i);
-		kvs_pool_host.hide(&plane);
-	}
-	if (kvs_files_path(path, kvs_files_dir(dir), name, -1) == 0 && fstat(fd, &st) == 0 &&
-	    kvs_files_is(path, st.st_dev, st.st_ino))
-		(void)unlink(path);
-}
-
-void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
-{
-	atomic_store(&map->head->state, KVS_STORE_DESTROYED);
-	hide(name, dir, map->fd, map->head, map->g.planes);
-}
-
-/* The state lies behind the frozen part of a segment that may make no sense: it is written by file, not by map. */
-static void mark_destroyed(int file)
-{
-	const uint32_t state = KVS_STORE_DESTROYED;
-
-	if (pwrite(file, &state, sizeof(state), (off_t)offsetof(struct kvs_head, state)) != (ssize_t)sizeof(state))
-		kvs_log(KVS_LOG_WARNING, "cannot mark the old store destroyed: %s", strerror(errno));
-}
-
-/* Removes the store that is in the way, whose owner's lock this process has. */
-static void replace(const char *name, const char *dir, int file, struct kvs_head *head)
-{
-	if (head->geometry.planes > KVS_PLANES_MAX)
-		head->geometry.planes = 0; /* a head that makes no sense otherwise either */
-	mark_destroyed(file);
-	hide(name, dir, file, head, head->geometry.planes);
-}
-
-/* Something has the name. 0: it is gone now. What is no segment of this layout is left alone. */
-static int clear_name(const char *name, const struct kvs_segment_options *options)
-{
-	char path[KVS_PATH_SIZE];
-	struct kvs_head head;
-	int file = -1;
-	int rc = kvs_segment_open_file(name, options->dir, O_RDWR, &file, path);
-
-	if (rc)
-		return rc == -ENOENT ? 0 : rc;
-	rc = kvs_segment_read_head(file, path, &head);
-	if (rc == 0 || rc == -EUCLEAN)
-		rc = kvs_lock_write(file, KVS_LOCK_OWNER);
-	if (rc == -EAGAIN)
-		rc = kvs_fault(
-			EEXIST,
-			"store '%s' is there already, with a living owner: choose another name, or end that kvshmd",
-			name);
-	else if (rc == 0 && !options->replace_dead)
-		rc = kvs_fault(EOWNERDEAD,
-			       "store '%s' is there already, without a living owner (%s): go on with it by --adopt, or "
-			       "make a new one by --replace-dead",
-			       name, path);
-	else if (rc == 0)
-		replace(name, options->dir, file, &head);
-	(void)close(file);
-	return rc;
-}
-
 static int name_taken(const char *name, const char *dir)
 {
 	char path[KVS_PATH_SIZE];
@@ -128,17 +58,39 @@ static int name_taken(const char *name, const char *dir)
 	return rc ? rc : lstat(path, &st) == 0;
 }
 
-/* Planes that a maker who died before its segment was there has left: they may be more, or larger, than these. */
-static int clear_orphans(const struct making *m)
+/* Where the store is to lie: is there such a node, and such a file system? */
+static int choose_place(struct making *m)
 {
-	int rc = 0;
+	char dir[KVS_PATH_SIZE];
+	struct stat st;
+	int rc = kvs_numa_room(m->options->node, 0, 0, "the store");
 
-	for (uint32_t i = 0; rc == 0 && i < KVS_PLANES_MAX; i++) {
-		struct kvs_plane plane = {.dir = m->dir, .name = m->name, .number = i};
-
-		rc = kvs_pool_host.clear(&plane);
-	}
+	if (rc || !m->options->huge)
+		return rc;
+	rc = kvs_huge_choose(dir, &m->page);
+	if (rc == 0 && stat(dir, &st))
+		rc = kvs_fault(errno, "%s: %s", dir, strerror(errno));
+	if (rc == 0)
+		m->device = st.st_dev;
 	return rc;
+}
+
+/* Is there memory for all of it? */
+static int look_for_room(const struct making *m)
+{
+	uint64_t planes = m->geometry.planes * kvs_layout_plane(&m->geometry, m->page);
+	uint64_t ordinary = m->geometry.rows_at + (m->page ? 0 : planes);
+	char dir[KVS_PATH_SIZE];
+	int rc = kvs_files_room(m->dir, ordinary, "the store");
+
+	if (rc == 0)
+		rc = kvs_numa_room(m->options->node, ordinary, 0, "the store");
+	if (rc || !m->page)
+		return rc;
+	rc = kvs_huge_find(m->device, dir);
+	if (rc == 0)
+		rc = kvs_huge_room(dir, m->page, planes);
+	return rc ? rc : kvs_numa_room(m->options->node, planes, m->page, "the store");
 }
 
 static int make_planes(struct making *m)
@@ -150,15 +102,49 @@ static int make_planes(struct making *m)
 			.dir = m->dir,
 			.name = m->name,
 			.number = i,
-			.mode = m->options->mode,
-			.size = m->geometry.block_size * m->geometry.blocks,
+			.size = kvs_layout_plane(&m->geometry, m->page),
+			.page = m->page,
+			.device = m->device,
 		};
-		rc = kvs_pool_host.create(&m->planes[i], &m->plane_files[i]);
+		rc = kvs_pool_host.create(&m->planes[i], &m->options->access, &m->plane_files[i]);
 		if (rc)
 			return rc;
 		m->planes_made++;
 	}
 	return 0;
+}
+
+/* Gets the memory of the planes and the segment. The planes are mapped for that only: an owner does not look at blocks,
+ * and page tables for them would cost it memory. */
+static int get_memory(struct making *m, const struct kvs_map *map)
+{
+	const struct kvs_memory_options how = {
+		.dir = m->dir,
+		.node = m->options->node,
+		.threads = m->options->threads,
+		.progress = m->options->progress,
+		.arg = m->options->progress_arg,
+	};
+	struct kvs_memory files[KVS_PLANES_MAX + 1];
+	uint32_t mapped = 0;
+	int rc = 0;
+
+	while (rc == 0 && mapped < m->geometry.planes) {
+		struct kvs_plane *plane = &m->planes[mapped];
+		struct kvs_memory *file = &files[mapped];
+
+		*file = (struct kvs_memory){.file = m->plane_files[mapped], .bytes = plane->size, .page = plane->page};
+		rc = kvs_map_guarded(file->file, plane->size, plane->page ? plane->page : 1, &file->base);
+		mapped += rc == 0;
+	}
+	files[mapped] = (struct kvs_memory){.file = map->fd, .base = (char *)map->head, .bytes = m->geometry.rows_at};
+	if (rc == 0)
+		rc = kvs_memory_get(files, mapped + 1, &how);
+	while (mapped) {
+		mapped--;
+		kvs_map_release(files[mapped].base, files[mapped].bytes);
+	}
+	return rc;
 }
 
 static void write_head(const struct making *m, struct kvs_head *head)
@@ -175,6 +161,8 @@ static void write_head(const struct making *m, struct kvs_head *head)
 		head->plane_device[i] = m->planes[i].device;
 		head->plane_inode[i] = m->planes[i].inode;
 	}
+	head->plane_page = m->page;
+	head->plane_node = m->options->node;
 	(void)snprintf(head->label, sizeof(head->label), "%s", m->options->label ? m->options->label : "");
 	atomic_store(&head->epoch, KVS_EPOCH_FIRST);
 	atomic_store(&head->idle, m->geometry.blocks);
@@ -204,23 +192,22 @@ static int show(struct making *m, int file)
 static int make_segment(struct making *m, struct kvs_map *map)
 {
 	int file;
-	int rc = kvs_files_make(m->dir, m->options->mode, m->geometry.rows_at, m->geometry.size, "the segment", &file);
+	int rc = kvs_files_make(m->dir, &m->options->access, m->geometry.size, &file);
 
 	if (rc)
 		return rc;
 	rc = kvs_map_open(map, file, &m->geometry);
 	if (rc)
 		goto close_file;
-	rc = kvs_lock_write(map->fd, KVS_LOCK_OWNER);
+	rc = get_memory(m, map);
+	if (rc == 0)
+		rc = kvs_lock_write(map->fd, KVS_LOCK_OWNER);
 	if (rc)
 		goto close_map;
 	write_head(m, map->head);
 	for (uint32_t i = 0; i < m->geometry.blocks; i++)
 		kvs_alloc_hint(map, i);
-	for (uint32_t i = 0; rc == 0 && i < m->geometry.planes; i++)
-		rc = kvs_map_guarded(m->plane_files[i], m->planes[i].size, &map->planes[i]);
-	if (rc == 0)
-		rc = show(m, file);
+	rc = show(m, file);
 close_map:
 	if (rc)
 		kvs_map_close(map);
@@ -229,10 +216,22 @@ close_file:
 	return rc;
 }
 
+/* Clears the way: a dead store, if it is to be replaced, and planes that a maker who died before its segment was there
+ * has left, which may be more, or larger, than these. */
+static int clear_way(const struct making *m)
+{
+	int rc = name_taken(m->name, m->dir);
+
+	if (rc > 0)
+		rc = kvs_segment_clear_name(m->name, m->dir, m->options->replace_dead);
+	if (rc == 0)
+		rc = kvs_pool_host.sweep(m->dir, m->name, KVS_SWEEP_ORPHANS);
+	return rc < 0 ? rc : 0;
+}
+
 int kvs_segment_create(const char *name, const struct kvs_segment_options *options, struct kvs_map *map)
 {
 	struct making m = {.name = name, .dir = kvs_files_dir(options->dir), .options = options};
-	uint64_t planes;
 	int rc = kvs_files_check_name(name);
 
 	if (rc)
@@ -241,23 +240,18 @@ int kvs_segment_create(const char *name, const struct kvs_segment_options *optio
 	if (rc)
 		return kvs_fault(-rc, "a store of that shape can't be made");
 	rc = random_numbers(&m.geometry);
-	if (rc)
-		return rc;
-	rc = name_taken(name, m.dir);
-	if (rc > 0)
-		rc = clear_name(name, options);
 	if (rc == 0)
-		rc = clear_orphans(&m);
-	if (rc)
-		return rc;
-	planes = m.geometry.block_size * m.geometry.blocks * m.geometry.planes;
-	rc = kvs_files_room(m.dir, planes + m.geometry.rows_at, "the store");
+		rc = choose_place(&m);
+	if (rc == 0)
+		rc = clear_way(&m);
+	if (rc == 0)
+		rc = look_for_room(&m);
 	if (rc == 0)
 		rc = make_planes(&m);
 	if (rc == 0)
 		rc = make_segment(&m, map);
 	for (uint32_t i = 0; rc && i < m.planes_shown; i++)
-		kvs_pool_host.hide(&m.planes[i]);
+		(void)kvs_pool_host.hide(&m.planes[i]);
 	for (uint32_t i = 0; i < m.planes_made; i++)
 		(void)close(m.plane_files[i]); /* and with it the maker's lock: the segment is there now, or nothing */
 	return rc;

@@ -119,35 +119,58 @@ static void close_both(const struct kvs_map *map)
 	(void)pthread_mutex_unlock(&open_maps_lock);
 }
 
-int kvs_map_guarded(int fd, uint64_t size, char **base)
+static uint64_t whole(uint64_t size)
 {
-	uint64_t whole = (size + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
-	char *reserved = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return (size + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
+}
+
+/* Reserves addresses for size bytes and the guards around them, so that what is between begins at a multiple of align.
+ * What the alignment costs is given back at once: what stays is whole(size) bytes from a guard's beginning on. */
+static int reserve(uint64_t size, uint64_t align, char **base)
+{
+	uint64_t all = whole(size) + (align > GUARD ? align : 0);
+	char *reserved = mmap(NULL, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *begin, *end = reserved + all;
 
 	if (reserved == MAP_FAILED)
-		return kvs_fault(errno, "cannot reserve %llu bytes of addresses: %s", (unsigned long long)whole,
+		return kvs_fault(errno, "cannot reserve %llu bytes of addresses: %s", (unsigned long long)all,
 				 strerror(errno));
-	if (mmap(reserved + GUARD, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
-		int error = errno;
-
-		(void)munmap(reserved, whole);
-		return kvs_fault(error, "cannot map %llu bytes: %s", (unsigned long long)size, strerror(error));
-	}
-	/* DONTFORK: see above. DONTDUMP: a dump of many GiB would hold up the fall of the lock, and so recovery. */
-	if (madvise(reserved + GUARD, size, MADV_DONTFORK) || madvise(reserved + GUARD, size, MADV_DONTDUMP)) {
-		int error = errno;
-
-		(void)munmap(reserved, whole);
-		return kvs_fault(error, "cannot keep the store out of children and core dumps: %s", strerror(error));
-	}
-	*base = reserved + GUARD;
+	begin = reserved + GUARD;
+	if (align > GUARD)
+		begin += (align - (uintptr_t)begin % align) % align;
+	if (begin - GUARD > reserved)
+		(void)munmap(reserved, (size_t)(begin - GUARD - reserved));
+	if (end > begin - GUARD + whole(size))
+		(void)munmap(begin - GUARD + whole(size), (size_t)(end - (begin - GUARD + whole(size))));
+	*base = begin;
 	return 0;
+}
+
+int kvs_map_guarded(int fd, uint64_t size, uint64_t align, char **base)
+{
+	char *begin = NULL;
+	int rc = reserve(size, align, &begin);
+
+	if (rc)
+		return rc;
+	if (mmap(begin, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		rc = kvs_fault(errno, "cannot map %llu bytes: %s", (unsigned long long)size, strerror(errno));
+	} else if (madvise(begin, size, MADV_DONTFORK) || madvise(begin, size, MADV_DONTDUMP)) {
+		/* DONTFORK: see above. DONTDUMP: a dump of many GiB would hold up the fall of the lock, and so
+		 * recovery. */
+		rc = kvs_fault(errno, "cannot keep the store out of children and core dumps: %s", strerror(errno));
+	}
+	if (rc)
+		kvs_map_release(begin, size);
+	else
+		*base = begin;
+	return rc;
 }
 
 void kvs_map_release(char *base, uint64_t size)
 {
 	if (base)
-		(void)munmap(base - GUARD, (size + GUARD - 1) / GUARD * GUARD + 2 * GUARD);
+		(void)munmap(base - GUARD, whole(size));
 }
 
 int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geometry)
@@ -160,7 +183,7 @@ int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geome
 	rc = open_both(map, file);
 	if (rc)
 		return rc;
-	rc = kvs_map_guarded(file, map->g.size, &base);
+	rc = kvs_map_guarded(file, map->g.size, 1, &base);
 	if (rc) {
 		close_both(map);
 		return rc;
@@ -181,7 +204,7 @@ int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geome
 void kvs_map_close(struct kvs_map *map)
 {
 	for (uint32_t i = 0; i < map->g.planes; i++)
-		kvs_map_release(map->planes[i], map->g.block_size * map->g.blocks);
+		kvs_map_release(map->planes[i], map->plane_size);
 	kvs_map_release((char *)map->head, map->g.size);
 	(void)pthread_mutex_destroy(&map->recovering);
 	close_both(map);

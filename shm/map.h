@@ -28,7 +28,8 @@ struct kvs_map {
 	uint8_t *tails;
 	struct kvs_block_info *infos;
 	char *rows;
-	char *planes[KVS_PLANES_MAX];
+	char *planes[KVS_PLANES_MAX]; /* NULL where they were not mapped: an owner needs none */
+	uint64_t plane_size;	      /* of each, in whole pages of its file */
 	int fd;	   /* carries the lock of this client, or of the owner */
 	int probe; /* a second description of the same file, for looking at others' locks and for recovery */
 	pthread_mutex_t recovering; /* one thread of a process recovers at a time */
@@ -38,8 +39,8 @@ struct kvs_map {
 int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geometry);
 void kvs_map_close(struct kvs_map *map);
 
-/* Maps size bytes of fd between guards; *base is where they begin. */
-int kvs_map_guarded(int fd, uint64_t size, char **base);
+/* Maps size bytes of fd between guards; *base is where they begin, at a multiple of align (a power of two). */
+int kvs_map_guarded(int fd, uint64_t size, uint64_t align, char **base);
 void kvs_map_release(char *base, uint64_t size);
 
 /* Does the file still have all its bytes? Asked where a call enters the kernel anyway: a truncated segment can't be

@@ -7,6 +7,7 @@
 #ifndef KVS_POOL_H
 #define KVS_POOL_H
 
+#include "files.h"
 #include "map.h"
 
 /* One plane: which store's, and which inode it must be. */
@@ -14,22 +15,32 @@ struct kvs_plane {
 	const char *dir;
 	const char *name; /* of the store */
 	uint32_t number;
-	uint32_t mode;
-	uint64_t size;
+	uint64_t size; /* whole pages */
+	uint64_t page; /* of huge pages, in the hugetlbfs of that device; 0: beside the segment */
 	uint64_t device, inode;
 };
 
+/* What a sweep takes away of what has the names of a store's planes. */
+enum kvs_sweep {
+	KVS_SWEEP_ORPHANS, /* planes without a segment, whose maker is dead. -EEXIST if one is anything else */
+	KVS_SWEEP_OWNED,   /* the planes of a store whose owner's lock the caller has; it leaves alone what is none */
+};
+
 struct kvs_pool {
-	/* Makes a plane's memory, reserved but not visible yet: *file is open and locked. Sets device and inode. */
-	int (*create)(struct kvs_plane *plane, int *file);
-	/* Takes the name away from a plane that a maker who died has left. -EEXIST if it is no such plane. */
-	int (*clear)(const struct kvs_plane *plane);
+	/* Makes a plane's file without a name: *file is open and locked, and has no memory yet. Sets its inode. */
+	int (*create)(struct kvs_plane *plane, const struct kvs_files_access *access, int *file);
 	/* Gives it its name. -EEXIST if a store of that name is there, or being made. */
 	int (*show)(const struct kvs_plane *plane, int file);
 	/* Maps a plane by its name. -ESTALE if that is another inode's now. */
 	int (*import)(const struct kvs_plane *plane, char **base);
 	/* Takes its name away if it is still this inode's. */
-	void (*hide)(const struct kvs_plane *plane);
+	int (*hide)(const struct kvs_plane *plane);
+	/* Has it still got its name? */
+	bool (*named)(const struct kvs_plane *plane);
+	/* Takes the names of planes away that are known by these only: how many, or a negative errno. */
+	int (*sweep)(const char *dir, const char *name, enum kvs_sweep which);
+	/* Calls fn with each name of a store in dir that a plane's file has, as often as there are such files. */
+	int (*each_name)(const char *dir, int (*fn)(const char *name, void *arg), void *arg);
 };
 
 extern const struct kvs_pool kvs_pool_host;

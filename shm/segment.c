@@ -82,13 +82,13 @@ static int judge_version(const struct kvs_head *head, const char *path)
 	if (head->layout != KVS_LAYOUT)
 		return kvs_fault(EPROTO,
 				 "%s has layout %u, made by kvshm %.*s; this is kvshm %s with layout %u: use the "
-				 "same version for all processes, or make the store anew",
+				 "same version for all processes, or make the store anew (--replace-dead)",
 				 path, head->layout, (int)sizeof(head->maker), head->maker, PACKAGE_VERSION,
 				 KVS_LAYOUT);
 	if (head->fingerprint != kvs_layout_fingerprint())
 		return kvs_fault(EPROTO,
 				 "%s was made by another build of kvshm %.*s (fingerprint %016llx, here %016llx): "
-				 "use the same build for all processes",
+				 "use the same build for all processes, or make the store anew (--replace-dead)",
 				 path, (int)sizeof(head->maker), head->maker, (unsigned long long)head->fingerprint,
 				 (unsigned long long)kvs_layout_fingerprint());
 	return 0;
@@ -110,15 +110,31 @@ int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 		return rc;
 	if ((size_t)got < sizeof(*head) || (uint64_t)st.st_size < head->size)
 		return kvs_fault(EPROTO,
-				 "%s is truncated: it has %lld of its %llu bytes; end its processes and remove it",
+				 "%s is truncated: it has %lld of its %llu bytes; end its processes and make it anew (--replace-dead)",
 				 path, (long long)st.st_size, (unsigned long long)head->size);
-	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size))
+	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size) ||
+	    head->plane_page & (head->plane_page - 1) || head->plane_page > UINT64_C(1) << 40)
 		return kvs_fault(EUCLEAN, "the geometry in %s makes no sense: destroy the store", path);
 	head->label[KVS_LABEL_SIZE - 1] = '\0';
 	kvs_segment_boot_id(boot_id);
 	if (memcmp(boot_id, head->boot_id, sizeof(boot_id)) != 0)
-		return kvs_fault(EPROTO, "%s is from before the last boot: remove it", path);
+		return kvs_fault(EPROTO, "%s is from before the last boot: make it anew (--replace-dead)", path);
 	return 0;
+}
+
+bool kvs_segment_is_kin(int file)
+{
+	char magic[sizeof(KVS_MAGIC) - 1];
+	ssize_t got = pread(file, magic, sizeof(magic), 0);
+
+	return got >= 0 && memcmp(magic, KVS_MAGIC, (size_t)got) == 0;
+}
+
+bool kvs_segment_is_ours(int file, struct kvs_head *head)
+{
+	return pread(file, head, sizeof(*head), 0) == (ssize_t)sizeof(*head) &&
+	       memcmp(head->magic, KVS_MAGIC, sizeof(head->magic)) == 0 && head->layout == KVS_LAYOUT &&
+	       head->fingerprint == kvs_layout_fingerprint();
 }
 
 void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_head *head, const char *dir, const char *name,
@@ -128,7 +144,8 @@ void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_head *head, con
 		.dir = kvs_files_dir(dir),
 		.name = name,
 		.number = number,
-		.size = head->geometry.block_size * head->geometry.blocks,
+		.size = kvs_layout_plane(&head->geometry, head->plane_page),
+		.page = head->plane_page,
 		.device = head->plane_device[number],
 		.inode = head->plane_inode[number],
 	};
@@ -136,6 +153,7 @@ void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_head *head, con
 
 static int import_planes(struct kvs_map *map, const struct kvs_head *head, const char *dir, const char *name)
 {
+	map->plane_size = kvs_layout_plane(&map->g, head->plane_page);
 	for (uint32_t i = 0; i < map->g.planes; i++) {
 		struct kvs_plane plane;
 		int rc;

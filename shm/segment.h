@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * segment.h: making, opening, owning and destroying a store's segment, with its planes.
+ * segment.h: making, opening, owning, destroying and unlinking a store's segment, with its planes.
  *
  * Guarantees: a segment can be seen only when it is whole, and its planes before it. Of two makers of one name one
  * fails, or both find the other's, whole. The owner's lock on a byte of the segment says that the owner lives, and is
@@ -10,14 +10,21 @@
 #ifndef KVS_SEGMENT_H
 #define KVS_SEGMENT_H
 
+#include "files.h"
 #include "map.h"
+#include "memory.h"
 
 struct kvs_segment_options {
 	const char *dir;
 	const char *label;
 	struct kvs_shape shape;
-	uint32_t mode;
+	struct kvs_files_access access;
 	bool replace_dead;
+	bool huge;	  /* planes of huge pages */
+	int32_t node;	  /* the NUMA node of its memory; KVS_NODE_ANY unless told */
+	unsigned threads; /* that populate it */
+	kvs_progress_fn *progress;
+	void *progress_arg;
 };
 
 /* Makes a store, maps it, and holds the owner's lock on it. Errors as in kvshm_create(). */
@@ -31,6 +38,15 @@ int kvs_segment_open(const char *name, const char *dir, const char *label, struc
 
 /* Marks an owned store destroyed and takes its names away. */
 void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map);
+
+/* Takes away a store that nobody has, of any version: -EBUSY if someone has; and planes that a dead maker left. */
+int kvs_segment_unlink(const char *name, const char *dir);
+
+/* The same without a text of who has it. */
+int kvs_segment_unlink_dead(const char *name, const char *dir);
+
+/* Has an owned store still got its names, the segment's and the planes'? */
+bool kvs_segment_named(const char *name, const char *dir, const struct kvs_map *map);
 
 /* Reads and checks the head of an open file: *head is a copy. -EPROTO says what it is instead of a segment of this
  * layout, -EUCLEAN that its geometry makes no sense. */
