@@ -10,12 +10,14 @@
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	OPTIONS_MAX = 32,    /* of one tool, the common ones included */
@@ -286,12 +288,26 @@ static uint64_t parse(const struct tool_option *all, int argc, char **argv)
 	return given;
 }
 
+/* A descriptor 0, 1 or 2 that is closed would be given to the next file that is opened, and what is meant for stderr
+ * written into that one. */
+static void open_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int tool_options(const struct tool_program *program, int argc, char **argv, const char **dir)
 {
 	struct tool_option all[OPTIONS_MAX + 1];
 	struct common common = { 0 };
 	uint64_t given;
 
+	open_standard_descriptors();
 	program_name = program->name;
 	join(program->options, &common, all);
 	given = parse(all, argc, argv);

@@ -5,7 +5,8 @@
  *
  * One table of options gives the parser and the text of --help, so that the two can't differ. Every tool has --dir,
  * --help and --version without asking for them. Messages go to stderr as `PROGRAM: text`; bad use ends the program
- * with TOOL_BAD_USE. tool_options() comes first in main(): it gives the program its name.
+ * with TOOL_BAD_USE. tool_options() comes first in main(): it gives the program its name, and /dev/null for
+ * standard descriptors that are closed.
  */
 #ifndef KVSHM_TOOL_H
 #define KVSHM_TOOL_H

@@ -7,6 +7,7 @@
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+own_directory
 segment=$shm/kvshm.$store
 MAGIC_AT=0 LAYOUT_AT=8 # of the frozen head, which no version changes
 size_of() { stat -c %s "$segment"; }

@@ -7,7 +7,7 @@
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-tools=(kvshmd kvshm-stat kvshm-check kvshm-replay)
+tools=(kvshmd kvshm-stat kvshm-check kvshm-replay kvshm-rm)
 manuals=${top_srcdir:-$(dirname "$0")/../..}/tools/man
 
 options_in_help() { grep -oE '^  --[a-z-]+' "$tmp/out" | tr -d ' ' | sort; }
@@ -43,7 +43,7 @@ refused 1 "--store NAME is missing" kvshm-check
 refused 1 "--size BYTES is missing" kvshmd --store "$store" --block-size 4K
 refused 1 "--block-size BYTES is missing" kvshmd --store "$store" --size 1M
 refused 1 "leave one out" kvshmd --store "$store" --adopt --replace-dead
-refused 1 "leave one out" kvshmd --store "$store" --adopt --mode 0660
+refused 1 "leave one out" kvshmd --store "$store" --adopt --populate 1
 refused 1 "leave one out" kvshm-stat --store "$store" --list
 refused 1 "--pool 'cuda': it can be host" kvshmd --store "$store" --pool cuda
 refused 1 "--retain 'both': it can be keep\|drop" kvshmd --store "$store" --retain both
@@ -60,6 +60,12 @@ done
 refused 1 "the least is 1" kvshmd --store "$store" --planes 0
 refused 1 "the most is 32" kvshmd --store "$store" --planes 33
 refused 1 "the most is 256" kvshmd --store "$store" --key-max 257
+refused 1 "the most is 1023" kvshmd --store "$store" --numa 1024
+refused 1 "the most is 256" kvshmd --store "$store" --populate 257
+refused 1 "no such group" kvshmd --store "$store" --size 1M --block-size 4K --group "no such one"
+refused 1 "no such group" kvshmd --store "$store" --size 1M --block-size 4K --group 4294967295
+refused 1 "NAME is missing" kvshm-rm
+refused 1 "leave 'extra' out" kvshm-rm --dead extra
 refused 1 "the most is 1024" kvshmd --store "$store" --clients 1025
 refused 1 "octal digits are wanted" kvshmd --store "$store" --mode 0690
 refused 1 "the most is 777" kvshmd --store "$store" --mode 1777
@@ -69,6 +75,7 @@ for name in a/b .a 'a b' ä "$(printf 'a%.0s' {1..65})"; do
 	for tool in kvshm-stat kvshm-check; do
 		refused 1 "name" "$tool" --store "$name"
 	done
+	refused 1 "name" kvshm-rm "$name"
 	refused 1 "name" kvshmd --store "$name" --size 1M --block-size 4K
 done
 nothing_left

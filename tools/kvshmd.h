@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * kvshmd.h: what the command line of kvshmd asks for.
+ */
+#ifndef KVSHM_KVSHMD_H
+#define KVSHM_KVSHMD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kvshm.h"
+
+/* What the command line said; what it did not say is 0, NULL or -1, which no option accepts. */
+struct settings {
+	const char *store, *dir, *label, *group_name;
+	uint64_t size, block_size, planes, key_max, clients, mode;
+	uint64_t numa, populate; /* UINT64_MAX if not said */
+	int64_t group;
+	int retain, pool;
+	bool fence, hugepages, adopt, replace_dead;
+};
+
+/* Reads the command line; ends the program for --help, --version and bad use. */
+void settings_read(int argc, char **argv, struct settings *settings);
+
+/* The options of a new store. */
+void settings_apply(const struct settings *settings, struct kvshm_create_options *options);
+
+/* An adopted store is what it is: what the command line asks for beside that must be the same. False, with a message:
+ * it is not. */
+bool settings_same(const struct settings *settings, kvshm_view *view);
+
+#endif /* KVSHM_KVSHMD_H */
