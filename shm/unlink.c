@@ -201,6 +201,11 @@ static int unlink_opened(struct dead *dead)
 	return take_away(dead);
 }
 
+static int no_store(const struct dead *dead)
+{
+	return kvs_fault(ENOENT, "there is no store '%s' in %s", dead->name, dead->dir);
+}
+
 static int unlink_store(const char *name, const char *dir, bool tell)
 {
 	struct dead dead;
@@ -209,7 +214,10 @@ static int unlink_store(const char *name, const char *dir, bool tell)
 	if (rc == -ENOENT) {
 		int removed = kvs_pool_host.sweep(dead.dir, name, KVS_SWEEP_ORPHANS);
 
-		return removed > 0 ? 0 : removed < 0 ? removed : open_dead(&dead, name, dir);
+		if (removed > 0)
+			return 0;
+		/* None, or those of a maker who is at work: there is no store yet. */
+		return removed == 0 || removed == -EEXIST ? no_store(&dead) : removed;
 	}
 	if (rc)
 		return rc;

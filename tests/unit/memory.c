@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * memory: the memory of a new store: populated or only reserved, how far it is, called off, bound to a NUMA node, and
+ * refused by the limit of a control group before anything is reserved.
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+
+#define BLOCKS (48 << 20 >> 12) /* planes of 48 MiB: two pieces of work each */
+
+/* How many pages of a plane have bytes that were zeroed or written: reserved ones do not count. */
+static unsigned present(const kvshm *store, unsigned plane)
+{
+	static unsigned char pages[BLOCKS];
+	unsigned count = 0;
+
+	ck_assert_int_eq(mincore(store->map.planes[plane], (size_t)BLOCKS * 4096, pages), 0);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		count += pages[i] & 1;
+	return count;
+}
+
+static unsigned threads_now(void)
+{
+	char line[128];
+	FILE *file = fopen("/proc/self/status", "re");
+	unsigned threads = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strncmp(line, "Threads:", 8) == 0)
+			threads = (unsigned)strtoul(line + 8, NULL, 10);
+	(void)fclose(file);
+	return threads;
+}
+
+START_TEST(memory_is_populated_by_as_many_threads_as_told)
+{
+	static const unsigned threads[] = {0, 1, 3, 256};
+
+	for (unsigned i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+		struct kvshm_create_options options = unit_options(BLOCKS);
+		kvshm *store;
+
+		options.planes = 2;
+		options.populate = threads[i];
+		store = unit_make(&options);
+		for (unsigned plane = 0; plane < 2; plane++)
+			ck_assert_uint_eq(present(store, plane), threads[i] ? BLOCKS : 0);
+		ck_assert_uint_eq(threads_now(), 1);
+		unit_detach(store);
+		ck_rc(kvshm_destroy(unit_owner), 0);
+	}
+	unit_owner = NULL;
+}
+END_TEST
+
+struct told {
+	unsigned calls, most_threads, call_off_at;
+	enum kvshm_phase phase;
+	uint64_t done, total;
+	pthread_t caller;
+};
+
+static int note(enum kvshm_phase phase, uint64_t done, uint64_t total, void *arg)
+{
+	struct told *told = arg;
+	unsigned threads = threads_now();
+
+	ck_assert(pthread_equal(pthread_self(), told->caller));
+	ck_assert_msg(phase > told->phase || done >= told->done, "the progress goes back");
+	ck_assert_uint_le(done, total);
+	if (threads > told->most_threads)
+		told->most_threads = threads;
+	told->phase = phase;
+	told->done = done;
+	told->total = total;
+	return ++told->calls == told->call_off_at;
+}
+
+static struct kvshm_create_options told_options(struct told *told)
+{
+	struct kvshm_create_options options = unit_options(BLOCKS);
+
+	*told = (struct told){.caller = pthread_self()};
+	options.planes = 3;
+	options.populate = 2;
+	options.progress = note;
+	options.progress_arg = told;
+	return options;
+}
+
+START_TEST(progress_is_told_in_the_calling_thread_up_to_the_end)
+{
+	struct told told;
+	struct kvshm_create_options options = told_options(&told);
+
+	options.populate = 1;
+	(void)unit_make(&options);
+	ck_assert_int_eq(told.phase, KVSHM_POPULATING);
+	ck_assert_uint_eq(told.done, told.total);
+	ck_assert_uint_ge(told.total, 3 * (uint64_t)BLOCKS * 4096);
+	ck_assert_uint_ge(told.calls, 14); /* 3 planes of 2 pieces and the segment, twice */
+}
+END_TEST
+
+START_TEST(a_store_that_is_called_off_at_any_moment_leaves_nothing)
+{
+	struct told told;
+	struct kvshm_create_options options = told_options(&told);
+	kvshm_owner *owner;
+	struct stat st;
+	unsigned at = 1;
+
+	for (;; at++) {
+		int rc;
+
+		options = told_options(&told);
+		told.call_off_at = at;
+		rc = kvshm_create(unit_name(), &options, &owner);
+		if (rc == 0)
+			break;
+		ck_assert_int_eq(rc, -ECANCELED);
+		ck_assert_uint_eq(told.calls, at); /* nobody goes on asking */
+		ck_assert_int_ne(lstat(unit_path(-1), &st), 0);
+		ck_assert_int_ne(lstat(unit_path(0), &st), 0);
+		ck_assert_uint_eq(threads_now(), 1);
+	}
+	ck_assert_uint_gt(at, 8);
+	ck_rc(kvshm_destroy(owner), 0);
+}
+END_TEST
+
+static volatile sig_atomic_t handled_elsewhere, handled;
+static pthread_t main_thread;
+
+static void handle(int number)
+{
+	(void)number;
+	handled = 1;
+	if (!pthread_equal(pthread_self(), main_thread))
+		handled_elsewhere = 1;
+}
+
+static int raise_one(enum kvshm_phase phase, uint64_t done, uint64_t total, void *arg)
+{
+	(void)phase;
+	(void)done;
+	(void)total;
+	(void)arg;
+	return kill(getpid(), SIGUSR1);
+}
+
+START_TEST(signals_stay_the_callers)
+{
+	struct kvshm_create_options options = unit_options(BLOCKS);
+	struct sigaction action = {.sa_handler = handle};
+
+	main_thread = pthread_self();
+	ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+	options.populate = 4;
+	options.planes = 4;
+	options.progress = raise_one;
+	(void)unit_make(&options);
+	ck_assert_int_ne(handled, 0);
+	ck_assert_int_eq(handled_elsewhere, 0);
+}
+END_TEST
+
+/* What /proc says of the policy of this process's mapping at an address. */
+static void policy_at(const void *address, char policy[256])
+{
+	FILE *file = fopen("/proc/self/numa_maps", "re");
+	char line[512];
+
+	policy[0] = '\0';
+	while (file && fgets(line, sizeof(line), file))
+		if (strtoull(line, NULL, 16) == (uintptr_t)address)
+			(void)snprintf(policy, 256, "%.255s", line);
+	if (file)
+		(void)fclose(file);
+}
+
+START_TEST(all_memory_is_bound_to_the_node_for_all_who_attach)
+{
+	struct kvshm_create_options options = unit_options(64);
+	char policy[256];
+	kvshm *store;
+
+	options.numa_node = 0;
+	options.planes = 2;
+	if (access("/proc/self/numa_maps", R_OK) || access("/sys/devices/system/node/node0", R_OK)) {
+		unit_skip("all_memory_is_bound_to_the_node_for_all_who_attach", "this kernel has no NUMA");
+		return;
+	}
+	store = unit_make(&options);
+	unit_put(store, 1);
+	for (unsigned plane = 0; plane < 2; plane++) {
+		policy_at(store->map.planes[plane], policy);
+		ck_assert_msg(strstr(policy, " bind:0 "), "plane %u: %s", plane, policy);
+	}
+	policy_at(store->map.head, policy);
+	ck_assert_msg(strstr(policy, " bind:0 "), "segment: %s", policy);
+}
+END_TEST
+
+START_TEST(a_node_that_is_not_there_or_has_too_little_is_a_clear_error)
+{
+	struct kvshm_create_options options = unit_options(64);
+	kvshm_owner *owner;
+
+	options.numa_node = 1023;
+	ck_rc(kvshm_create(unit_name(), &options, &owner), -ENODEV);
+	options.numa_node = 1024;
+	ck_rc(kvshm_create(unit_name(), &options, &owner), -EINVAL);
+	options.numa_node = -2;
+	ck_rc(kvshm_create(unit_name(), &options, &owner), -EINVAL);
+}
+END_TEST
+
+/* ---- Control groups: a tree of files as /proc and /sys/fs/cgroup have them ---------------------------------- */
+
+static const char *tree(void)
+{
+	static char root[256];
+	const char *tmp = getenv("TMPDIR");
+
+	if (!*root) {
+		(void)snprintf(root, sizeof(root), "%s/cgroup-XXXXXX", tmp ? tmp : "/tmp");
+		ck_assert_ptr_nonnull(mkdtemp(root));
+	}
+	return root;
+}
+
+static void put(const char *name, const char *text)
+{
+	char path[512], *slash;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s%s", tree(), name);
+	for (slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		ck_assert(mkdir(path, 0700) == 0 || errno == EEXIST);
+		*slash = '/';
+	}
+	file = fopen(path, "we");
+	ck_assert_ptr_nonnull(file);
+	(void)fputs(text, file);
+	(void)fclose(file);
+}
+
+static void room(uint64_t bytes, const char *refusing_file)
+{
+	int rc = kvs_cgroup_room(tree(), bytes, "the store");
+
+	ck_assert_msg(rc == (refusing_file ? -ENOMEM : 0), "%llu bytes: %d", (unsigned long long)bytes, rc);
+	if (refusing_file)
+		ck_assert_msg(strstr(kvs_fault_text(), refusing_file), "no %s in: %s", refusing_file,
+			      kvs_fault_text());
+}
+
+START_TEST(a_limit_of_cgroup_v2_is_found_wherever_up_the_tree)
+{
+	put("/proc/self/cgroup", "0::/job.slice/task\n");
+	put("/proc/self/mounts", "proc /proc proc rw 0 0\ncgroup2 /cg\\0402 cgroup2 rw,nsdelegate 0 0\n");
+	put("/cg 2/job.slice/task/memory.max", "max\n");
+	put("/cg 2/job.slice/task/memory.current", "5000\n");
+	room(UINT64_MAX / 2, NULL);
+	put("/cg 2/job.slice/memory.max", "1000000\n");
+	put("/cg 2/job.slice/memory.current", "400000\n");
+	room(600000, NULL);
+	room(600001, "/cg 2/job.slice/memory.max");
+	ck_assert_ptr_nonnull(strstr(kvs_fault_text(), "1000000"));
+	ck_assert_ptr_nonnull(strstr(kvs_fault_text(), "400000"));
+	ck_assert_ptr_nonnull(strstr(kvs_fault_text(), "600001"));
+	put("/cg 2/job.slice/memory.stat", "anon 1\nfile 9\ninactive_file 100000\nactive_file 50000\n");
+	room(750000, NULL); /* page cache is dropped */
+	room(750001, "/cg 2/job.slice/memory.max");
+	put("/cg 2/job.slice/task/memory.max", "10000\n");
+	room(5000, NULL);
+	room(5001, "/cg 2/job.slice/task/memory.max");
+}
+END_TEST
+
+START_TEST(a_limit_of_cgroup_v1_is_found_in_the_hierarchy_of_memory)
+{
+	put("/proc/self/cgroup", "9:name=systemd:/x\n5:memory_x,cpu:/x\n4:cpu,memory:/docker/1a2b\n0::/\n");
+	put("/proc/self/mounts", "cgroup /cpu cgroup rw,cpuacct 0 0\ncgroup /mem cgroup rw,relatime,cpu,memory 0 0\n");
+	put("/mem/memory.limit_in_bytes", "9223372036854771712\n");
+	put("/mem/memory.usage_in_bytes", "1000\n");
+	room(UINT64_C(1) << 40, NULL);
+	/* In a container: the mount shows only the group itself. */
+	put("/mem/memory.limit_in_bytes", "2000\n");
+	room(1000, NULL);
+	room(1001, "/mem/memory.limit_in_bytes");
+	put("/mem/docker/1a2b/memory.limit_in_bytes", "1500\n");
+	put("/mem/docker/1a2b/memory.usage_in_bytes", "700\n");
+	put("/mem/docker/1a2b/memory.stat", "inactive_file 600\ntotal_inactive_file 200\n");
+	room(1000, NULL);
+	room(1001, "/mem/docker/1a2b/memory.limit_in_bytes");
+}
+END_TEST
+
+START_TEST(without_cgroups_or_with_broken_ones_there_is_no_limit)
+{
+	room(UINT64_MAX, NULL);
+	put("/proc/self/cgroup", "nonsense\n\n0::\n::\n0::/a/../..\n");
+	room(UINT64_MAX, NULL);
+	put("/proc/self/mounts", "cgroup2 /none cgroup2 rw 0 0\n");
+	room(UINT64_MAX, NULL);
+	put("/none/memory.max", "\n");
+	put("/none/memory.current", "x\n");
+	room(UINT64_MAX, NULL);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		memory_is_populated_by_as_many_threads_as_told,
+		progress_is_told_in_the_calling_thread_up_to_the_end,
+		a_store_that_is_called_off_at_any_moment_leaves_nothing,
+		signals_stay_the_callers,
+		all_memory_is_bound_to_the_node_for_all_who_attach,
+		a_node_that_is_not_there_or_has_too_little_is_a_clear_error,
+		a_limit_of_cgroup_v2_is_found_wherever_up_the_tree,
+		a_limit_of_cgroup_v1_is_found_in_the_hierarchy_of_memory,
+		without_cgroups_or_with_broken_ones_there_is_no_limit,
+	};
+
+	return unit_run("memory", tests, sizeof(tests) / sizeof(tests[0]));
+}
