@@ -324,6 +324,10 @@ START_TEST(a_limit_of_cgroup_v1_is_found_in_the_hierarchy_of_memory)
 	put("/mem/memory.limit_in_bytes", "2000\n");
 	room(1000, NULL);
 	room(1001, "/mem/memory.limit_in_bytes");
+	put("/mem/1a2b/memory.limit_in_bytes", "1200\n"); /* or what is below one above it */
+	put("/mem/1a2b/memory.usage_in_bytes", "900\n");
+	room(300, NULL);
+	room(301, "/mem/1a2b/memory.limit_in_bytes");
 	put("/mem/docker/1a2b/memory.limit_in_bytes", "1500\n");
 	put("/mem/docker/1a2b/memory.usage_in_bytes", "700\n");
 	put("/mem/docker/1a2b/memory.stat", "inactive_file 600\ntotal_inactive_file 200\n");
