@@ -133,13 +133,14 @@ static int open_dead(struct dead *dead, const char *name, const char *dir)
 	return kvs_segment_open_file(name, dead->dir, O_RDWR, &dead->file, dead->path);
 }
 
-/* Says who has it. */
-static int is_used(const struct dead *dead, int error, const char *advice)
+/* Says who has it; that is not this process, which has the owner's lock perhaps. */
+static int is_used(const struct dead *dead, const char *advice)
 {
 	char who[1024];
 
+	(void)kvs_lock_drop(dead->file, KVS_LOCK_OWNER);
 	kvs_users(dead->file, who, sizeof(who));
-	return kvs_fault(error, "store '%s' is in use (%s): %s", dead->name, who, advice);
+	return kvs_fault(EBUSY, "store '%s' is in use (%s): %s", dead->name, who, advice);
 }
 
 static int clear(struct dead *dead, bool replace_dead)
@@ -167,8 +168,8 @@ static int clear(struct dead *dead, bool replace_dead)
 	if (!dead->ours)
 		rc = kvs_lock_write_clients(dead->file);
 	if (rc == -EAGAIN)
-		return is_used(dead, EBUSY, "it is of another version of kvshm, or truncated, and can't tell them that "
-					    "it is replaced: end them first");
+		return is_used(dead, "it is of another version of kvshm, or truncated, and can't tell them that it is "
+				     "replaced: end them first");
 	return rc ? rc : take_away(dead);
 }
 
@@ -223,7 +224,7 @@ static int unlink_store(const char *name, const char *dir, bool tell)
 		return rc;
 	rc = unlink_opened(&dead);
 	if (rc == -EBUSY && tell)
-		rc = is_used(&dead, EBUSY, "end them first; SIGTERM to its kvshmd removes the store");
+		rc = is_used(&dead, "end them first; SIGTERM to its kvshmd removes the store");
 	(void)close(dead.file);
 	return rc;
 }

@@ -168,6 +168,6 @@ nothing_left()
 {
 	local left
 
-	left=$(find "$shm" -maxdepth 1 -name "kvshm.$KVSHM_TEST_PREFIX*")
+	left=$(find "$shm" -mindepth 1 -maxdepth 1 -name "kvshm.$KVSHM_TEST_PREFIX*")
 	[ -z "$left" ] || fail "left behind: $left"
 }
