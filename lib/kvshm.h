@@ -126,8 +126,8 @@ void kvshm_create_defaults(struct kvshm_create_options *options);
  * the hugetlbfs) appear whole or not at all, with all their memory reserved. On success *owner must be given to
  * kvshm_destroy() or kvshm_disown().
  *
- * A store that is replaced (replace_dead) is destroyed first: who is attached to it gets -ESTALE. That may be a store of
- * another version of kvshm, of another boot, or a truncated one, if no client has it.
+ * A store that is replaced (replace_dead) is destroyed first: who is attached to it gets -ESTALE. That may be a store
+ * of another version of kvshm, of another boot, or a truncated one, if no client has it.
  *   -EEXIST  a store of the name exists and has a living owner
  *   -EOWNERDEAD  one exists without a living owner: adopt it, or set replace_dead
  *   -EBUSY   one of another version, or a truncated one, can't be replaced: kvshm_error() says who has it
@@ -163,14 +163,15 @@ int kvshm_destroy(kvshm_owner *owner);
 int kvshm_disown(kvshm_owner *owner);
 
 /* Removes a store that nobody has: no living owner, no attached client. It may be of any version of kvshm, of another
- * boot, truncated, or only planes that a maker left who died. Nobody can attach while it is being removed. dir as above.
+ * boot, truncated, or only planes that a maker left who died. Nobody can attach while it is being removed. dir as
+ * above.
  *   -EBUSY   somebody has it: kvshm_error() says who; nothing was changed
  *   -ENOENT  no such store        -EACCES, -EPERM  this user can't remove it
  *   -EPROTO  the name's file is no kvshm segment: it is left alone */
 int kvshm_unlink(const char *name, const char *dir);
 
-/* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has are passed over. fn (may be
- * NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
+/* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has are passed over. fn (may
+ * be NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
  * kvshm_error() says why); other than 0 ends it, and is returned. -ENOENT, -EACCES: dir can't be read. */
 int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg);
 

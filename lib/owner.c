@@ -20,7 +20,13 @@
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
 	*options = (struct kvshm_create_options){
-		.planes = 1, .key_max = 64, .clients = 64, .mode = 0600, .numa_node = KVS_NODE_ANY, .group = KVS_GROUP_OWN};
+		.planes = 1,
+		.key_max = 64,
+		.clients = 64,
+		.mode = 0600,
+		.numa_node = KVS_NODE_ANY,
+		.group = KVS_GROUP_OWN,
+	};
 }
 
 static int check_numbers(const struct kvshm_create_options *o)

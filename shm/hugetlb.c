@@ -60,16 +60,18 @@ int kvs_huge_choose(char dir[KVS_PATH_SIZE], uint64_t *page)
 	struct search search = {.dir = dir};
 	uint64_t kib;
 
+	*dir = '\0';
 	if (!kvs_machine_field("/proc/meminfo", "Hugepagesize", &kib))
 		return kvs_fault(ENOENT, "this kernel has no huge pages: make the store without --hugepages");
 	search.page = kib * 1024;
-	if (kvs_huge_each(try_to_use, &search) == 0)
-		return search.refused ? kvs_fault(EACCES, "no permission to make files in the hugetlbfs: mount one with "
-							  "-o uid=USER,mode=0700, or run as root")
-				      : kvs_fault(ENOENT,
-						  "no hugetlbfs with pages of %llu KiB is mounted: mount -t hugetlbfs "
-						  "none /dev/hugepages",
-						  (unsigned long long)kib);
+	if (kvs_huge_each(try_to_use, &search) == 0 && search.refused)
+		return kvs_fault(EACCES, "no permission to make files in the hugetlbfs: mount one with "
+					 "-o uid=USER,mode=0700, or run as root");
+	if (!*dir)
+		return kvs_fault(ENOENT,
+				 "no hugetlbfs with pages of %llu KiB is mounted: mount -t hugetlbfs none "
+				 "/dev/hugepages",
+				 (unsigned long long)kib);
 	*page = search.page;
 	return 0;
 }
@@ -88,6 +90,7 @@ int kvs_huge_find(uint64_t device, char dir[KVS_PATH_SIZE])
 {
 	struct search search = {.device = device, .dir = dir};
 
+	*dir = '\0';
 	if (kvs_huge_each(is_device, &search))
 		return 0;
 	return kvs_fault(ENODEV, "the hugetlbfs with the store's planes is not mounted here: mount the one that its "
@@ -122,8 +125,8 @@ int kvs_huge_room(const char *dir, uint64_t page, uint64_t bytes)
 				 (unsigned long long)(pool(page, "nr_hugepages") + needed - available), kib);
 	if (statfs(dir, &fs) == 0 && fs.f_blocks && needed > (uint64_t)fs.f_bavail)
 		return kvs_fault(ENOSPC,
-				 "the store needs %llu huge pages of %llu KiB, but %s is mounted with a size that leaves "
-				 "%llu: mount -o remount,size=...",
+				 "the store needs %llu huge pages of %llu KiB, but %s is mounted with a size that "
+				 "leaves %llu: mount -o remount,size=...",
 				 (unsigned long long)needed, kib, dir, (unsigned long long)fs.f_bavail);
 	return 0;
 }

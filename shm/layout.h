@@ -16,8 +16,8 @@
  *
  * Guarantees: the segment holds indexes, never pointers. What never changes between versions, so that each can tell of
  * any other's store whose it is and whether anyone has it: the first KVS_FROZEN bytes; the names of the files (files.h,
- * pool_host.c); and the bytes of the segment's file that are locked (lock.h): 0 to 1023 by the clients, each that of its
- * slot's number, and 1024 by the owner; in a plane's file, byte 0 by its maker until the segment has its name. The
+ * pool_host.c); and the bytes of the segment's file that are locked (lock.h): 0 to 1023 by the clients, each that of
+ * its slot's number, and 1024 by the owner; in a plane's file, byte 0 by its maker until the segment has its name. The
  * geometry never changes after the segment was linked into place; a process copies it to private memory at attach and
  * believes only that copy (F1). Every section starts on a page or cache line of its own.
  *

@@ -3,10 +3,10 @@
  *
  * memory.c: reserving and populating. See memory.h.
  *
- * tmpfs: fallocate(2) takes the pages, and populating zeroes them and puts them into the page tables. hugetlbfs: mapping
- * the file has reserved its pages already; fallocate() would zero them, one thread for all, and ignore the mapping's
- * NUMA policy. So these files are populated first, where the kernel can say that it failed (MADV_POPULATE_WRITE);
- * fallocate() finds nothing left to do, or does it all on older kernels.
+ * tmpfs: fallocate(2) takes the pages, and populating zeroes them and puts them into the page tables. hugetlbfs:
+ * mapping the file has reserved its pages already; fallocate() would zero them, one thread for all, and ignore the
+ * mapping's NUMA policy. So these files are populated first, where the kernel can say that it failed
+ * (MADV_POPULATE_WRITE); fallocate() finds nothing left to do, or does it all on older kernels.
  *
  * The calling thread works as the others do, in pieces, and tells the progress in between: nothing has to be waited
  * for, and a wish to end is heard at the next piece.
@@ -93,8 +93,9 @@ static void touch(char *base, uint64_t bytes)
 
 	for (uint64_t at = 0; at < bytes; at += page) {
 		volatile char *byte = base + at;
+		char kept = *byte;
 
-		*byte = *byte;
+		*byte = kept;
 	}
 }
 

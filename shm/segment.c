@@ -110,7 +110,8 @@ int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 		return rc;
 	if ((size_t)got < sizeof(*head) || (uint64_t)st.st_size < head->size)
 		return kvs_fault(EPROTO,
-				 "%s is truncated: it has %lld of its %llu bytes; end its processes and make it anew (--replace-dead)",
+				 "%s is truncated: it has %lld of its %llu bytes; end its processes and make it anew "
+				 "(--replace-dead)",
 				 path, (long long)st.st_size, (unsigned long long)head->size);
 	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size) ||
 	    head->plane_page & (head->plane_page - 1) || head->plane_page > UINT64_C(1) << 40)

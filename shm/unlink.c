@@ -5,8 +5,8 @@
  *
  * The lock on the owner's byte of the segment's inode gives the right to take its names away, while the name leads to
  * that inode: nobody else can make a store of that name before it is free. The locks on all clients' bytes say that
- * nobody is attached, or will be: who tries meets them, and finds the store gone (lib/store.c). These bytes are the same
- * in every version, so a store can be taken away that can't be read: of another layout, of another boot, or truncated.
+ * nobody is attached, or will be: who tries meets them, and finds the store gone (lib/store.c). These bytes are the
+ * same in every version, so a store can be taken away that can't be read: of another layout or boot, or truncated.
  *
  * The planes go first, and the segment last: who dies in between leaves a dead store, with some planes missing, which
  * can be taken away again.

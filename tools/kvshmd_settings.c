@@ -30,7 +30,8 @@ static void check_settings(const struct settings *settings)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
 	if (settings->adopt && settings->populate != UINT64_MAX)
-		tool_bad_use("--populate is for a new store, and --adopt goes on with one that is there: leave one out");
+		tool_bad_use("--populate is for a new store, and --adopt goes on with one that is there: leave one "
+			     "out");
 	if (!settings->adopt && !settings->size)
 		tool_bad_use("--size BYTES is missing");
 	if (!settings->adopt && !settings->block_size)
@@ -77,7 +78,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		{ .name = "clients", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->clients, .min = 1,
 		  .max = KVSHM_CLIENTS_MAX, .help = "processes that can be attached at once; 64 unless told" },
 		{ .name = "mode", .argument = "OCTAL", .kind = TOOL_OCTAL, .to.number = &settings->mode, .min = 1,
-		  .max = 0777, .help = "permission bits of the store's files; 0600, or 0660 with --group, unless told" },
+		  .max = 0777,
+		  .help = "permission bits of the store's files; 0600, or 0660 with --group, unless told" },
 		{ .name = "group", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &settings->group_name,
 		  .help = "group of the store's files, by name or number" },
 		{ .name = "hugepages", .kind = TOOL_FLAG, .to.flag = &settings->hugepages,
@@ -86,7 +88,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		  .help = "all memory of this NUMA node; any unless told" },
 		{ .name = "populate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->populate,
 		  .max = POPULATE_MAX,
-		  .help = "threads that zero the memory before it is used, one for each CPU unless told; 0: none does" },
+		  .help = "threads that zero the memory at the start; one for each CPU unless told; 0: none does" },
 		{ .name = "fence", .kind = TOOL_FLAG, .to.flag = &settings->fence,
 		  .help = "readers use memory fences instead of membarrier(2): slower, for kernels without it" },
 		{ .name = "adopt", .kind = TOOL_FLAG, .to.flag = &settings->adopt,

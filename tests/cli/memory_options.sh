@@ -61,7 +61,8 @@ fi
 available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo)
 if [ -n "${KVSHM_TEST_LONG:-}" ] && [ "$available" -gt $((8 << 20)) ]; then
 	start_kvshmd --store "$store" --size 4G --block-size 1M --populate 1
-	grep -qE "(populating|reserving) memory: [0-9.]+ of 4.0 GiB" "$tmp/kvshmd.log" || fail "$(cat "$tmp/kvshmd.log")"
+	grep -qE "(populating|reserving) memory: [0-9.]+ of 4.0 GiB" "$tmp/kvshmd.log" ||
+		fail "it does not say how far it is: $(cat "$tmp/kvshmd.log")"
 	end_kvshmd TERM
 fi
 nothing_left

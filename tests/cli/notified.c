@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * notified: a service manager's end of sd_notify(3): binds the datagram socket ADDRESS (a path, or @NAME for an abstract
- * one), prints "listening", and then each message on a line of its own, until it is killed.
+ * notified: a service manager's end of sd_notify(3): binds the datagram socket ADDRESS (a path, or @NAME for an
+ * abstract one), prints "listening", and then each message on a line of its own, until it is killed.
  */
 #include "config.h"
 

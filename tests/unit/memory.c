@@ -40,7 +40,8 @@ static unsigned threads_now(void)
 	FILE *file = fopen("/proc/self/status", "re");
 	unsigned threads = 0;
 
-	while (file && fgets(line, sizeof(line), file))
+	ck_assert_ptr_nonnull(file);
+	while (fgets(line, sizeof(line), file))
 		if (strncmp(line, "Threads:", 8) == 0)
 			threads = (unsigned)strtoul(line + 8, NULL, 10);
 	(void)fclose(file);
@@ -172,7 +173,7 @@ static int look_at_threads(enum kvshm_phase phase, uint64_t done, uint64_t total
 	(void)total;
 	ck_assert_ptr_nonnull(tasks);
 	for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
-		if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
+		if (entry->d_name[0] == '.' || strtol(entry->d_name, NULL, 10) == getpid())
 			continue;
 		ck_assert(blocks(entry->d_name, SIGUSR1) && blocks(entry->d_name, SIGTERM));
 		++*seen;
