@@ -170,8 +170,8 @@ int kvshm_disown(kvshm_owner *owner);
  *   -EPROTO  the name's file is no kvshm segment: it is left alone */
 int kvshm_unlink(const char *name, const char *dir);
 
-/* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has are passed over. fn (may
- * be NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
+/* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has, and those that this user
+ * can't open, are passed over. fn (may be NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
  * kvshm_error() says why); other than 0 ends it, and is returned. -ENOENT, -EACCES: dir can't be read. */
 int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg);
 

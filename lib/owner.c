@@ -283,13 +283,14 @@ struct unlinking {
 	void *arg;
 };
 
-/* Removes one, if nobody has it. One that is gone by now, another process took. */
+/* Removes one, if nobody has it. One that is gone by now, another process took; one that can't be opened is another
+ * user's. */
 static int unlink_one(const char *name, void *arg)
 {
 	const struct unlinking *all = arg;
 	int rc = kvs_segment_unlink_dead(name, all->dir);
 
-	return rc == -EBUSY || rc == -ENOENT || !all->fn ? 0 : all->fn(name, rc, all->arg);
+	return rc == -EBUSY || rc == -ENOENT || rc == -EACCES || !all->fn ? 0 : all->fn(name, rc, all->arg);
 }
 
 /* Removes what makers who died have left, if it is that. */

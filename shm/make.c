@@ -133,11 +133,17 @@ static int get_memory(struct making *m, const struct kvs_map *map)
 		struct kvs_plane *plane = &m->planes[mapped];
 		struct kvs_memory *file = &files[mapped];
 
-		*file = (struct kvs_memory){.file = m->plane_files[mapped], .bytes = plane->size, .page = plane->page};
+		*file = (struct kvs_memory){.file = m->plane_files[mapped],
+					    .mapped = plane->size,
+					    .bytes = plane->size,
+					    .page = plane->page};
 		rc = kvs_map_guarded(file->file, plane->size, plane->page ? plane->page : 1, &file->base);
 		mapped += rc == 0;
 	}
-	files[mapped] = (struct kvs_memory){.file = map->fd, .base = (char *)map->head, .bytes = m->geometry.rows_at};
+	files[mapped] = (struct kvs_memory){.file = map->fd,
+					    .base = (char *)map->head,
+					    .mapped = m->geometry.size,
+					    .bytes = m->geometry.rows_at};
 	if (rc == 0)
 		rc = kvs_memory_get(files, mapped + 1, &how);
 	while (mapped) {

@@ -200,7 +200,7 @@ int kvs_memory_get(const struct kvs_memory *files, uint32_t count, const struct 
 	int rc = 0, error;
 
 	for (uint32_t i = 0; rc == 0 && i < count; i++) {
-		rc = kvs_numa_bind(files[i].base, files[i].bytes, options->node);
+		rc = kvs_numa_bind(files[i].base, files[i].mapped, options->node);
 		total += files[i].bytes;
 		huge += files[i].page != 0;
 	}

@@ -16,11 +16,12 @@ enum kvs_phase { KVS_RESERVING = 0, KVS_POPULATING = 1 };
 /* Told now and then how far it is; other than 0 ends it. */
 typedef int kvs_progress_fn(int phase, uint64_t done, uint64_t total, void *arg);
 
-/* The beginning of an open file that nobody else has yet, and where it is mapped. */
+/* An open file that nobody else has yet, and where it is mapped. */
 struct kvs_memory {
 	int file;
 	char *base;
-	uint64_t bytes;
+	uint64_t mapped; /* bytes */
+	uint64_t bytes;	 /* of these, to be got: the rest is reserved as it is needed, on the same node */
 	uint64_t page; /* the size of its huge pages; 0 if it has ordinary ones */
 };
 

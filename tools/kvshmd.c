@@ -106,6 +106,14 @@ static int adopt(const struct settings *settings, kvshm_owner **owner)
 
 /* ---- Owning it ------------------------------------------------------------------------------------------- */
 
+/* What the library tells the log. An error is the store's, not a call's: it stays in the service manager's status. */
+static void log_line(enum kvshm_log_level level, const char *text, void *arg)
+{
+	tool_log(level, text, arg);
+	if (level == KVSHM_LOG_ERROR)
+		notify("STATUS=%s", text);
+}
+
 /* A descriptor that is readable once a signal asks for the end; from now on such a signal does nothing else. A reader
  * of stdout or stderr that goes away must not end the program either: the store would stay behind. */
 static int open_signals(void)
@@ -218,7 +226,7 @@ int main(int argc, char **argv)
 	int signals, timer, rc;
 
 	settings_read(argc, argv, &settings);
-	kvshm_set_log(tool_log, NULL);
+	kvshm_set_log(log_line, NULL);
 	signals = open_signals();
 	timer = open_timer();
 	if (signals < 0 || timer < 0) {

@@ -10,12 +10,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -218,6 +220,7 @@ START_TEST(all_memory_is_bound_to_the_node_for_all_who_attach)
 	struct kvshm_create_options options = unit_options(64);
 	char policy[256];
 	kvshm *store;
+	int mode = -1;
 
 	options.numa_node = 0;
 	options.planes = 2;
@@ -233,6 +236,9 @@ START_TEST(all_memory_is_bound_to_the_node_for_all_who_attach)
 	}
 	policy_at(store->map.head, policy);
 	ck_assert_msg(strstr(policy, " bind:0 "), "segment: %s", policy);
+	/* A client's row is reserved as it attaches. */
+	ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, NULL, 0, kvs_row(&store->map, 7), MPOL_F_ADDR), 0);
+	ck_assert_int_eq(mode, MPOL_BIND);
 }
 END_TEST
 
