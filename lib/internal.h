@@ -28,7 +28,7 @@ struct kvshm {
 struct kvshm_owner {
 	uint64_t alive;
 	struct kvs_map map;
-	_Atomic int told_lost; /* the log has been told that the store's names are gone */
+	_Atomic uint64_t next_look; /* when to look for the store's names again; UINT64_MAX once they are gone */
 	char name[KVSHM_NAME_MAX + 1];
 	char dir[];
 };

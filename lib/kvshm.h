@@ -150,9 +150,9 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
  *   -EPROTO, -EACCES, -EOPNOTSUPP as in kvshm_attach() */
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 
-/* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Also looks
- * whether the store still has its names, and tells the log, once, when it has lost them: attached clients go on, and
- * nobody new can attach. */
+/* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Also looks,
+ * once a second, whether the store still has its names, and tells the log, once, when it has lost them: attached
+ * clients go on, and nobody new can attach. */
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
 
 /* Marks the store destroyed (every call of its clients returns -ESTALE from now on, waiters too), removes its names,
@@ -171,8 +171,9 @@ int kvshm_disown(kvshm_owner *owner);
 int kvshm_unlink(const char *name, const char *dir);
 
 /* Removes all stores in dir that nobody has, as kvshm_unlink() does; those that somebody has, and those that this user
- * can't open, are passed over. fn (may be NULL) is called with the name of each that was removed (result 0) and each that could not be (a negative errno;
- * kvshm_error() says why); other than 0 ends it, and is returned. -ENOENT, -EACCES: dir can't be read. */
+ * can't open, are passed over. fn (may be NULL) is called with the name of each that was removed (result 0) and each
+ * that could not be (a negative errno; kvshm_error() says why); other than 0 ends it, and is returned.
+ *   -ENOENT, -EACCES  dir can't be read */
 int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg);
 
 /* ---- Attaching ------------------------------------------------------------------------------------------- */

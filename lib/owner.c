@@ -16,6 +16,9 @@
 #include "pool.h"
 #include "recover.h"
 #include "segment.h"
+#include "wait.h"
+
+#define NAMES_PERIOD_NS UINT64_C(1000000000)
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
@@ -222,12 +225,16 @@ static int check_owner(const kvshm_owner *owner)
 	return 0;
 }
 
-/* Tells the log, once, that nobody can find the store any more. */
+/* Tells the log, once, that nobody can find the store any more. Looks once a second: in a hugetlbfs that takes a
+ * while. */
 static void look_for_names(kvshm_owner *owner)
 {
-	if (atomic_load(&owner->told_lost) || kvs_segment_named(owner->name, owner->dir, &owner->map) ||
-	    atomic_exchange(&owner->told_lost, 1))
+	uint64_t now = kvs_now(), next = atomic_load(&owner->next_look);
+
+	if (now < next || !atomic_compare_exchange_strong(&owner->next_look, &next, now + NAMES_PERIOD_NS) ||
+	    kvs_segment_named(owner->name, owner->dir, &owner->map))
 		return;
+	atomic_store(&owner->next_look, UINT64_MAX);
 	kvs_log(KVSHM_LOG_ERROR,
 		"store '%s' has lost its name in %s: a file of it was removed or replaced there, by hand, or by "
 		"systemd-logind when its user logged out (RemoveIPC=yes). Attached clients go on; nobody new can "

@@ -126,7 +126,8 @@ int kvs_files_make(const char *dir, const struct kvs_files_access *access, uint6
 	int rc;
 
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
-		return kvs_fault(EOPNOTSUPP, "%s has no O_TMPFILE: use a tmpfs for stores", dir);
+		return kvs_fault(EOPNOTSUPP, "%s has no O_TMPFILE: use a tmpfs for stores (hugetlbfs has it in "
+					     "newer kernels: leave --hugepages out)", dir);
 	if (fd < 0)
 		return kvs_fault(errno, "cannot make a file in %s: %s", dir, strerror(errno));
 	rc = set_access(fd, access);

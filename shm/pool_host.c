@@ -199,6 +199,8 @@ static int sweep_in(const char *where, uint64_t page, void *arg)
 	char stem[STEM_SIZE], path[KVS_PATH_SIZE];
 	int rc = stem_of(stem, sweep->dir, sweep->name, page != 0);
 
+	if (page && access(where, X_OK))
+		return 0; /* a hugetlbfs that is not for this user: nothing there is this store's */
 	for (uint32_t i = 0; rc == 0 && i < KVS_PLANES_MAX; i++) {
 		rc = path_in(path, where, stem, i);
 		if (rc == 0)

@@ -35,11 +35,11 @@ struct dead {
 	struct kvs_head head;
 };
 
-static int hide_planes(const struct kvs_head *head, const char *dir, const char *name)
+static int hide_planes(const struct kvs_head *head, uint32_t planes, const char *dir, const char *name)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < head->geometry.planes && i < KVS_PLANES_MAX; i++) {
+	for (uint32_t i = 0; rc == 0 && i < planes && i < KVS_PLANES_MAX; i++) {
 		struct kvs_plane plane;
 
 		kvs_segment_plane(&plane, head, dir, name, i);
@@ -54,7 +54,7 @@ void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 	struct stat st;
 
 	atomic_store(&map->head->state, KVS_STORE_DESTROYED);
-	(void)hide_planes(map->head, dir, name);
+	(void)hide_planes(map->head, map->g.planes, dir, name);
 	if (kvs_files_path(path, kvs_files_dir(dir), name, -1) == 0 && fstat(map->fd, &st) == 0)
 		(void)kvs_files_unlink(path, st.st_dev, st.st_ino);
 }
@@ -115,7 +115,7 @@ static int take_away(struct dead *dead)
 	if (fstat(dead->file, &st) || !kvs_files_is(dead->path, st.st_dev, st.st_ino))
 		return kvs_fault(ENOENT, "store '%s' was removed meanwhile", dead->name);
 	if (dead->ours)
-		rc = hide_planes(&dead->head, dead->dir, dead->name);
+		rc = hide_planes(&dead->head, dead->head.geometry.planes, dead->dir, dead->name);
 	if (rc == 0)
 		rc = kvs_pool_host.sweep(dead->dir, dead->name, KVS_SWEEP_OWNED);
 	if (rc < 0)

@@ -31,6 +31,7 @@ enum {
 	QUIET_MS = 1000,	/* a store that is made faster is made in silence */
 	STATUS_PERIOD_MS = 500, /* of what the service manager is told of a store that is being made */
 	LINE_PERIOD_MS = 5000,	/* of lines about it on stderr */
+	EXTENSION_US = 30000000, /* how much longer the manager is to wait for the next status, or for readiness */
 };
 
 /* ---- Getting the store ----------------------------------------------------------------------------------- */
@@ -59,7 +60,8 @@ static int tell_progress(enum kvshm_phase phase, uint64_t done, uint64_t total, 
 
 	if (now >= progress->next_status) {
 		progress->next_status = now + STATUS_PERIOD_MS;
-		notify("STATUS=%s memory: %.1f of %.1f GiB", phases[phase], (double)done / gib, (double)total / gib);
+		notify("EXTEND_TIMEOUT_USEC=%d\nSTATUS=%s memory: %.1f of %.1f GiB", EXTENSION_US, phases[phase],
+		       (double)done / gib, (double)total / gib);
 	}
 	if (now >= progress->next_line) {
 		progress->next_line = now + LINE_PERIOD_MS;

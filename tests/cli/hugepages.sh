@@ -76,6 +76,15 @@ for damage in "truncate -s 100" "rm"; do
 	[ "$(planes)" -eq 0 ] || fail "$damage: planes are left"
 done
 
+# To those who may not look into the hugetlbfs it is not there.
+if command -v setpriv >/dev/null; then
+	chmod 700 "$huge"
+	run_by=(setpriv --reuid 65534 --clear-groups)
+	refused 1 "no permission to make files in the hugetlbfs|no hugetlbfs" kvshmd "${options[@]}"
+	refused 1 "there is no store" kvshm-rm "$store"
+	run_by=()
+fi
+
 # A store of that name in another directory has planes of its own there.
 start_kvshmd "${options[@]}" --planes 1
 first=$kvshmd_pid

@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * dies_at_every_syscall.c: R30 without chance: a process that makes (and populates), destroys, adopts, replaces or
- * unlinks a store is killed before its first system call, its second, and so on to its last. Whatever is there then, the
- * next one replaces it with a whole store, or unlinks it, at once, and nothing stays.
+ * unlinks a store is killed before its first system call, its second, and so on to its last. Whatever is there then,
+ * the next one replaces it with a whole store, or unlinks it, at once, and nothing stays.
  */
 #include "config.h"
 
@@ -81,9 +81,11 @@ static const struct deed deeds[] = {
 	{ .what = "destroying", .act = act_destroy, .wants_own_store = true },
 	{ .what = "adopting", .act = act_adopt, .wants_dead_store = true },
 	{ .what = "replacing", .act = act_replace, .wants_dead_store = true },
-	{ .what = "replacing another layout's", .act = act_replace, .wants_dead_store = true, .of_another_layout = true },
+	{ .what = "replacing another layout's", .act = act_replace, .wants_dead_store = true,
+	  .of_another_layout = true },
 	{ .what = "unlinking", .act = act_unlink, .wants_dead_store = true },
-	{ .what = "unlinking another layout's", .act = act_unlink, .wants_dead_store = true, .of_another_layout = true },
+	{ .what = "unlinking another layout's", .act = act_unlink, .wants_dead_store = true,
+	  .of_another_layout = true },
 };
 
 static void leave_dead_store(const struct scene *scene)
@@ -116,7 +118,8 @@ static void victim(void *arg)
 	(void)raise(SIGUSR1); /* done; what it has now it keeps until it is killed */
 }
 
-/* Lets the victim get to its system call of that number, from 0, and kills it there. False: it came to its end first. */
+/* Lets the victim get to its system call of that number, from 0, and kills it there. False: it came to its end
+ * before. */
 static bool kill_before(struct scene *scene, uint64_t number)
 {
 	pid_t pid = base_fork(victim, scene);
