@@ -141,22 +141,6 @@ static bool kill_before(struct scene *scene, uint64_t number)
 	return stops == 2 * number + 1;
 }
 
-/* The store is whole: every block can be filled in every plane, and read. */
-static void use_all(const struct scene *scene)
-{
-	struct load_worker w = { .books = &scene->stage->books, .random = base_stream(7), .id = 9 };
-	struct load_hold holds[OPS_BLOCKS];
-
-	base_expect(kvshm_attach(scene->name, NULL, &w.store), 0);
-	for (unsigned i = 0; i < OPS_BLOCKS; i++)
-		base_check(ops_take(&w, i, &holds[i]));
-	for (unsigned i = 0; i < OPS_BLOCKS; i++) {
-		load_verify(&w, &holds[i]);
-		base_expect(kvshm_release(w.store, &holds[i].handle), 0);
-	}
-	base_expect(kvshm_detach(w.store), 0);
-}
-
 static void judge(const struct scene *scene, bool by_unlinking)
 {
 	unsigned files = base_files(scene->name);
@@ -166,7 +150,7 @@ static void judge(const struct scene *scene, bool by_unlinking)
 		base_expect(kvshm_unlink(scene->name, NULL), files ? 0 : -ENOENT);
 	} else {
 		base_expect(make(scene, 1, &owner), 0);
-		use_all(scene);
+		ops_use_all(scene->name, &scene->stage->books);
 		base_expect(kvshm_destroy(owner), 0);
 	}
 	base_check(base_files(scene->name) == 0);

@@ -300,3 +300,20 @@ bool ops_use(struct load_worker *w)
 		let_go(w, &hold);
 	return room;
 }
+
+void ops_use_all(const char *name, struct load_books *books)
+{
+	struct load_worker w = { .books = books, .random = base_stream(7), .id = 9 };
+	struct load_hold holds[OPS_BLOCKS];
+
+	base_expect(kvshm_attach(name, NULL, &w.store), 0);
+	for (unsigned i = 0; i < OPS_BLOCKS; i++)
+		base_check(ops_take(&w, i, &holds[i]));
+	for (unsigned i = 0; i < OPS_BLOCKS; i++) {
+		load_verify(&w, &holds[i]);
+		base_expect(kvshm_release(w.store, &holds[i].handle), 0);
+	}
+	base_expect(kvshm_detach(w.store), 0);
+	load_check(books);
+	base_judge(name, OPS_BLOCKS);
+}

@@ -63,4 +63,7 @@ void ops_look_at_keys(struct load_worker *worker);
 /* The survivor uses the store for a key that it alone asks for: was there room? */
 bool ops_use(struct load_worker *worker);
 
+/* The store is whole: every block can be filled in every plane, and read. By a client of its own. */
+void ops_use_all(const char *name, struct load_books *books);
+
 #endif

@@ -75,24 +75,6 @@ static void end(pid_t pid)
 	base_check(base_reap(pid) == SIGKILL);
 }
 
-/* The store is whole: every block can be filled in every plane, and read. */
-static void use_all(const char *name, struct scene *scene)
-{
-	struct load_worker w = { .books = &scene->stage.books, .random = base_stream(7), .id = 9 };
-	struct load_hold holds[OPS_BLOCKS];
-
-	base_expect(kvshm_attach(name, NULL, &w.store), 0);
-	for (unsigned i = 0; i < OPS_BLOCKS; i++)
-		base_check(ops_take(&w, i, &holds[i]));
-	for (unsigned i = 0; i < OPS_BLOCKS; i++) {
-		load_verify(&w, &holds[i]);
-		base_expect(kvshm_release(w.store, &holds[i].handle), 0);
-	}
-	base_expect(kvshm_detach(w.store), 0);
-	load_check(&scene->stage.books);
-	base_judge(name, OPS_BLOCKS);
-}
-
 /* ---- The owner of a store at work ------------------------------------------------------------------------- */
 
 static void own(void *arg)
@@ -173,7 +155,7 @@ static void at_work(struct scene *scene, const char *name)
 	base_expect(make(name, 1, &mine), 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		base_check(base_reap(pids[i]) == 0);
-	use_all(name, scene);
+	ops_use_all(name, &scene->stage.books);
 	base_expect(kvshm_destroy(mine), 0);
 	base_check(base_files(name) == 0);
 	base_expect(kvshm_attach(name, NULL, &(kvshm *){ NULL }), -ENOENT);
@@ -238,7 +220,7 @@ static void makers_die(struct scene *scene, const char *name, unsigned ms)
 		/* The dead one's planes go also where the new store has fewer. */
 		scene->stage.books.planes = 1 + base_below(&random, PLANES);
 		base_expect(make_with(name, 1, scene->stage.books.planes, &owner), 0);
-		use_all(name, scene);
+		ops_use_all(name, &scene->stage.books);
 		base_expect(kvshm_destroy(owner), 0);
 		base_check(base_files(name) == 0);
 	}
@@ -253,7 +235,7 @@ static void adopters_die(struct scene *scene, const char *name, unsigned ms)
 	kvshm_owner *owner;
 
 	base_expect(make(name, 0, &owner), 0);
-	use_all(name, scene);
+	ops_use_all(name, &scene->stage.books);
 	base_expect(kvshm_disown(owner), 0);
 	for (; base_now() < limit || turns < 5; turns++) {
 		kill_in(scene, name, adopt_and_disown, &random);
@@ -261,7 +243,7 @@ static void adopters_die(struct scene *scene, const char *name, unsigned ms)
 		base_judge(name, OPS_BLOCKS);
 		base_expect(kvshm_disown(owner), 0);
 	}
-	use_all(name, scene);
+	ops_use_all(name, &scene->stage.books);
 	base_expect(kvshm_adopt(name, NULL, &owner), 0);
 	base_expect(kvshm_destroy(owner), 0);
 	base_check(base_files(name) == 0);
@@ -309,7 +291,7 @@ static void run_race(struct scene *scene, const char *name, int replace_dead)
 	until(&scene->decided, RACERS);
 	if (scene->won != 1)
 		base_fail("%u of %u got the store", scene->won, RACERS);
-	use_all(name, scene);
+	ops_use_all(name, &scene->stage.books);
 	atomic_fetch_add(&scene->decided, 1);
 	for (unsigned i = 0; i < RACERS; i++)
 		base_check(base_reap(pids[i]) == 0);

@@ -86,46 +86,35 @@ enum fate {
 	FATES,
 };
 
+/* The fates that are a number of the head. */
+static const struct {
+	off_t at;
+	uint32_t value;
+} numbers[FATES] = {
+	[OLDER_LAYOUT] = {offsetof(struct kvs_head, layout), KVS_LAYOUT - 1},
+	[NEWER_LAYOUT] = {offsetof(struct kvs_head, layout), KVS_LAYOUT + 1},
+	[OTHER_BUILD] = {offsetof(struct kvs_head, fingerprint), 0x7fffffff},
+	[OTHER_BOOT] = {offsetof(struct kvs_head, boot_id), 0x7fffffff},
+	[DESTROYED] = {offsetof(struct kvs_head, state), KVS_STORE_DESTROYED},
+	[NONSENSE] = {offsetof(struct kvs_head, geometry.blocks), 0x7fffffff},
+	[WILD_PLANES] = {offsetof(struct kvs_head, geometry.planes), 0x7fffffff},
+};
+
+/* The fates that are a size. */
+static const off_t sizes[FATES] = {
+	[SHORTER] = 100000, [HEAD_ONLY] = 4096, [FROZEN_ONLY] = 64, [MAGIC_ONLY] = 8, [LESS_THAN_MAGIC] = 5,
+};
+
 static void change(enum fate fate)
 {
-	const uint32_t older = KVS_LAYOUT - 1, newer = KVS_LAYOUT + 1, wild = 0x7fffffff, gone = KVS_STORE_DESTROYED;
-	const off_t sizes[FATES] = {
-		[SHORTER] = 100000,	[HEAD_ONLY] = 4096,    [FROZEN_ONLY] = 64,
-		[MAGIC_ONLY] = 8, [LESS_THAN_MAGIC] = 5, [EMPTY] = 0,
-	};
-
-	switch (fate) {
-	case OLDER_LAYOUT:
-		overwrite(offsetof(struct kvs_head, layout), &older, sizeof(older));
-		break;
-	case NEWER_LAYOUT:
-		overwrite(offsetof(struct kvs_head, layout), &newer, sizeof(newer));
-		break;
-	case OTHER_BUILD:
-		overwrite(offsetof(struct kvs_head, fingerprint), &wild, sizeof(wild));
-		break;
-	case OTHER_BOOT:
-		overwrite(offsetof(struct kvs_head, boot_id), &wild, sizeof(wild));
-		break;
-	case DESTROYED:
-		overwrite(offsetof(struct kvs_head, state), &gone, sizeof(gone));
-		break;
-	case NONSENSE:
-		overwrite(offsetof(struct kvs_head, geometry.blocks), &wild, sizeof(wild));
-		break;
-	case WILD_PLANES:
-		overwrite(offsetof(struct kvs_head, geometry.planes), &wild, sizeof(wild));
-		break;
-	case PLANES_MISSING:
-	case PLANE_MISSING:
+	if (numbers[fate].at)
+		overwrite(numbers[fate].at, &numbers[fate].value, sizeof(numbers[fate].value));
+	if (sizes[fate] || fate == EMPTY)
+		ck_assert_int_eq(truncate(unit_path(-1), sizes[fate]), 0);
+	if (fate == PLANES_MISSING)
+		ck_assert_int_eq(unlink(unit_path(0)), 0);
+	if (fate == PLANE_MISSING || fate == PLANES_MISSING)
 		ck_assert_int_eq(unlink(unit_path(1)), 0);
-		if (fate == PLANES_MISSING)
-			ck_assert_int_eq(unlink(unit_path(0)), 0);
-		break;
-	default:
-		if (fate >= SHORTER && fate < FATES)
-			ck_assert_int_eq(truncate(unit_path(-1), sizes[fate]), 0);
-	}
 }
 
 START_TEST(R30_a_dead_store_is_unlinked_whatever_has_become_of_it)
