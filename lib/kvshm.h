@@ -516,9 +516,11 @@ struct kvshm_store_info {
 	uint32_t readers_used;	   /* of these, taken by threads now */
 	uint32_t readers_stalling; /* of these, in a section since an earlier epoch: these stall grace periods */
 	uint32_t slowest_reader;   /* the reader slot in the oldest section; KVSHM_NO_SLOT: no reader is in one */
-	uint32_t slowest_client;   /* the client slot that it belongs to */
+	uint32_t slowest_client;   /* the client slot that it belongs to; KVSHM_NO_SLOT: to none */
 	uint64_t slowest_epoch;	   /* the epoch that its section began at */
 	uint64_t clears;	   /* how often the store was cleared */
+	uint32_t clients_alive;	   /* client slots of the living */
+	uint32_t clients_dead;	   /* and of those who wait for recovery */
 	int32_t owner_pid;	   /* as the owner saw itself; 0: none yet */
 	int owner_alive;
 	int destroyed;
@@ -540,6 +542,7 @@ struct kvshm_usage {
 	uint64_t removing;  /* someone looks whether anyone holds it */
 	uint64_t doomed;    /* removed, and still held */
 	uint64_t grace;	    /* free once a grace period has passed */
+	uint64_t unknown;   /* of no state that there is: see kvshm-check(1) */
 	uint64_t held;	    /* blocks with a ref or a pin */
 	uint64_t pinned;    /* blocks with a pin */
 	uint64_t cleared;   /* filling or ready, but from before the last clearing: no key leads to them */
@@ -575,24 +578,26 @@ struct kvshm_counter {
 	uint64_t value;	  /* since the store was made; it outlasts the clients that counted it */
 };
 
-/* Calls fn for each counter; kvshm-counters(7) lists them. */
+/* Calls fn for each counter; kvshm-counters(7) lists them. view NULL: with values of 0, for who wants to know which
+ * there are. */
 int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg);
 
-/* What a block is and has. */
+/* What a block is and has. Key, length, depth, opaque bytes and planes are 0 while it has no key (yet, or any more: a
+ * doomed one still has it). */
 struct kvshm_block_info {
 	uint32_t block;
 	uint32_t depth;
-	const char *state;   /* "free", "owned", "filling", "ready", "removing", "doomed" or "grace" */
-	uint64_t life;	     /* as in handles */
-	uint64_t length;     /* as it was published */
-	uint64_t age;	     /* ns since its fill began; of a ready one, since it was ready */
-	uint64_t refs;	     /* of all clients */
+	const char *state; /* "owned", "filling", "ready", "removing", "doomed", "grace"; "unknown": of no state */
+	uint64_t life;	   /* as in handles */
+	uint64_t length;   /* as it was published */
+	uint64_t age;	   /* ns since it was taken for a fill; once it was ready, since then; 0 in grace */
+	uint64_t refs;	   /* of all clients */
 	uint64_t pins;
-	uint32_t owner;	     /* the client slot that owns, fills or removes it; KVSHM_NO_SLOT: none */
-	uint32_t claimed;    /* planes that have or had a writer: a bit each */
-	uint32_t written;    /* planes that are whole: a bit each */
-	int cleared;	     /* it is from before the last clearing: no key leads to it */
-	size_t key_length;   /* 0: it has no key */
+	uint32_t owner;	   /* the client slot that owns, fills or removes it; KVSHM_NO_SLOT: none */
+	uint32_t claimed;  /* planes that have or had a writer: a bit each */
+	uint32_t written;  /* planes that are whole: a bit each */
+	int cleared;	   /* it is from before the last clearing: no key leads to it */
+	size_t key_length; /* 0: it has no key */
 	uint8_t key[KVSHM_KEY_MAX];
 	uint8_t opaque[KVSHM_OPAQUE_SIZE];
 };
@@ -611,7 +616,7 @@ struct kvshm_histogram {
 						   * one: all others */
 };
 
-/* Calls fn for each histogram; kvshm-counters(7) lists them. As above. */
+/* Calls fn for each histogram; kvshm-counters(7) lists them. As above, also with view NULL. */
 int kvshm_view_histograms(kvshm_view *view, int (*fn)(const struct kvshm_histogram *histogram, void *arg), void *arg);
 
 /* What can be told of the store of any version of kvshm: from the first 64 bytes of its segment, and its locks. */
@@ -619,14 +624,15 @@ struct kvshm_head_info {
 	char name[KVSHM_NAME_MAX + 1];
 	char maker[24];	       /* version of the library that made it */
 	uint32_t layout;       /* of its segment */
-	uint32_t layout_known; /* the one that this library knows: if it is another, nothing more can be told */
+	uint32_t layout_known; /* the one that this library knows: if they differ, nothing more can be told */
 	uint64_t segment_size; /* as it was made */
 	uint64_t file_size;    /* as it is */
 	uint32_t clients_alive;
 	int owner_alive;
 };
 
-/* -ENOENT, -EACCES as in kvshm_view_open(); -EPROTO: not a kvshm segment of any version. */
+/* -ENOENT, -EACCES as in kvshm_view_open(); -EPROTO: not a kvshm segment of any version. A truncated file has a
+ * head as long as 64 bytes are left of it. */
 int kvshm_view_head(const char *name, const char *dir, struct kvshm_head_info *info);
 
 struct kvshm_check_result {

@@ -5,25 +5,14 @@
  */
 #include "config.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "check.h"
-#include "files.h"
-#include "inspect.h"
-#include "internal.h"
 #include "lock.h"
-#include "segment.h"
-
-struct kvshm_view {
-	struct kvs_view inner;
-	char name[KVSHM_NAME_MAX + 1];
-};
+#include "view.h"
 
 static const struct {
 	const char *name, *help;
@@ -31,7 +20,13 @@ static const struct {
 #define KVS_COUNTER(name, help) {#name, help},
 #include "counters.def"
 #undef KVS_COUNTER
+}, histograms[] = {
+#define KVS_HISTOGRAM(name, help) {#name, help},
+#include "histograms.def"
+#undef KVS_HISTOGRAM
 };
+
+_Static_assert(KVSHM_HISTOGRAM_BUCKETS == KVS_HISTOGRAM_BUCKETS, "all buckets are shown");
 
 int kvshm_view_open(const char *name, const char *dir, kvshm_view **view)
 {
@@ -90,11 +85,37 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 	info->fence = g->fence != 0;
 	info->numa_node = head->plane_node;
 	info->huge_page = head->plane_page;
+	info->clears = atomic_load_explicit(&head->floor, memory_order_relaxed) >> KVS_CLEARS_SHIFT;
+}
+
+static int describe_clients(const struct kvshm_view *view, struct kvshm_store_info *info)
+{
+	struct kvs_slot_view *slots;
+	int rc = kvs_inspect_slots(&view->inner, &slots);
+
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < view->inner.g.clients; i++) {
+		info->clients_alive += slots[i].alive;
+		info->clients_dead += slots[i].live && !slots[i].alive;
+	}
+	free(slots);
+	return 0;
+}
+
+static void describe_readers(const struct kvs_readers_view *readers, struct kvshm_store_info *info)
+{
+	info->readers_used = readers->used;
+	info->readers_stalling = readers->stalling;
+	info->slowest_reader = readers->slowest;
+	info->slowest_client = readers->slowest_client;
+	info->slowest_epoch = readers->slowest_epoch;
 }
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 {
 	struct kvs_readers_view readers;
+	struct kvshm_store_info found;
 	struct stat st;
 	int alive;
 	int rc;
@@ -106,18 +127,21 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 		rc = kvs_inspect_readers(&view->inner, &readers);
 	if (rc)
 		return rc;
+	describe(view, &found);
+	describe_readers(&readers, &found);
+	rc = describe_clients(view, &found);
+	if (rc)
+		return rc;
 	alive = kvs_lock_alive(view->inner.file, KVS_LOCK_OWNER);
 	if (alive < 0)
 		return alive;
 	if (fstat(view->inner.file, &st))
 		return kvs_fault(errno, "cannot look at %s: %s", view->inner.path, strerror(errno));
-	describe(view, info);
-	info->owner_alive = alive;
-	info->unlinked = st.st_nlink == 0;
-	info->mode = st.st_mode & 07777;
-	info->group = st.st_gid;
-	info->readers_used = readers.used;
-	info->readers_stalling = readers.stalling;
+	found.owner_alive = alive;
+	found.mode = st.st_mode & 07777;
+	found.group = st.st_gid;
+	found.unlinked = st.st_nlink == 0;
+	*info = found;
 	return 0;
 }
 
@@ -129,7 +153,9 @@ int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 
 	if (!view || !usage)
 		return kvl_no_place();
-	rc = kvs_inspect_slots(&view->inner, &slots);
+	rc = kvs_inspect_refresh(&view->inner); /* for the clear count */
+	if (rc == 0)
+		rc = kvs_inspect_slots(&view->inner, &slots);
 	if (rc)
 		return rc;
 	rc = kvs_inspect_survey(&view->inner, slots, &survey);
@@ -144,8 +170,10 @@ int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 		.removing = survey.states[KVS_REM_READY] + survey.states[KVS_REM_DOOMED],
 		.doomed = survey.states[KVS_DOOMED],
 		.grace = survey.states[KVS_LIMBO],
+		.unknown = survey.unknown,
 		.held = survey.held,
 		.pinned = survey.pinned,
+		.cleared = survey.cleared,
 		.evictable = survey.evictable,
 		.refs = survey.refs,
 		.pins = survey.pins,
@@ -161,10 +189,13 @@ static void describe_client(uint32_t slot, const struct kvs_slot_view *from, str
 	(void)snprintf(to->name, sizeof(to->name), "%s", from->name);
 	to->attached = from->attached;
 	to->alive = from->alive;
+	to->recovering = from->recovering;
 	to->refs = from->refs;
 	to->pins = from->pins;
 	to->blocks = from->blocks;
 	to->fills = from->fills;
+	to->parts = from->parts;
+	to->owned = from->owned;
 }
 
 int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_info *client, void *arg), void *arg)
@@ -191,19 +222,48 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 	return rc;
 }
 
+/* What the reader slots have counted; without a view, nothing. */
+static int read_counted(kvshm_view *view, struct kvs_readers_view *readers)
+{
+	memset(readers, 0, sizeof(*readers));
+	return view ? kvs_inspect_readers(&view->inner, readers) : 0;
+}
+
 int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg)
 {
 	struct kvs_readers_view readers;
 	int rc;
 
-	if (!view || !fn)
+	if (!fn)
 		return kvl_no_place();
-	rc = kvs_inspect_readers(&view->inner, &readers);
+	rc = read_counted(view, &readers);
 	for (unsigned i = 0; rc == 0 && i < KVS_COUNTERS; i++) {
 		struct kvshm_counter counter = {
 			.name = counters[i].name, .help = counters[i].help, .value = readers.counters[i]};
 
 		rc = fn(&counter, arg);
+	}
+	return rc;
+}
+
+int kvshm_view_histograms(kvshm_view *view, int (*fn)(const struct kvshm_histogram *histogram, void *arg), void *arg)
+{
+	struct kvs_readers_view readers;
+	int rc;
+
+	if (!fn)
+		return kvl_no_place();
+	rc = read_counted(view, &readers);
+	for (unsigned i = 0; rc == 0 && i < KVS_HISTOGRAMS; i++) {
+		struct kvshm_histogram histogram = {.name = histograms[i].name,
+						    .help = histograms[i].help,
+						    .sum = readers.times[i][KVS_HISTOGRAM_SUM]};
+
+		for (unsigned b = 0; b < KVS_HISTOGRAM_BUCKETS; b++) {
+			histogram.bucket[b] = readers.times[i][b];
+			histogram.count += readers.times[i][b];
+		}
+		rc = fn(&histogram, arg);
 	}
 	return rc;
 }
@@ -226,46 +286,4 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 					      .leaked = inner.leaked,
 					      .quiescent = inner.quiescent};
 	return 0;
-}
-
-/* Does a directory's file of that name look like a store's? What can't be read counts, so that it can be said, unless
- * its name is a plane's. */
-static bool is_store(const char *name, const char *dir)
-{
-	char path[KVS_PATH_SIZE], frozen[KVS_FROZEN];
-	bool whole;
-	size_t stem;
-	int file = -1;
-	int rc = kvs_segment_open_file(name, dir, O_RDONLY, &file, path);
-
-	if (rc == -EACCES)
-		return !kvs_files_plane_name(name, &stem);
-	if (rc)
-		return false;
-	whole = pread(file, frozen, sizeof(frozen), 0) == (ssize_t)sizeof(frozen);
-	(void)close(file);
-	return whole && memcmp(frozen, KVS_MAGIC, 8) == 0;
-}
-
-int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *arg)
-{
-	static const char prefix[] = "kvshm.";
-	struct dirent *entry;
-	DIR *stream;
-	int rc = 0;
-
-	if (!fn)
-		return kvl_no_place();
-	dir = kvs_files_dir(dir);
-	stream = opendir(dir);
-	if (!stream)
-		return kvs_fault(errno, "cannot read %s: %s", dir, strerror(errno));
-	while (rc == 0 && (entry = readdir(stream))) {
-		const char *name = entry->d_name + sizeof(prefix) - 1;
-
-		if (strncmp(entry->d_name, prefix, sizeof(prefix) - 1) == 0 && is_store(name, dir))
-			rc = fn(name, arg);
-	}
-	(void)closedir(stream);
-	return rc;
 }

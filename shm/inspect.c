@@ -79,6 +79,7 @@ static void fill_slot(const struct kvs_view *view, uint32_t slot, const struct k
 	to->word = atomic_load_explicit(&client->word, memory_order_relaxed);
 	to->live = kvs_slot_state(to->word) == KVS_SLOT_LIVE;
 	to->alive = to->live && kvs_lock_alive(view->file, slot) == 1;
+	to->recovering = to->live && !to->alive && kvs_lock_recovering(view->file, slot) == 1;
 	to->pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
 	to->attached = atomic_load_explicit(&client->attached, memory_order_relaxed);
 	memcpy(to->name, client->name, sizeof(to->name));
@@ -107,28 +108,28 @@ int kvs_inspect_slots(const struct kvs_view *view, struct kvs_slot_view **slots)
 	return 0;
 }
 
-/* Some blocks, and what is held of them. */
-struct chunk {
-	uint32_t first, count;
-	struct kvs_block blocks[KVS_INSPECT_CHUNK];
-	uint64_t entries[KVS_INSPECT_CHUNK]; /* of one row */
-	uint64_t counts[KVS_INSPECT_CHUNK];  /* over all rows: refs << 32 | pins */
-};
+/* ---- Blocks ---------------------------------------------------------------------------------------------- */
 
-static int add_row(const struct kvs_view *view, struct chunk *chunk, uint32_t slot, struct kvs_slot_view *to)
+static uint64_t word_of(const struct kvs_chunk *chunk, uint32_t i)
+{
+	return atomic_load_explicit(&chunk->blocks[i].word, memory_order_relaxed);
+}
+
+static uint64_t life_of(const struct kvs_chunk *chunk, uint32_t i)
+{
+	return atomic_load_explicit(&chunk->blocks[i].life, memory_order_relaxed);
+}
+
+static int add_row(const struct kvs_view *view, struct kvs_chunk *chunk, uint32_t slot, struct kvs_slot_view *to)
 {
 	int rc = kvs_inspect_read(view, view->g.rows_at + slot * view->g.row_size + chunk->first * UINT64_C(8),
 				  chunk->entries, chunk->count * sizeof(chunk->entries[0]));
 
 	for (uint32_t i = 0; rc == 0 && i < chunk->count; i++) {
-		const struct kvs_block *block = &chunk->blocks[i];
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_relaxed);
-		uint64_t counts =
-			kvs_entry_counts(chunk->entries[i], atomic_load_explicit(&block->life, memory_order_relaxed));
+		uint64_t counts = kvs_entry_counts(chunk->entries[i], life_of(chunk, i));
 		unsigned refs = kvs_entry_refs(counts), pins = kvs_entry_pins(counts);
 
-		if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot)
-			to->fills++;
+		to->parts += kvs_entry_writers(counts);
 		if (!refs && !pins)
 			continue;
 		to->refs += refs;
@@ -139,26 +140,21 @@ static int add_row(const struct kvs_view *view, struct chunk *chunk, uint32_t sl
 	return rc;
 }
 
-static void add_blocks(const struct chunk *chunk, struct kvs_survey *survey)
+/* What clients have by their number in the words. */
+static void add_owners(const struct kvs_view *view, const struct kvs_chunk *chunk, struct kvs_slot_view *slots)
 {
 	for (uint32_t i = 0; i < chunk->count; i++) {
-		enum kvs_state state =
-			kvs_word_state(atomic_load_explicit(&chunk->blocks[i].word, memory_order_relaxed));
+		uint64_t word = word_of(chunk, i);
+		unsigned owner = kvs_word_owner(word);
 
-		if (state >= KVS_STATES)
-			survey->nonsense++;
-		else
-			survey->states[state]++;
-		survey->refs += chunk->counts[i] >> 32;
-		survey->pins += (uint32_t)chunk->counts[i];
-		survey->held += chunk->counts[i] != 0;
-		survey->pinned += (uint32_t)chunk->counts[i] != 0;
-		survey->evictable += state == KVS_READY && chunk->counts[i] == 0;
+		if (owner >= view->g.clients)
+			continue;
+		slots[owner].fills += kvs_word_state(word) == KVS_FILLING;
+		slots[owner].owned += kvs_word_state(word) == KVS_OWNED;
 	}
 }
 
-static int survey_chunk(const struct kvs_view *view, struct chunk *chunk, struct kvs_slot_view *slots,
-			struct kvs_survey *survey)
+static int read_chunk(const struct kvs_view *view, struct kvs_chunk *chunk, struct kvs_slot_view *slots)
 {
 	int rc = kvs_inspect_read(view, view->g.blocks_at + chunk->first * sizeof(struct kvs_block), chunk->blocks,
 				  chunk->count * sizeof(struct kvs_block));
@@ -168,47 +164,116 @@ static int survey_chunk(const struct kvs_view *view, struct chunk *chunk, struct
 		if (slots[slot].live)
 			rc = add_row(view, chunk, slot, &slots[slot]);
 	if (rc == 0)
-		add_blocks(chunk, survey);
+		add_owners(view, chunk, slots);
 	return rc;
 }
 
-int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+int kvs_inspect_walk(const struct kvs_view *view, struct kvs_slot_view *slots,
+		     int (*fn)(const struct kvs_chunk *chunk, void *arg), void *arg)
 {
-	struct chunk *chunk = kvs_inspect_memory(sizeof(*chunk));
+	struct kvs_chunk *chunk = kvs_inspect_memory(sizeof(*chunk));
 	int rc = 0;
 
 	if (!chunk)
 		return kvs_fault(ENOMEM, "no memory");
-	memset(survey, 0, sizeof(*survey));
 	for (uint32_t first = 0; rc == 0 && first < view->g.blocks; first += KVS_INSPECT_CHUNK) {
 		uint32_t left = view->g.blocks - first;
 
 		chunk->first = first;
 		chunk->count = left < KVS_INSPECT_CHUNK ? left : KVS_INSPECT_CHUNK;
-		rc = survey_chunk(view, chunk, slots, survey);
+		rc = read_chunk(view, chunk, slots);
+		if (rc == 0)
+			rc = fn(chunk, arg);
 	}
 	free(chunk);
 	return rc;
 }
 
+bool kvs_inspect_cleared(const struct kvs_view *view, uint64_t word, uint64_t life)
+{
+	enum kvs_state state = kvs_word_state(word);
+
+	return (state == KVS_FILLING || state == KVS_READY || state == KVS_REM_READY) &&
+	       life < atomic_load_explicit(&view->head.floor, memory_order_relaxed);
+}
+
+struct survey_walk {
+	const struct kvs_view *view;
+	struct kvs_survey *survey;
+};
+
+static int add_blocks(const struct kvs_chunk *chunk, void *arg)
+{
+	struct survey_walk *walk = arg;
+	struct kvs_survey *survey = walk->survey;
+
+	for (uint32_t i = 0; i < chunk->count; i++) {
+		uint64_t word = word_of(chunk, i);
+		enum kvs_state state = kvs_word_state(word);
+
+		if (state >= KVS_STATES || state == KVS_ROOM)
+			survey->unknown++;
+		else
+			survey->states[state]++;
+		survey->refs += chunk->counts[i] >> 32;
+		survey->pins += (uint32_t)chunk->counts[i];
+		survey->held += chunk->counts[i] != 0;
+		survey->pinned += (uint32_t)chunk->counts[i] != 0;
+		survey->cleared += kvs_inspect_cleared(walk->view, word, life_of(chunk, i));
+		survey->evictable += state == KVS_READY && chunk->counts[i] == 0;
+	}
+	return 0;
+}
+
+int kvs_inspect_survey(const struct kvs_view *view, struct kvs_slot_view *slots, struct kvs_survey *survey)
+{
+	struct survey_walk walk = {.view = view, .survey = survey};
+
+	memset(survey, 0, sizeof(*survey));
+	return kvs_inspect_walk(view, slots, add_blocks, &walk);
+}
+
+/* ---- Readers --------------------------------------------------------------------------------------------- */
+
+#define READERS_CHUNK 64U
+
+static void add_reader(const struct kvs_view *view, uint32_t slot, const struct kvs_reader *reader,
+		       struct kvs_readers_view *to)
+{
+	uint64_t at = atomic_load_explicit(&reader->epoch, memory_order_relaxed);
+	uint32_t owner = atomic_load_explicit(&reader->owner, memory_order_relaxed);
+
+	for (unsigned c = 0; c < KVS_COUNTERS; c++)
+		to->counters[c] += atomic_load_explicit(&reader->counters[c], memory_order_relaxed);
+	for (unsigned h = 0; h < KVS_HISTOGRAMS; h++)
+		for (unsigned c = 0; c < KVS_HISTOGRAM_CELLS; c++)
+			to->times[h][c] += atomic_load_explicit(&reader->times[h][c], memory_order_relaxed);
+	to->used += owner != 0;
+	to->stalling += at != 0 && at < atomic_load_explicit(&view->head.epoch, memory_order_relaxed);
+	if (at == 0 || (to->slowest != KVS_NONE && at >= to->slowest_epoch))
+		return;
+	owner &= ~KVS_READER_RECOVERER;
+	to->slowest = slot;
+	to->slowest_client = owner && owner <= view->g.clients ? owner - 1 : KVS_NONE;
+	to->slowest_epoch = at;
+}
+
 int kvs_inspect_readers(const struct kvs_view *view, struct kvs_readers_view *readers)
 {
-	uint64_t epoch = atomic_load_explicit(&view->head.epoch, memory_order_relaxed);
-	struct kvs_reader *all = kvs_inspect_memory(view->g.readers * sizeof(*all));
-	int rc;
+	struct kvs_reader *some = kvs_inspect_memory(READERS_CHUNK * sizeof(*some));
+	int rc = 0;
 
-	if (!all)
+	if (!some)
 		return kvs_fault(ENOMEM, "no memory");
 	memset(readers, 0, sizeof(*readers));
-	rc = kvs_inspect_read(view, view->g.readers_at, all, view->g.readers * sizeof(*all));
-	for (uint32_t i = 0; rc == 0 && i < view->g.readers; i++) {
-		uint64_t at = atomic_load_explicit(&all[i].epoch, memory_order_relaxed);
+	readers->slowest = readers->slowest_client = KVS_NONE;
+	for (uint32_t first = 0; rc == 0 && first < view->g.readers; first += READERS_CHUNK) {
+		uint32_t left = view->g.readers - first, count = left < READERS_CHUNK ? left : READERS_CHUNK;
 
-		for (unsigned c = 0; c < KVS_COUNTERS; c++)
-			readers->counters[c] += atomic_load_explicit(&all[i].counters[c], memory_order_relaxed);
-		readers->used += atomic_load_explicit(&all[i].owner, memory_order_relaxed) != 0;
-		readers->stalling += at != 0 && at < epoch;
+		rc = kvs_inspect_read(view, view->g.readers_at + first * sizeof(*some), some, count * sizeof(*some));
+		for (uint32_t i = 0; rc == 0 && i < count; i++)
+			add_reader(view, first + i, &some[i], readers);
 	}
-	free(all);
+	free(some);
 	return rc;
 }

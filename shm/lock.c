@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * lock.c: the four calls on open file description locks (fcntl(2), F_OFD_SETLK). A read lock turns into a write lock,
+ * lock.c: the calls on open file description locks (fcntl(2), F_OFD_SETLK). A read lock turns into a write lock,
  * or back, in one step, and is unchanged where that fails.
  */
 #include "config.h"
@@ -45,11 +45,26 @@ int kvs_lock_write_clients(int fd)
 	return set(fd, 0, KVS_CLIENTS_MAX, F_WRLCK);
 }
 
-int kvs_lock_alive(int fd, uint32_t byte)
+/* The type of another description's lock that is in the way of one of that type; F_UNLCK: none; or a negative errno. */
+static int in_the_way(int fd, uint32_t byte, short type)
 {
-	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return kvs_fault(errno, "cannot look at byte %u of the segment: %s", byte, strerror(errno));
-	return lock.l_type != F_UNLCK;
+	return lock.l_type;
+}
+
+int kvs_lock_alive(int fd, uint32_t byte)
+{
+	int found = in_the_way(fd, byte, F_RDLCK);
+
+	return found < 0 ? found : found != F_UNLCK;
+}
+
+int kvs_lock_recovering(int fd, uint32_t byte)
+{
+	int found = in_the_way(fd, byte, F_WRLCK);
+
+	return found < 0 ? found : found == F_RDLCK;
 }

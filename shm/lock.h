@@ -5,6 +5,9 @@
  * that has its slot's number; the owner holds one on the byte KVS_LOCK_OWNER. The kernel drops it when the process has
  * ended, whatever its pid namespace, and after its memory has been torn down: nothing of a process that is seen to be
  * dead runs any more. Open file description locks, never POSIX ones: those fall with any close of the file.
+ *
+ * Which bytes they are is frozen, as the first bytes of the segment are: so any version sees who lives in any other's
+ * store.
  */
 #ifndef KVS_LOCK_H
 #define KVS_LOCK_H
@@ -26,5 +29,10 @@ int kvs_lock_write_clients(int fd);
 /* Is the holder of a byte's write lock alive? 1, 0 or a negative errno. Asks for a read lock: asking for a write lock
  * would take a recoverer for a living owner. */
 int kvs_lock_alive(int fd, uint32_t byte);
+
+/* Is anyone at the recovery of a byte's dead holder? 1, 0 or a negative errno. Recoverers keep read locks, which only
+ * a write lock would meet; what is in the way of that is a living holder's write lock, or a recoverer's read lock, and
+ * never both. (The last recoverer has the write lock for its last walk, and looks like a living holder then.) */
+int kvs_lock_recovering(int fd, uint32_t byte);
 
 #endif

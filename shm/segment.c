@@ -75,44 +75,70 @@ int kvs_segment_open_file(const char *name, const char *dir, int flags, int *fil
 	return 0;
 }
 
-static int judge_version(const struct kvs_head *head, const char *path)
+static int judge_layout(const struct kvs_head *head, const char *path)
 {
+	if (head->layout == KVS_LAYOUT)
+		return 0;
+	return kvs_fault(EPROTO,
+			 "%s has layout %u, made by kvshm %.*s; this is kvshm %s with layout %u: use the same version "
+			 "for all processes, or make the store anew (--replace-dead)",
+			 path, head->layout, (int)sizeof(head->maker), head->maker, PACKAGE_VERSION, KVS_LAYOUT);
+}
+
+static int judge_build(const struct kvs_head *head, const char *path)
+{
+	if (head->fingerprint == kvs_layout_fingerprint())
+		return 0;
+	return kvs_fault(EPROTO,
+			 "%s was made by another build of kvshm %.*s (fingerprint %016llx, here %016llx): use the "
+			 "same build for all processes, or make the store anew (--replace-dead)",
+			 path, (int)sizeof(head->maker), head->maker, (unsigned long long)head->fingerprint,
+			 (unsigned long long)kvs_layout_fingerprint());
+}
+
+/* Reads up to size bytes of the head, and judges those that never change. */
+static int read_start(int file, const char *path, struct kvs_head *head, size_t size, size_t *got)
+{
+	ssize_t length = pread(file, head, size, 0);
+
+	if (length < 0)
+		return kvs_fault(errno, "cannot read %s: %s", path, strerror(errno));
+	if (length < KVS_FROZEN)
+		return kvs_fault(EPROTO, "%s is no kvshm segment: it has only %lld bytes", path, (long long)length);
 	if (memcmp(head->magic, KVS_MAGIC, sizeof(head->magic)) != 0)
 		return kvs_fault(EPROTO, "%s is no kvshm segment (its first bytes are others)", path);
-	if (head->layout != KVS_LAYOUT)
-		return kvs_fault(EPROTO,
-				 "%s has layout %u, made by kvshm %.*s; this is kvshm %s with layout %u: use the "
-				 "same version for all processes, or make the store anew (--replace-dead)",
-				 path, head->layout, (int)sizeof(head->maker), head->maker, PACKAGE_VERSION,
-				 KVS_LAYOUT);
-	if (head->fingerprint != kvs_layout_fingerprint())
-		return kvs_fault(EPROTO,
-				 "%s was made by another build of kvshm %.*s (fingerprint %016llx, here %016llx): "
-				 "use the same build for all processes, or make the store anew (--replace-dead)",
-				 path, (int)sizeof(head->maker), head->maker, (unsigned long long)head->fingerprint,
-				 (unsigned long long)kvs_layout_fingerprint());
+	*got = (size_t)length;
 	return 0;
+}
+
+int kvs_segment_read_frozen(int file, const char *path, struct kvs_head *head)
+{
+	size_t got;
+
+	return read_start(file, path, head, KVS_FROZEN, &got);
 }
 
 int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 {
 	uint8_t boot_id[16];
 	struct stat st;
-	ssize_t got = pread(file, head, sizeof(*head), 0);
-	int rc;
+	size_t got = 0;
+	int rc = read_start(file, path, head, sizeof(*head), &got);
 
-	if (got < 0 || fstat(file, &st))
-		return kvs_fault(errno, "cannot read %s: %s", path, strerror(errno));
-	if (got < KVS_FROZEN)
-		return kvs_fault(EPROTO, "%s is no kvshm segment: it has only %lld bytes", path, (long long)got);
-	rc = judge_version(head, path);
+	if (rc == 0 && fstat(file, &st))
+		rc = kvs_fault(errno, "cannot look at %s: %s", path, strerror(errno));
+	if (rc == 0)
+		rc = judge_layout(head, path);
 	if (rc)
 		return rc;
-	if ((size_t)got < sizeof(*head) || (uint64_t)st.st_size < head->size)
+	if (got < sizeof(*head) || (uint64_t)st.st_size < head->size)
 		return kvs_fault(EPROTO,
 				 "%s is truncated: it has %lld of its %llu bytes; end its processes and make it anew "
 				 "(--replace-dead)",
 				 path, (long long)st.st_size, (unsigned long long)head->size);
+	rc = judge_build(head, path);
+	if (rc)
+		return rc;
 	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size) ||
 	    head->plane_page & (head->plane_page - 1) || head->plane_page > UINT64_C(1) << 40)
 		return kvs_fault(EUCLEAN, "the geometry in %s makes no sense: destroy the store", path);

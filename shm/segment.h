@@ -52,6 +52,10 @@ bool kvs_segment_named(const char *name, const char *dir, const struct kvs_map *
  * layout, -EUCLEAN that its geometry makes no sense. */
 int kvs_segment_read_head(int file, const char *path, struct kvs_head *head);
 
+/* Reads the frozen part of an open file into *head, whose rest stays as it is. -EPROTO: it is no segment of any
+ * version. */
+int kvs_segment_read_frozen(int file, const char *path, struct kvs_head *head);
+
 /* Opens the file of a store. */
 int kvs_segment_open_file(const char *name, const char *dir, int flags, int *file, char *path);
 

@@ -15,7 +15,7 @@ BEGIN {
 	print "A store counts, and takes times, from the moment that it is made."
 	print "The numbers only grow, and outlast the clients that counted them."
 	print ".BR kvshm-stat (1)"
-	print "shows them under these names;"
+	print "shows them under these names, as text, as JSON, and for Prometheus;"
 	print ".BR kvshm_view_counters (3)"
 	print "and"
 	print ".BR kvshm_view_histograms (3)"

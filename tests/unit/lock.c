@@ -58,12 +58,12 @@ END_TEST
 START_TEST(D2_a_recoverer_is_not_taken_for_a_living_owner)
 {
 	open_two();
-	ck_assert_int_eq(kvs_lock_alive(b, 5), 0);
+	ck_assert(kvs_lock_alive(b, 5) == 0 && kvs_lock_recovering(b, 5) == 0);
 	ck_rc(kvs_lock_write(a, 5), 0);
-	ck_assert_int_eq(kvs_lock_alive(b, 5), 1);
-	ck_assert_int_eq(kvs_lock_alive(b, 6), 0);
+	ck_assert(kvs_lock_alive(b, 5) == 1 && kvs_lock_recovering(b, 5) == 0);
+	ck_assert(kvs_lock_alive(b, 6) == 0 && kvs_lock_recovering(b, 6) == 0);
 	ck_rc(kvs_lock_read(a, 5), 0);
-	ck_assert_int_eq(kvs_lock_alive(b, 5), 0);
+	ck_assert(kvs_lock_alive(b, 5) == 0 && kvs_lock_recovering(b, 5) == 1);
 }
 END_TEST
 
