@@ -2,263 +2,169 @@
  * Copyright (c) the kvshm authors
  *
  * stat_fields.c: what kvshm-stat shows, each value declared once, in the order in which it is shown. To show another
- * member of a struct of kvshm.h, add it to its table here and to kvshm-stat(1). Counters need nothing: the library
- * names them.
+ * member of a struct of kvshm.h, add it to its table here and to kvshm-stat(1). Counters and histograms need nothing:
+ * the library names them.
  */
 #include "config.h"
 
 #include "stat.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
+#define FIELDS(fields) { fields, sizeof(fields) / sizeof((fields)[0]) }
+#define MEMBER(type, member) .offset = offsetof(struct type, member), .size = sizeof(((struct type *)0)->member)
 
-struct field {
-	const char *name;
-	size_t offset;
-	size_t size;
-	enum stat_kind kind;
+static const struct stat_metric hidden = { .name = NULL };
+static const struct stat_metric store_state = { "store_state", "state", "what the store is: see kvshm-stat(1)" };
+static const struct stat_metric blocks_by_state = { "blocks", "state", "blocks in this state" };
+static const struct stat_metric blocks_held = { .name = "blocks_held" };
+static const struct stat_metric blocks_pinned = { .name = "blocks_pinned" };
+static const struct stat_metric blocks_cleared = { .name = "blocks_cleared" };
+static const struct stat_metric blocks_evictable = { .name = "blocks_evictable" };
+static const struct stat_metric key_max = { .name = "store_key_max_bytes" };
+
+#define INFO(member, what, ...) .kind = (what), MEMBER(stat_store, info.member), __VA_ARGS__
+
+static const struct stat_field store_fields[] = {
+	{ "name", "the store's name", INFO(name, STAT_TEXT, .needs = STAT_NAME, .metric = &hidden) },
+	{ "label", "the label that its engines agree on", INFO(label, STAT_TEXT, .when = STAT_ASKED) },
+	{ "state", "live, dead (no owner lives), destroyed, unlinked; other-layout, truncated, unreadable",
+	  MEMBER(stat_store, state), STAT_TEXT, STAT_SHOWN, STAT_NAME, &store_state },
+	{ "blocks", "blocks in all", INFO(geometry.blocks, STAT_NUMBER) },
+	{ "block_size", "bytes of a block in each plane", INFO(geometry.block_size, STAT_BYTES) },
+	{ "planes", "planes of a block", INFO(geometry.planes, STAT_NUMBER) },
+	{ "retain", "keep (a cache) or drop (a transfer buffer)",
+	  INFO(geometry.retain, STAT_RETAIN, .when = STAT_ASKED) },
+	{ "key_max", "bytes of the longest key", INFO(geometry.key_max, STAT_NUMBER, .when = STAT_ASKED,
+						       .metric = &key_max) },
+	{ "clients_max", "client slots", INFO(geometry.clients, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "clients_alive", "client slots of the living",
+	  INFO(clients_alive, STAT_NUMBER, .needs = STAT_HEAD) },
+	{ "clients_dead", "client slots of the dead that wait for recovery",
+	  INFO(clients_dead, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "incarnation", "others for every store ever made",
+	  INFO(geometry.incarnation, STAT_HEX, .when = STAT_ASKED) },
+	{ "owner_pid", "process of the owner, as it sees itself", INFO(owner_pid, STAT_PID) },
+	{ "owner_alive", "whether the owner lives", INFO(owner_alive, STAT_YESNO, .needs = STAT_HEAD) },
+	{ "destroyed", "whether the store was destroyed", INFO(destroyed, STAT_YESNO, .when = STAT_ASKED) },
+	{ "unlinked", "whether the segment's file has lost its name",
+	  INFO(unlinked, STAT_YESNO, .when = STAT_ASKED) },
+	{ "created", "when it was made", INFO(created, STAT_TIME, .when = STAT_ASKED) },
+	{ "maker", "version of the library that made it",
+	  INFO(maker, STAT_TEXT, .when = STAT_ASKED, .needs = STAT_HEAD) },
+	{ "layout", "layout of its segment", INFO(layout, STAT_ID, .when = STAT_ASKED, .needs = STAT_HEAD) },
+	{ "segment_size", "bytes of its segment",
+	  INFO(segment_size, STAT_BYTES, .when = STAT_ASKED, .needs = STAT_HEAD) },
+	{ "fence", "whether its readers use fences, not membarrier(2)", INFO(fence, STAT_YESNO, .when = STAT_ASKED) },
+	{ "clears", "how often it was cleared",
+	  INFO(clears, STAT_COUNTER, .when = STAT_ASKED, .metric = &hidden) }, /* a counter has it as well */
+	{ "epoch", "epoch of its grace periods", INFO(epoch, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "readers", "reader slots, for threads", INFO(readers, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "readers_used", "of these, taken by threads now", INFO(readers_used, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "readers_stalling", "of these, in a section since an earlier epoch: they stall grace periods",
+	  INFO(readers_stalling, STAT_NUMBER, .when = STAT_ASKED) },
+	{ "slowest_reader", "reader slot in the oldest section",
+	  INFO(slowest_reader, STAT_SLOT, .when = STAT_ASKED, .metric = &hidden) },
+	{ "slowest_client", "client slot that it belongs to",
+	  INFO(slowest_client, STAT_SLOT, .when = STAT_ASKED, .metric = &hidden) },
+	{ "slowest_epoch", "epoch that its section began at",
+	  INFO(slowest_epoch, STAT_NUMBER, .when = STAT_ASKED, .metric = &hidden) },
 };
 
-#define FIELD(type, member, what) { #member, offsetof(struct type, member), sizeof(((struct type *)0)->member), what }
-#define GEOMETRY(shown, member, what) \
-	{ shown, offsetof(struct kvshm_store_info, geometry.member), \
-	  sizeof(((struct kvshm_geometry *)0)->member), what }
-#define COUNT(fields) (sizeof(fields) / sizeof((fields)[0]))
+#define USAGE(member, text, ...) { .name = #member, .help = (text), MEMBER(kvshm_usage, member), .when = STAT_ASKED, \
+				   __VA_ARGS__ }
 
-static const struct field store_fields[] = {
-	FIELD(kvshm_store_info, name, STAT_TEXT),
-	FIELD(kvshm_store_info, label, STAT_TEXT),
-	GEOMETRY("blocks", blocks, STAT_NUMBER),
-	GEOMETRY("block_size", block_size, STAT_BYTES),
-	GEOMETRY("planes", planes, STAT_NUMBER),
-	GEOMETRY("retain", retain, STAT_RETAIN),
-	GEOMETRY("key_max", key_max, STAT_NUMBER),
-	GEOMETRY("clients_max", clients, STAT_NUMBER),
-	GEOMETRY("incarnation", incarnation, STAT_HEX),
-	FIELD(kvshm_store_info, owner_pid, STAT_PID),
-	FIELD(kvshm_store_info, owner_alive, STAT_YESNO),
-	FIELD(kvshm_store_info, destroyed, STAT_YESNO),
-	FIELD(kvshm_store_info, unlinked, STAT_YESNO),
-	FIELD(kvshm_store_info, created, STAT_TIME),
-	FIELD(kvshm_store_info, maker, STAT_TEXT),
-	FIELD(kvshm_store_info, layout, STAT_NUMBER),
-	FIELD(kvshm_store_info, segment_size, STAT_BYTES),
-	FIELD(kvshm_store_info, fence, STAT_YESNO),
-	FIELD(kvshm_store_info, epoch, STAT_NUMBER),
-	FIELD(kvshm_store_info, readers, STAT_NUMBER),
-	FIELD(kvshm_store_info, readers_used, STAT_NUMBER),
-	FIELD(kvshm_store_info, readers_stalling, STAT_NUMBER),
+static const struct stat_field usage_fields[] = {
+	USAGE(free, "blocks that are nobody's", .metric = &blocks_by_state),
+	USAGE(owned, "blocks taken, without a key yet", .metric = &blocks_by_state),
+	USAGE(filling, "blocks being filled", .metric = &blocks_by_state),
+	USAGE(ready, "blocks that can be read", .metric = &blocks_by_state),
+	USAGE(removing, "blocks of which someone looks whether anyone holds them", .metric = &blocks_by_state),
+	USAGE(doomed, "blocks removed, and still held", .metric = &blocks_by_state),
+	USAGE(grace, "blocks that are free once a grace period has passed", .metric = &blocks_by_state),
+	USAGE(unknown, "blocks of no state that there is: see kvshm-check(1)", .metric = &blocks_by_state),
+	USAGE(held, "blocks with a ref or a pin", .metric = &blocks_held),
+	USAGE(pinned, "blocks with a pin", .metric = &blocks_pinned),
+	USAGE(cleared, "blocks filling or ready from before the last clearing", .metric = &blocks_cleared),
+	USAGE(evictable, "blocks ready and held by nobody", .metric = &blocks_evictable),
+	USAGE(refs, "refs of all clients"),
+	USAGE(pins, "pins of all clients"),
 };
 
-static const struct field summary_fields[] = {
-	GEOMETRY("blocks", blocks, STAT_NUMBER),
-	GEOMETRY("block_size", block_size, STAT_BYTES),
-	GEOMETRY("planes", planes, STAT_NUMBER),
-	FIELD(kvshm_store_info, owner_pid, STAT_PID),
-	FIELD(kvshm_store_info, owner_alive, STAT_YESNO),
-	FIELD(kvshm_store_info, name, STAT_TEXT),
+#define HEAD(member, what) .kind = (what), .needs = STAT_HEAD, MEMBER(stat_head, info.member)
+
+static const struct stat_field head_fields[] = {
+	{ "name", "the store's name", MEMBER(stat_head, info.name), STAT_TEXT, STAT_SHOWN, STAT_NAME, &hidden },
+	{ "state", "other-layout, truncated or unreadable", MEMBER(stat_head, state), STAT_TEXT, STAT_SHOWN,
+	  STAT_NAME, &store_state },
+	{ "maker", "version of the library that made it", HEAD(maker, STAT_TEXT) },
+	{ "layout", "layout of its segment", HEAD(layout, STAT_ID) },
+	{ "layout_known", "layout that this program knows", HEAD(layout_known, STAT_ID) },
+	{ "segment_size", "bytes of its segment, as it was made", HEAD(segment_size, STAT_BYTES) },
+	{ "file_size", "bytes of the segment's file", HEAD(file_size, STAT_BYTES) },
+	{ "clients_alive", "client slots of the living", HEAD(clients_alive, STAT_NUMBER) },
+	{ "owner_alive", "whether the owner lives", HEAD(owner_alive, STAT_YESNO) },
 };
 
-static const struct field usage_fields[] = {
-	FIELD(kvshm_usage, free, STAT_NUMBER),
-	FIELD(kvshm_usage, owned, STAT_NUMBER),
-	FIELD(kvshm_usage, filling, STAT_NUMBER),
-	FIELD(kvshm_usage, ready, STAT_NUMBER),
-	FIELD(kvshm_usage, removing, STAT_NUMBER),
-	FIELD(kvshm_usage, doomed, STAT_NUMBER),
-	FIELD(kvshm_usage, grace, STAT_NUMBER),
-	FIELD(kvshm_usage, held, STAT_NUMBER),
-	FIELD(kvshm_usage, pinned, STAT_NUMBER),
-	FIELD(kvshm_usage, evictable, STAT_NUMBER),
-	FIELD(kvshm_usage, refs, STAT_NUMBER),
-	FIELD(kvshm_usage, pins, STAT_NUMBER),
+#define CLIENT(member, what, text) { .name = #member, .help = (text), .kind = (what), MEMBER(stat_client, info.member) }
+
+static const struct stat_field client_fields[] = {
+	{ "store", "the client's store", MEMBER(stat_client, store), STAT_TEXT, STAT_LISTED, STAT_ALL, NULL },
+	CLIENT(slot, STAT_ID, "its slot"),
+	CLIENT(pid, STAT_PID, "its process, as it sees itself"),
+	CLIENT(alive, STAT_YESNO, "no: dead, and not recovered yet"),
+	CLIENT(recovering, STAT_YESNO, "dead, and a process is at its recovery, or was stopped at it"),
+	CLIENT(attached, STAT_TIME, "when it attached"),
+	{ "age", "time since it attached", MEMBER(stat_client, age), STAT_SECONDS, STAT_SHOWN, STAT_ALL, NULL },
+	CLIENT(refs, STAT_NUMBER, "its refs"),
+	CLIENT(pins, STAT_NUMBER, "its pins"),
+	CLIENT(blocks, STAT_NUMBER, "blocks with a ref or a pin of its"),
+	CLIENT(fills, STAT_NUMBER, "fills that it has begun"),
+	CLIENT(parts, STAT_NUMBER, "planes that it writes for fills"),
+	CLIENT(owned, STAT_NUMBER, "blocks without a key that it has"),
+	CLIENT(name, STAT_TEXT, "its name"),
 };
 
-static const struct field client_fields[] = {
-	FIELD(kvshm_client_info, slot, STAT_NUMBER),
-	FIELD(kvshm_client_info, pid, STAT_PID),
-	FIELD(kvshm_client_info, alive, STAT_YESNO),
-	FIELD(kvshm_client_info, attached, STAT_TIME),
-	FIELD(kvshm_client_info, refs, STAT_NUMBER),
-	FIELD(kvshm_client_info, pins, STAT_NUMBER),
-	FIELD(kvshm_client_info, blocks, STAT_NUMBER),
-	FIELD(kvshm_client_info, fills, STAT_NUMBER),
-	FIELD(kvshm_client_info, name, STAT_TEXT),
+#define BLOCK(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_block, info.member), __VA_ARGS__ }
+#define BLOCK_TEXT(member, text, ...) \
+	{ .name = #member, .help = (text), .kind = STAT_TEXT, MEMBER(stat_block, member), __VA_ARGS__ }
+
+static const struct stat_field block_fields[] = {
+	BLOCK_TEXT(store, "the block's store", .when = STAT_LISTED),
+	BLOCK(block, STAT_ID, "its number"),
+	BLOCK_TEXT(state, "owned, filling, ready, removing, doomed or grace; unknown: see kvshm-check(1)"),
+	BLOCK(owner, STAT_SLOT, "client slot that owns, fills or removes it"),
+	BLOCK(age, STAT_SECONDS, "time since it was taken; once it was ready, since then"),
+	BLOCK(refs, STAT_NUMBER, "refs of all clients"),
+	BLOCK(pins, STAT_NUMBER, "pins of all clients"),
+	BLOCK(depth, STAT_NUMBER, "position in its sequence"),
+	BLOCK(length, STAT_NUMBER, "bytes used in each plane"),
+	BLOCK(cleared, STAT_YESNO, "from before the last clearing: no key leads to it"),
+	BLOCK(life, STAT_NUMBER, "number of its life", .when = STAT_ASKED),
+	BLOCK_TEXT(claimed, "planes that have or had a writer: a mask in hexadecimal digits", .when = STAT_ASKED),
+	BLOCK_TEXT(written, "planes that are whole: a mask in hexadecimal digits", .when = STAT_ASKED),
+	BLOCK_TEXT(opaque, "the engine's own bytes, in hexadecimal digits", .when = STAT_ASKED),
+	BLOCK_TEXT(key, "its key, in hexadecimal digits"),
 };
 
-/* ---- From a struct to a sink ----------------------------------------------------------------------------- */
+#define SUMMARY(member, what, text) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_summary, member), .metric = &hidden }
 
-/* A number of 4 or 8 bytes; pids and times keep their sign. */
-static uint64_t read_number(const struct field *field, const char *from)
-{
-	uint64_t wide;
-	uint32_t narrow;
-
-	if (field->size == sizeof(wide)) {
-		memcpy(&wide, from, sizeof(wide));
-		return wide;
-	}
-	memcpy(&narrow, from, sizeof(narrow));
-	return field->kind == STAT_PID ? (uint64_t)(int64_t)(int32_t)narrow : narrow;
-}
-
-static const char *retain_name(uint64_t retain)
-{
-	return retain == KVSHM_KEEP ? "keep" : "drop";
-}
-
-static void emit(struct stat_sink *sink, const struct field *fields, size_t count, const void *from)
-{
-	for (size_t i = 0; i < count; i++) {
-		const char *member = (const char *)from + fields[i].offset;
-		struct stat_value value = { .name = fields[i].name, .kind = fields[i].kind };
-
-		if (value.kind == STAT_TEXT)
-			value.text = member;
-		else
-			value.number = read_number(&fields[i], member);
-		if (value.kind == STAT_RETAIN) {
-			value.kind = STAT_TEXT;
-			value.text = retain_name(value.number);
-		}
-		sink->value(sink, &value);
-	}
-}
-
-static void emit_section(struct stat_sink *sink, const char *name, const struct field *fields, size_t count,
-			 const void *from)
-{
-	sink->open(sink, name, STAT_FIELDS);
-	emit(sink, fields, count, from);
-	sink->close(sink);
-}
-
-static int show_counter(const struct kvshm_counter *counter, void *arg)
-{
-	struct stat_sink *sink = arg;
-	const struct stat_value value = {
-		.name = counter->name, .help = counter->help, .kind = STAT_NUMBER, .number = counter->value,
-	};
-
-	sink->value(sink, &value);
-	return 0;
-}
-
-struct client_walk {
-	struct stat_sink *sink;
-	const char *store;
-	unsigned dead;
+static const struct stat_field histogram_fields[] = {
+	SUMMARY(name, STAT_TEXT, "what is measured"),
+	SUMMARY(count, STAT_COUNTER, "times measured"),
+	SUMMARY(mean, STAT_SECONDS, "their mean"),
+	SUMMARY(p50, STAT_SECONDS, "half of them are below this (about: the buckets are powers of two)"),
+	SUMMARY(p90, STAT_SECONDS, "so are 90 in 100 below this"),
+	SUMMARY(p99, STAT_SECONDS, "so are 99 in 100 below this"),
+	{ .name = "buckets", .help = "how many times below which", .kind = STAT_HISTOGRAM,
+	  MEMBER(stat_summary, histogram) },
 };
 
-static int show_client(const struct kvshm_client_info *client, void *arg)
-{
-	struct client_walk *walk = arg;
+const struct stat_part stat_store_part = FIELDS(store_fields);
+const struct stat_part stat_usage_part = FIELDS(usage_fields);
+const struct stat_part stat_head_part = FIELDS(head_fields);
 
-	walk->sink->row(walk->sink);
-	if (walk->store) {
-		const struct stat_value store = { .name = "store", .kind = STAT_TEXT, .text = walk->store };
-
-		walk->sink->value(walk->sink, &store);
-	}
-	emit(walk->sink, client_fields, COUNT(client_fields), client);
-	walk->dead += !client->alive;
-	return 0;
-}
-
-/* ---- What someone should know ---------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 2, 3))) static void remark(struct stat_sink *sink, const char *format, ...)
-{
-	char text[256];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	sink->remark(sink, text);
-}
-
-static void remark_on_owner(struct stat_sink *sink, const struct kvshm_store_info *info)
-{
-	if (info->destroyed)
-		remark(sink, "the store was destroyed: its clients get -ESTALE, and should attach its successor");
-	else if (info->unlinked)
-		remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): nobody can attach");
-	else if (!info->owner_alive)
-		remark(sink,
-		       "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it (in its --dir)",
-		       info->name);
-}
-
-static void remark_on_room(struct stat_sink *sink, const struct kvshm_store_info *info,
-			   const struct kvshm_usage *usage)
-{
-	if (!usage->free && !usage->evictable && usage->grace)
-		remark(sink, "no room now; blocks that are free once a grace period has passed: %" PRIu64,
-		       usage->grace);
-	else if (!usage->free && !usage->evictable)
-		remark(sink, "no room: every block is held or being filled");
-	if (info->readers_stalling)
-		remark(sink, "reader slots in a section since an earlier epoch: %" PRIu32 "; while they stay there, "
-			     "blocks in grace can't be used again", info->readers_stalling);
-}
-
-static void remark_on_clients(struct stat_sink *sink, unsigned dead)
-{
-	if (dead)
-		remark(sink, "dead clients that wait for recovery: %u; kvshmd does it, and any attach", dead);
-}
-
-/* ---- What kvshm-stat.c calls ----------------------------------------------------------------------------- */
-
-int stat_show_store(kvshm_view *view, struct stat_sink *sink)
-{
-	struct client_walk walk = { .sink = sink };
-	struct kvshm_store_info info;
-	struct kvshm_usage usage;
-	int rc;
-
-	rc = kvshm_view_store(view, &info);
-	if (!rc)
-		rc = kvshm_view_usage(view, &usage);
-	if (rc)
-		return rc;
-	emit_section(sink, "store", store_fields, COUNT(store_fields), &info);
-	emit_section(sink, "usage", usage_fields, COUNT(usage_fields), &usage);
-	sink->open(sink, "counters", STAT_FIELDS);
-	rc = kvshm_view_counters(view, show_counter, sink);
-	sink->close(sink);
-	if (rc)
-		return rc;
-	sink->open(sink, "clients", STAT_ROWS);
-	rc = kvshm_view_clients(view, show_client, &walk);
-	sink->close(sink);
-	if (rc)
-		return rc;
-	remark_on_owner(sink, &info);
-	remark_on_room(sink, &info, &usage);
-	remark_on_clients(sink, walk.dead);
-	return 0;
-}
-
-int stat_show_clients(kvshm_view *view, const char *store, struct stat_sink *sink)
-{
-	struct client_walk walk = { .sink = sink, .store = store };
-
-	return kvshm_view_clients(view, show_client, &walk);
-}
-
-int stat_show_summary(kvshm_view *view, struct stat_sink *sink)
-{
-	struct kvshm_store_info info;
-	int rc = kvshm_view_store(view, &info);
-
-	if (rc)
-		return rc;
-	sink->row(sink);
-	emit(sink, summary_fields, COUNT(summary_fields), &info);
-	return 0;
-}
+const struct stat_table stat_stores = { "stores", "--list", { FIELDS(store_fields), FIELDS(usage_fields) } };
+const struct stat_table stat_clients = { "clients", "--clients", { FIELDS(client_fields) } };
+const struct stat_table stat_blocks = { "blocks", "--blocks", { FIELDS(block_fields) } };
+const struct stat_table stat_histograms = { "histograms", NULL, { FIELDS(histogram_fields) } };

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * stat_text.c: kvshm-stat's page. Fields stand two in a line where they are short and need no explanation; rows stand
- * under headings made of their names.
+ * under headings made of their names. Lines are rows without a title, whose heading is repeated on every screenful.
  */
 #include "config.h"
 
@@ -15,22 +15,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
 	NAME_WIDTH = 16,
 	NUMBER_WIDTH = 10,
 	CELL_WIDTH = 8,
+	LINE_CELL_WIDTH = 7,
 	HALF_LINE = 40, /* two fields in a line of 80 */
-	VALUE_MAX = 256,
-	LINE_MAX_BYTES = 2048,
+	SCREEN = 24,	/* lines, where it is no terminal */
+	VALUE_MAX = 1024,
+	LINE_MAX_BYTES = 4096,
 };
 
 struct text_sink {
 	struct stat_sink sink;
 	enum stat_shape shape;
 	unsigned sections; /* so far */
-	unsigned rows;	   /* of this section */
+	unsigned rows;	   /* of this section; of lines, of this screen */
 	unsigned remarks;
 	int column;	   /* of fields: how much of the line is used */
 	char heading[LINE_MAX_BYTES], line[LINE_MAX_BYTES]; /* of the row that is being made */
@@ -50,13 +54,45 @@ static void time_text(uint64_t seconds, char text[VALUE_MAX])
 		snprintf(text, VALUE_MAX, "?");
 }
 
+/* Three digits or so: 480ns, 12.5us, 3.2ms, 59.9s, 1m05s, 2h05m, 3d04h. */
+static void duration_text(uint64_t ns, char text[VALUE_MAX])
+{
+	static const char *const units[] = { "us", "ms", "s" };
+	uint64_t seconds = ns / 1000000000;
+	double part = (double)ns;
+	unsigned unit = 0;
+
+	if (ns < 1000) {
+		snprintf(text, VALUE_MAX, "%" PRIu64 "%s", ns, ns ? "ns" : "");
+	} else if (seconds < 60) {
+		for (part /= 1000; part >= 1000 && unit < 2; unit++)
+			part /= 1000;
+		snprintf(text, VALUE_MAX, "%.1f%s", part, units[unit]);
+	} else if (seconds < 3600) {
+		snprintf(text, VALUE_MAX, "%" PRIu64 "m%02" PRIu64 "s", seconds / 60, seconds % 60);
+	} else if (seconds < 86400) {
+		snprintf(text, VALUE_MAX, "%" PRIu64 "h%02" PRIu64 "m", seconds / 3600, seconds / 60 % 60);
+	} else {
+		snprintf(text, VALUE_MAX, "%" PRIu64 "d%02" PRIu64 "h", seconds / 86400, seconds / 3600 % 24);
+	}
+}
+
 static void value_text(const struct stat_value *value, char text[VALUE_MAX])
 {
 	char size[TOOL_SIZE_TEXT];
 
 	switch (value->kind) {
 	case STAT_NUMBER:
+	case STAT_COUNTER:
+	case STAT_ID:
+	case STAT_SLOT:
 		snprintf(text, VALUE_MAX, "%" PRIu64, value->number);
+		break;
+	case STAT_RATE:
+		snprintf(text, VALUE_MAX, value->real > 0 && value->real < 10 ? "%.2f" : "%.0f", value->real);
+		break;
+	case STAT_SECONDS:
+		duration_text(value->number, text);
 		break;
 	case STAT_BYTES:
 		snprintf(text, VALUE_MAX, "%s", tool_size_text(value->number, size));
@@ -73,9 +109,12 @@ static void value_text(const struct stat_value *value, char text[VALUE_MAX])
 	case STAT_YESNO:
 		snprintf(text, VALUE_MAX, "%s", value->number ? "yes" : "no");
 		break;
-	default:
+	case STAT_TEXT:
 		snprintf(text, VALUE_MAX, "%s", *value->text ? value->text : "-");
 		tool_printable(text);
+		break;
+	default:
+		snprintf(text, VALUE_MAX, "-");
 		break;
 	}
 }
@@ -93,7 +132,7 @@ static void put_field(struct text_sink *page, const struct stat_value *value, co
 {
 	int width;
 
-	if (value->help) {
+	if (page->shape == STAT_EXPLAINED) {
 		end_line(page);
 		printf("  %-*s %*s  %s\n", NAME_WIDTH, value->name, NUMBER_WIDTH, text, value->help);
 		return;
@@ -120,19 +159,25 @@ __attribute__((format(printf, 2, 3))) static void append(char line[LINE_MAX_BYTE
 	va_end(arguments);
 }
 
+static int cell_width(const struct text_sink *page, const struct stat_value *value)
+{
+	int least = page->shape == STAT_LINES ? LINE_CELL_WIDTH : CELL_WIDTH, width = (int)strlen(value->name);
+
+	if (value->kind == STAT_TEXT)
+		return -NAME_WIDTH; /* left-justified */
+	if (value->kind == STAT_TIME)
+		return (int)strlen("2000-01-01 00:00:00");
+	return width < least ? least : width;
+}
+
 static void put_cell(struct text_sink *page, const struct stat_value *value, const char *text)
 {
-	int width = (int)strlen(value->name);
+	const char *gap = page->shape == STAT_LINES ? *page->line ? " " : "" : "  ";
+	int width = cell_width(page, value);
 
-	if (width < CELL_WIDTH)
-		width = CELL_WIDTH;
-	if (value->kind == STAT_TEXT)
-		width = -NAME_WIDTH; /* left-justified */
-	else if (value->kind == STAT_TIME)
-		width = (int)strlen("2000-01-01 00:00:00");
 	if (page->rows == 1)
-		append(page->heading, "  %*s", width, value->name);
-	append(page->line, "  %*s", width, text);
+		append(page->heading, "%s%*s", gap, width, value->name);
+	append(page->line, "%s%*s", gap, width, text);
 }
 
 static void put_line(char *line)
@@ -145,13 +190,14 @@ static void put_line(char *line)
 	*line = '\0';
 }
 
-static void end_row(struct text_sink *page)
+/* How many lines of rows a screen has below its heading. */
+static unsigned screen(void)
 {
-	if (!page->rows)
-		return;
-	if (page->rows == 1)
-		put_line(page->heading);
-	put_line(page->line);
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || size.ws_row < 3)
+		return SCREEN - 1;
+	return size.ws_row - 1U;
 }
 
 /* ---- The sink -------------------------------------------------------------------------------------------- */
@@ -160,7 +206,8 @@ static void text_open(struct stat_sink *sink, const char *section, enum stat_sha
 {
 	struct text_sink *page = of(sink);
 
-	printf("%s%s:\n", page->sections++ ? "\n" : "", section);
+	if (shape != STAT_LINES)
+		printf("%s%s:\n", page->sections++ ? "\n" : "", section);
 	page->shape = shape;
 	page->rows = 0;
 	*page->heading = '\0';
@@ -170,7 +217,8 @@ static void text_row(struct stat_sink *sink)
 {
 	struct text_sink *page = of(sink);
 
-	end_row(page);
+	if (page->shape == STAT_LINES && page->rows == screen())
+		page->rows = 0;
 	page->rows++;
 }
 
@@ -179,18 +227,30 @@ static void text_value(struct stat_sink *sink, const struct stat_value *value)
 	struct text_sink *page = of(sink);
 	char text[VALUE_MAX];
 
+	if (value->kind == STAT_HISTOGRAM)
+		return; /* its quantiles stand before it */
 	value_text(value, text);
-	if (page->shape == STAT_ROWS)
+	if (page->shape == STAT_ROWS || page->shape == STAT_LINES)
 		put_cell(page, value, text);
 	else
 		put_field(page, value, text);
+}
+
+static void text_end_row(struct stat_sink *sink)
+{
+	struct text_sink *page = of(sink);
+
+	if (page->rows == 1)
+		put_line(page->heading);
+	put_line(page->line);
+	if (page->shape == STAT_LINES)
+		fflush(stdout);
 }
 
 static void text_close(struct stat_sink *sink)
 {
 	struct text_sink *page = of(sink);
 
-	end_row(page);
 	end_line(page);
 	if (page->shape == STAT_ROWS && !page->rows)
 		printf("  none\n");
@@ -216,7 +276,7 @@ struct stat_sink *stat_text_new(void)
 	if (!page)
 		return NULL;
 	*page = (struct text_sink){
-		.sink = { text_open, text_row, text_value, text_close, text_remark, text_finish },
+		.sink = { text_open, text_row, text_value, text_end_row, text_close, text_remark, text_finish, NULL },
 	};
 	return &page->sink;
 }

@@ -249,6 +249,8 @@ static void print_help(const struct tool_program *program, const struct tool_opt
 	}
 	if (sizes)
 		printf("\nSizes are bytes, or numbers with K, M, G or T: 512K, 2M, 64G.\n");
+	if (program->more_help)
+		program->more_help();
 }
 
 /* What getopt_long() did not like: it said ':' or '?', and left the option in optopt if it is one of the table's. */

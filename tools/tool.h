@@ -50,6 +50,7 @@ struct tool_program {
 	const char *summary;  /* what it does, in one line, for --help */
 	const char *operands; /* how --help shows what follows the options; NULL: nothing may follow */
 	const struct tool_option *options;
+	void (*more_help)(void); /* prints what --help says behind the options; may be NULL */
 };
 
 /* Reads the options. Returns the index of the first operand in argv; what may stand there is the caller's to judge

@@ -10,6 +10,7 @@
  *   read KEY     takes a ref and answers with the text in plane 0
  *   pin KEY      pins the block that begin or read holds: `ok`
  *   release KEY  ends the ref that begin, publish or read left: `ok`
+ *   guard SLOT   keeps the lock that a recoverer of that client slot has: `ok`
  *
  * The first line is the answer to attaching: `ok`. A call that fails answers with the name of its error, such as
  * ESTALE.
@@ -17,6 +18,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@ struct held {
 
 struct client {
 	kvshm *store;
+	char path[256]; /* of its segment */
 	struct held held[HELD_MAX];
 	size_t count;
 };
@@ -115,12 +118,23 @@ static int do_release(struct client *client, const char *key, const char **answe
 	return kvshm_release(client->store, find(client, key));
 }
 
+/* As a recoverer does that is stopped before its end. */
+static int do_guard(struct client *client, const char *slot, const char **answer)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1 };
+	int file = open(client->path, O_RDONLY | O_CLOEXEC);
+
+	(void)answer;
+	lock.l_start = strtol(slot, NULL, 10);
+	return file >= 0 && !fcntl(file, F_OFD_SETLK, &lock) ? 0 : -errno;
+}
+
 static const struct command {
 	const char *name;
 	int (*run)(struct client *client, const char *key, const char **answer);
 } commands[] = {
 	{ "begin", do_begin }, { "publish", do_publish }, { "read", do_read }, { "pin", do_pin },
-	{ "release", do_release },
+	{ "release", do_release }, { "guard", do_guard },
 };
 
 static void say(int rc, const char *answer)
@@ -148,6 +162,7 @@ static void obey(struct client *client, char *line)
 int main(int argc, char **argv)
 {
 	const struct kvshm_attach_options options = { .name = "client" };
+	const char *dir = getenv("KVSHM_DIR");
 	struct client client = { 0 };
 	char line[512];
 	int rc;
@@ -156,6 +171,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: client STORE\n");
 		return EXIT_FAILURE;
 	}
+	snprintf(client.path, sizeof(client.path), "%s/kvshm.%s", dir ? dir : "/dev/shm", argv[1]);
 	rc = kvshm_attach(argv[1], &options, &client.store);
 	say(rc, "ok");
 	if (rc)

@@ -34,10 +34,12 @@ done
 "$KVSHM_BIN/kvshm-stat" --help >/dev/full 2>"$tmp/err" && fail "help that went nowhere was a success"
 grep -q "can't write" "$tmp/err" || fail "no message about output that went nowhere: $(cat "$tmp/err")"
 
-for tool in kvshmd kvshm-stat kvshm-check; do
+refused 1 "nothing was expected at 'extra'" kvshm-stat --store "$store" 1 1 extra
+for tool in kvshmd kvshm-check; do
 	refused 1 "nothing was expected at 'extra'" "$tool" --store "$store" extra
 	refused 1 "empty" "$tool" --store ''
 done
+refused 1 "empty" kvshm-stat --store ''
 refused 1 "--store NAME is missing" kvshmd --size 1M --block-size 4K
 refused 1 "--store NAME is missing" kvshm-check
 refused 1 "--size BYTES is missing" kvshmd --store "$store" --block-size 4K
@@ -45,6 +47,29 @@ refused 1 "--block-size BYTES is missing" kvshmd --store "$store" --size 1M
 refused 1 "leave one out" kvshmd --store "$store" --adopt --replace-dead
 refused 1 "leave one out" kvshmd --store "$store" --adopt --populate 1
 refused 1 "leave one out" kvshm-stat --store "$store" --list
+refused 1 "leave one out" kvshm-stat --json --prometheus
+refused 1 "leave one out" kvshm-stat --list 1
+refused 1 "leave all but one out" kvshm-stat --clients --blocks
+refused 1 "leave all but one out" kvshm-stat --blocks 1
+refused 1 "leave out" kvshm-stat --prometheus --clients
+refused 1 "leave out" kvshm-stat --prometheus 1
+refused 1 "as well" kvshm-stat --columns slot
+for interval in x -1 +1 1s 1e3 inf nan 0x1 1.2.3 '' ' 1'; do
+	refused 1 "seconds are wanted|no option" kvshm-stat "$interval"
+done
+for interval in 0 0.0 . 0.0009 86401 99999999999999999999; do
+	refused 1 "the least is 0.001" kvshm-stat "$interval"
+done
+for count in x 1.5 -1 '' 1K; do
+	refused 1 "a number of lines is wanted|no option" kvshm-stat 1 "$count"
+done
+for count in 0 18446744073709551616; do
+	refused 1 "the least is 1" kvshm-stat 1 "$count"
+done
+for rows in --list --clients --blocks 1; do
+	refused 1 "'such': there is no such column of [a-z]+; there are .*, " kvshm-stat "$rows" --columns such
+	refused 1 "'': there is no such column" kvshm-stat "$rows" --columns ,
+done
 refused 1 "--pool 'cuda': it can be host" kvshmd --store "$store" --pool cuda
 refused 1 "--retain 'both': it can be keep\|drop" kvshmd --store "$store" --retain both
 

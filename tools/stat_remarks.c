@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * stat_remarks.c: what someone who looks at a store should know, and what to do about it.
+ */
+#include "config.h"
+
+#include "stat.h"
+#include "tool.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+__attribute__((format(printf, 2, 3))) static void remark(struct stat_sink *sink, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	tool_printable(text);
+	sink->remark(sink, text);
+}
+
+static void on_owner(struct stat_sink *sink, const struct kvshm_store_info *info)
+{
+	if (info->destroyed)
+		remark(sink, "the store was destroyed: its clients get -ESTALE, and should attach its successor");
+	else if (info->unlinked)
+		remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): nobody can attach");
+	else if (!info->owner_alive)
+		remark(sink,
+		       "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it (in its --dir)",
+		       info->name);
+}
+
+static void on_room(struct stat_sink *sink, const struct kvshm_usage *usage)
+{
+	if (usage->unknown)
+		remark(sink, "blocks of no state that there is: %" PRIu64 "; someone wrote into the segment: "
+			     "kvshm-check says more", usage->unknown);
+	if (usage->free || usage->evictable)
+		return;
+	if (usage->grace)
+		remark(sink, "no room now; blocks that are free once a grace period has passed: %" PRIu64,
+		       usage->grace);
+	else
+		remark(sink, "no room: every block is held or being filled");
+}
+
+/* Who stalls grace periods, by the slowest reader: it is what one can continue or end. */
+static void on_slowest(struct stat_sink *sink, const struct kvshm_store_info *info,
+		       const struct kvshm_client_info *client)
+{
+	uint64_t behind = info->epoch - info->slowest_epoch;
+	const char *advice;
+
+	if (info->slowest_client == KVSHM_NO_SLOT || client->slot != info->slowest_client || !client->pid) {
+		remark(sink, "the slowest is reader slot %" PRIu32 ", since epoch %" PRIu64 ", %" PRIu64 " behind: no "
+			     "client has it; kvshm-check says more", info->slowest_reader, info->slowest_epoch, behind);
+		return;
+	}
+	if (client->alive)
+		advice = "if it stays, that process was stopped in a call: continue it (kill -CONT), or end it";
+	else
+		advice = "that client is dead, and its recovery ends this";
+	remark(sink, "the slowest is reader slot %" PRIu32 " of client %" PRIu32 " (process %" PRId32 ", %s), since "
+		     "epoch %" PRIu64 ", %" PRIu64 " behind: %s", info->slowest_reader, client->slot, client->pid,
+	       client->name, info->slowest_epoch, behind, advice);
+}
+
+static void on_readers(struct stat_sink *sink, const struct kvshm_store_info *info,
+		       const struct kvshm_client_info *client)
+{
+	if (!info->readers_stalling)
+		return;
+	remark(sink, "reader slots in a section since an earlier epoch: %" PRIu32 "; while they stay there, "
+		     "blocks in grace can't be used again", info->readers_stalling);
+	if (info->slowest_reader != KVSHM_NO_SLOT)
+		on_slowest(sink, info, client);
+}
+
+/* Why the dead have not been recovered. */
+static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *info,
+		       const struct stat_notable *clients)
+{
+	if (clients->waiting)
+		remark(sink, "dead clients that wait for recovery: %u; nobody has looked since they died: %s",
+		       clients->waiting, info->owner_alive ? "kvshmd does so every 100 ms, unless it was stopped"
+							   : "any attach does, and kvshmd --adopt");
+	if (clients->recovered.recovering)
+		remark(sink, "a process is at the recovery of client %" PRIu32 " (process %" PRId32 ", %s): if it "
+			     "stays so, that process was stopped at it, and the slot is free once it goes on or ends",
+		       clients->recovered.slot, clients->recovered.pid, clients->recovered.name);
+}
+
+void stat_remark_on_store(struct stat_sink *sink, const struct kvshm_store_info *info,
+			  const struct kvshm_usage *usage, const struct stat_notable *clients)
+{
+	on_owner(sink, info);
+	on_room(sink, usage);
+	on_readers(sink, info, &clients->slowest);
+	on_clients(sink, info, clients);
+}
+
+void stat_remark_on_head(struct stat_sink *sink, const char *dir, const struct kvshm_head_info *info)
+{
+	const char *where = tool_dir(dir);
+
+	if (info->owner_alive || info->clients_alive)
+		remark(sink, "processes that have it: %s%" PRIu32 " clients; they go on as they are, and nobody can "
+			     "join them with this version", info->owner_alive ? "its owner, and " : "",
+		       info->clients_alive);
+	else
+		remark(sink, "no process has it: %s/kvshm.%s and %s/kvshm.%s.p* can be removed", where, info->name,
+		       where, info->name);
+}
