@@ -181,9 +181,11 @@ size_t kvl_fetch_keys(const struct kvs_actor *actor, const struct kvshm_key *key
 	}
 	for (size_t i = 0; i < n; i++)
 		kvs_index_fetch_block(actor, hashes[i]);
+	kvs_enter(actor);
 	for (size_t i = 0; i < n; i++)
 		if (is_key(map, &keys[i]))
 			kvs_index_fetch_second(actor, keys[i].bytes, (uint32_t)keys[i].length, hashes[i]);
+	kvs_leave(actor);
 	return n;
 }
 

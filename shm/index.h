@@ -90,7 +90,8 @@ KVS_HOT void kvs_index_start(const struct kvs_map *map, struct kvs_walk *walk)
 
 /* Lookups of many keys: what each will touch is fetched in rounds: the bucket, then the block that it leads to and the
  * client's entry for that, then the same of the next block in the chain where the first has another key (as for two in
- * five keys of a full table). Hints: nothing of it is believed, and it needs no section. */
+ * five keys of a full table). Hints: nothing of it is believed. Only the last round reads keys, and so is made in a
+ * section, in which they don't change. */
 KVS_HOT void kvs_index_fetch_bucket(const struct kvs_map *map, uint64_t hash)
 {
 	__builtin_prefetch(kvs_index_bucket(map, hash));
@@ -111,8 +112,8 @@ KVS_HOT void kvs_index_fetch_block(const struct kvs_actor *actor, uint64_t hash)
 KVS_HOT void kvs_index_fetch_second(const struct kvs_actor *actor, const uint8_t *key, uint32_t length, uint64_t hash)
 {
 	const struct kvs_map *map = actor->map;
-	uint32_t number =
-		kvs_link_block(atomic_load_explicit(kvs_index_bucket(map, hash), memory_order_relaxed));
+	uint32_t number = /* [insert] */
+		kvs_link_block(atomic_load_explicit(kvs_index_bucket(map, hash), memory_order_acquire));
 
 	if (number >= map->g.blocks || kvs_key_is(map, number, key, length))
 		return;
