@@ -29,7 +29,7 @@ read -r -a flags < <(PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root pkg-c
 read -r -a compiler <<<"$KVSHM_TEST_CC"
 "${compiler[@]}" -Wall -Wextra -Werror -o "$tmp/example" "$tmp/readme.c" "${flags[@]}" >"$tmp/cc.log" 2>&1 ||
 	fail "it does not compile: $(cat "$tmp/cc.log")"
-library=$(find "$root" -name 'libkvshm.so.0')
+library=$(find "$root" -name libkvshm.so)
 export LD_LIBRARY_PATH=${library%/*}
 
 # has_waiter: returns when a program that was started has slept in a wait.
