@@ -70,10 +70,8 @@ static int publish_fill(const struct kvs_actor *actor, struct kvshm_handle *hand
 		rc = kvs_table_end_part(actor, handle->block, KVS_PART_FILLER);
 		kvs_leave(actor);
 	}
-	if (rc == -ECANCELED) {
-		kvs_count(actor, KVS_COUNT_give_ups);
+	if (rc == -ECANCELED)
 		return canceled(actor, handle);
-	}
 	if (rc)
 		return no_fill();
 	handle->kind = KVSHM_REF;
@@ -90,7 +88,6 @@ static int give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *hand
 	if (rc == -EBADF)
 		return no_fill();
 	end(actor, handle); /* a removal of the key may have been first: it comes to the same */
-	kvs_count(actor, KVS_COUNT_give_ups);
 	return 0;
 }
 
@@ -132,17 +129,13 @@ static int publish_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 
 static int give_up_part(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
-	bool first;
-
 	if (!is_part(actor, handle))
 		return no_fill();
 	kvs_enter(actor);
-	first = kvs_table_fail_part(actor, handle->block);
+	kvs_table_fail_part(actor, handle->block);
 	kvs_leave(actor);
 	end_part(actor, handle);
 	end(actor, handle);
-	if (first)
-		kvs_count(actor, KVS_COUNT_give_ups);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 
 #include "hold.h"
 #include "internal.h"
+#include "part.h"
 #include "wait.h"
 
 /* Why a handle can't be released. */
@@ -117,6 +118,7 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	struct kvs_block *block;
 	const struct kvs_block_info *info;
 	uint64_t length;
+	bool whole = true;
 	int rc = begin_held(store, &actor, held, &block, meta);
 
 	if (rc)
@@ -127,8 +129,16 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 		return kvs_routine(EAGAIN, "the block has no key yet");
 	case KVS_FILLING:
 		return kvs_routine(EAGAIN, "the block is still being filled: wait for it");
-	default:
+	case KVS_READY:
+	case KVS_REM_READY:
 		break;
+	default: /* its filler may have said what it is, and a part have failed */
+		whole = kvs_part_whole(&store->map, held->block);
+		break;
+	}
+	if (!whole) {
+		memset(meta, 0, sizeof(*meta));
+		return 0;
 	}
 	info = &store->map.infos[held->block];
 	length = info->length;

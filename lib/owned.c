@@ -37,17 +37,18 @@ int kvl_give_back(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
 	const struct kvs_found owned = {.block = handle->block, .life = handle->life};
 
-	if (kvs_table_give_back(actor, &owned))
+	if (!kvs_table_claim(actor, &owned))
 		return not_owned();
+	kvs_table_give_back(actor, &owned);
 	*handle = kvl_handle(0, 0, KVSHM_NONE);
 	return 0;
 }
 
-static int cleared(const struct kvs_actor *actor, struct kvshm_handle *handle)
+static int cleared(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvs_found *mine)
 {
-	int rc = kvl_give_back(actor, handle);
-
-	return rc ? rc : kvs_routine(ECANCELED, "the store was cleared since the block was taken: it has gone back");
+	kvs_table_give_back(actor, mine);
+	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	return kvs_routine(ECANCELED, "the store was cleared since the block was taken: it has gone back");
 }
 
 /* The block has its key, and is linked. It is ready now, unless the key was removed at once. */
@@ -65,7 +66,6 @@ static int finish(const struct kvs_actor *actor, struct kvshm_handle *handle, en
 	}
 	(void)kvs_hold_release(actor, handle->block, handle->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 	*handle = kvl_handle(0, 0, KVSHM_NONE);
-	kvs_count(actor, KVS_COUNT_give_ups);
 	return kvs_routine(ECANCELED, "the key was removed, or the store cleared, while it was published");
 }
 
@@ -77,10 +77,10 @@ static int publish_as(const struct kvs_actor *actor, struct kvshm_handle *handle
 	enum kvshm_outcome outcome;
 	int rc;
 
-	if (handle->kind != KVSHM_OWNED || !kvs_table_owns(actor, handle->block))
+	if (handle->kind != KVSHM_OWNED || !kvs_table_claim(actor, &mine))
 		return not_owned();
 	if (kvs_cleared(actor->map, handle->life))
-		return cleared(actor, handle);
+		return cleared(actor, handle, &mine);
 	kvl_describe(actor->map, handle->block, meta);
 	rc = kvs_table_link(actor, key->bytes, key->length, hash, &mine, &found);
 	if (rc == KVS_GONE)

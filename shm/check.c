@@ -134,7 +134,7 @@ static void check_entry(struct look *l, uint32_t slot, uint32_t number)
 
 	/* A filler that died as it let go is its recovery's. */
 	if (l->slots[slot].alive && kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot &&
-	    !kvs_entry_refs(counts))
+	    !counts)
 		find(l, NOT_ITS_FILL, number, slot, word);
 	if (!counts)
 		return;

@@ -100,16 +100,20 @@ enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number
 	return taken;
 }
 
-void kvs_hold_look(const struct kvs_actor *actor, uint32_t block, uint64_t life)
+void kvs_hold_look(const struct kvs_actor *actor, uint32_t number, uint64_t life)
 {
-	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, block)->word, memory_order_seq_cst);
+	struct kvs_block *block = kvs_block(actor->map, number);
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 
 	/* A shared fill whose filler has let go of it is nobody's: a writer alone can't say what it is. Only this
-	 * client, or its recoverer, can take the word on from here, or the last part, which makes this CAS fail. */
+	 * client, or its recoverer, can take the word on from here, or the last part, which makes this CAS fail. The
+	 * life is read behind the word: who comes to look so late that this client fills the block again, in its next
+	 * life, finds another. */
 	if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == actor->self &&
-	    !kvs_hold_counts(actor, block, life) && kvs_remove_doom(actor, block, word))
+	    atomic_load_explicit(&block->life, memory_order_seq_cst) == life &&
+	    !kvs_hold_counts(actor, number, life) && kvs_remove_doom(actor, number, word))
 		kvs_count(actor, KVS_COUNT_give_ups);
-	(void)kvs_remove_try(actor, block, KVS_REMOVE_LAST);
+	(void)kvs_remove_try(actor, number, KVS_REMOVE_LAST);
 }
 
 int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field)

@@ -66,19 +66,44 @@ bool kvs_table_owns(const struct kvs_actor *actor, uint32_t number)
 	return own_block(actor, number, &word);
 }
 
-int kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *owned)
+bool kvs_table_claim(const struct kvs_actor *actor, const struct kvs_found *owned)
+{
+	if (kvs_hold_add(actor, owned->block, owned->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITER, true))
+		return false;
+	if (kvs_table_owns(actor, owned->block))
+		return true;
+	/* It was published meanwhile: this count may be the last. */
+	(void)kvs_hold_release(actor, owned->block, owned->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS);
+	return false;
+}
+
+void kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *owned)
 {
 	struct kvs_block *block = kvs_block(actor->map, owned->block);
 	uint64_t word;
 
-	if (!own_block(actor, owned->block, &word) ||
-	    kvs_hold_sub(&actor->row[owned->block], owned->life, KVS_ENTRY_REF, KVS_ENTRY_REFS))
-		return -EBADF;
+	/* In one step: between two, another could claim it. */
+	(void)kvs_hold_sub(&actor->row[owned->block], owned->life, KVS_ENTRY_REF + KVS_ENTRY_WRITER, KVS_ENTRY_REFS);
 	/* Nobody else ever saw it, so it needs no grace period. */
-	if (atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
+	if (own_block(actor, owned->block, &word) &&
+	    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
 						    memory_order_seq_cst, memory_order_relaxed))
 		kvs_alloc_idle(actor->map, owned->block);
-	return 0;
+}
+
+/* The word, if the block is being filled by the actor. */
+static int own_fill(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
+{
+	*word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
+	switch (kvs_word_state(*word)) {
+	case KVS_FILLING:
+		return kvs_word_owner(*word) == actor->self ? 0 : -EBADF;
+	case KVS_DOOMED:
+	case KVS_REM_DOOMED:
+		return -ECANCELED;
+	default:
+		return -EBADF;
+	}
 }
 
 /* An OWNED block gets its key, and is FILLING: before the link, so that whoever meets it there finds it being filled,
@@ -87,11 +112,16 @@ static int name(const struct kvs_actor *actor, const struct kvs_walk *walk, cons
 {
 	struct kvs_block *block = kvs_block(actor->map, mine->block);
 	uint64_t word;
+	bool mine_still;
 
 	kvs_key_write(actor->map, mine->block, walk->key, walk->length);
-	if (own_block(actor, mine->block, &word) &&
-	    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FILLING, actor->self),
-						    memory_order_seq_cst, memory_order_relaxed))
+	mine_still = own_block(actor, mine->block, &word) &&
+		     atomic_compare_exchange_strong_explicit(&block->word, &word,
+							     kvs_word_next(word, KVS_FILLING, actor->self),
+							     memory_order_seq_cst, memory_order_relaxed);
+	/* Where it was claimed, that has ended; a fill's block never was. */
+	(void)kvs_hold_sub(&actor->row[mine->block], mine->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS);
+	if (mine_still)
 		return 0;
 	(void)kvs_hold_sub(&actor->row[mine->block], mine->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 	kvs_count(actor, KVS_COUNT_nonsense);
@@ -119,6 +149,7 @@ int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length
 {
 	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
 	struct kvs_found theirs = {.block = KVS_NONE};
+	uint64_t word;
 	int taken;
 	int rc = name(actor, &walk, mine);
 
@@ -128,7 +159,8 @@ int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length
 	taken = link_or_take(actor, &walk, mine, &theirs);
 	if (taken != KVS_GONE) {
 		/* Never linked, and so never seen: it goes the way of all blocks nonetheless. */
-		(void)kvs_table_give_up(actor, mine->block);
+		if (own_fill(actor, mine->block, &word) == 0)
+			(void)kvs_remove_doom(actor, mine->block, word);
 		(void)kvs_hold_release_inside(actor, mine->block, mine->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 		if (taken >= 0) /* else the chain made no sense */
 			kvs_count(actor, KVS_COUNT_fill_races);
@@ -147,26 +179,11 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 	return rc ? rc : kvs_table_link(actor, key, length, hash, &mine, found);
 }
 
-/* The word, if the block is being filled by the actor. */
-static int own_fill(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
-{
-	*word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
-	switch (kvs_word_state(*word)) {
-	case KVS_FILLING:
-		return kvs_word_owner(*word) == actor->self ? 0 : -EBADF;
-	case KVS_DOOMED:
-	case KVS_REM_DOOMED:
-		return -ECANCELED;
-	default:
-		return -EBADF;
-	}
-}
-
 int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t word;
 
-	return own_fill(actor, number, &word);
+	return kvs_part_ended(actor->map, number, KVS_PART_FILLER) ? -EBADF : own_fill(actor, number, &word);
 }
 
 /* Is anyone else there who may be waiting? Who waits took its hold before it looked at the word: [hold-vs-remove]. */
@@ -208,13 +225,16 @@ int kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 
 int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part)
 {
-	if (kvs_block_cleared(actor->map, number)) { /* [clear] */
-		kvs_table_doom(actor, number);
+	_Atomic uint64_t *word = &kvs_block(actor->map, number)->word;
+
+	if (kvs_block_cleared(actor->map, number)) /* [clear] */
+		(void)kvs_table_doom(actor, number);
+	/* What was doomed does not become whole: some have been told already that it was given up. */
+	if (kvs_word_state(atomic_load_explicit(word, memory_order_seq_cst)) != KVS_FILLING)
 		return -ECANCELED;
-	}
 	if (kvs_part_end(actor->map, number, part))
 		return kvs_table_finish(actor, number);
-	switch (kvs_word_state(atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst))) {
+	switch (kvs_word_state(atomic_load_explicit(word, memory_order_seq_cst))) {
 	case KVS_FILLING:
 	case KVS_READY: /* the others ended theirs meanwhile */
 	case KVS_REM_READY:
@@ -224,14 +244,24 @@ int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t 
 	}
 }
 
+/* Dooms a block from exactly that word. Whoever dooms a fill counts it as given up: so each is counted once. */
+static bool doom(const struct kvs_actor *actor, uint32_t number, uint64_t word)
+{
+	if (!kvs_remove_doom(actor, number, word))
+		return false;
+	if (kvs_word_state(word) == KVS_FILLING)
+		kvs_count(actor, KVS_COUNT_give_ups);
+	return true;
+}
+
 int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t word;
-	int rc = own_fill(actor, number, &word);
+	int rc = kvs_part_ended(actor->map, number, KVS_PART_FILLER) ? -EBADF : own_fill(actor, number, &word);
 
 	if (rc)
 		return rc;
-	return kvs_remove_doom(actor, number, word) ? 0 : -ECANCELED;
+	return doom(actor, number, word) ? 0 : -ECANCELED;
 }
 
 bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number)
@@ -244,18 +274,19 @@ bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number)
 
 		if (state != KVS_FILLING && state != KVS_READY && state != KVS_REM_READY)
 			return false;
-		if (kvs_remove_doom(actor, number, word))
+		if (doom(actor, number, word))
 			return true;
 	}
 }
 
-bool kvs_table_fail_part(const struct kvs_actor *actor, uint32_t number)
+void kvs_table_fail_part(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
 
 	/* Only the others' parts, and the filler, go on from FILLING: not to READY, without this part. So it fails only
 	 * where the fill is doomed already. */
-	return kvs_word_state(word) == KVS_FILLING && kvs_remove_doom(actor, number, word);
+	if (kvs_word_state(word) == KVS_FILLING)
+		(void)doom(actor, number, word);
 }
 
 int kvs_table_touch(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash)
