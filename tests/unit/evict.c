@@ -100,6 +100,54 @@ START_TEST(R21_what_was_used_longest_ago_goes_first)
 }
 END_TEST
 
+START_TEST(R21_what_was_touched_goes_after_what_was_not)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_handle was[BLOCKS];
+	uint8_t key[UNIT_KEY];
+
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		struct kvshm_handle ref = was[i] = unit_fill(store, i, 0);
+
+		ck_rc(kvshm_release(store, &ref), 0);
+	}
+	for (uint64_t i = 0; i < BLOCKS; i += 2) { /* the older ones among them */
+		unit_key(i, key);
+		ck_rc(kvshm_touch(store, key, sizeof(key)), 0);
+		ck_assert_uint_eq(unit_refs(store, &was[i]), 0); /* without holding it */
+	}
+	for (uint32_t i = 0; i < BLOCKS / 2 - 1; i++) /* the youngest was released in the generation of the touches */
+		unit_put(store, 1000 + i);
+	for (uint32_t i = 0; i < BLOCKS - 1; i++)
+		ck_assert_msg(there(store, &was[i]) == (i % 2 == 0), "key %u", i);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_touches), BLOCKS / 2);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_hits), 0);
+}
+END_TEST
+
+START_TEST(touch_of_what_is_not_ready_says_so)
+{
+	kvshm *store = unit_store(BLOCKS);
+	uint8_t key[UNIT_KEY];
+	struct kvshm_handle fill = unit_begin(store, 1), ref;
+
+	unit_key(1, key);
+	ck_rc(kvshm_touch(store, key, sizeof(key)), -EAGAIN);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	ck_rc(kvshm_touch(store, key, sizeof(key)), 0);
+	ck_rc(unit_remove(store, 1), 0); /* it is held, and out of sight */
+	ck_rc(kvshm_touch(store, key, sizeof(key)), -ENOENT);
+	ref = unit_begin(store, 1); /* the old block and the new fill */
+	ck_rc(kvshm_touch(store, key, sizeof(key)), -EAGAIN);
+	ck_rc(kvshm_publish(store, &ref, NULL), 0);
+	ck_rc(kvshm_touch(store, key, sizeof(key)), 0);
+	ck_rc(kvshm_touch(store, NULL, 32), -EINVAL);
+	ck_rc(kvshm_touch(store, key, 0), -EINVAL);
+	ck_rc(kvshm_touch(store, key, 65), -EINVAL);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_touches), 2);
+}
+END_TEST
+
 START_TEST(R21_what_is_held_or_pinned_is_never_evicted)
 {
 	kvshm *store = unit_store(BLOCKS);
@@ -239,6 +287,8 @@ int main(void)
 		R21_the_suffix_of_a_sequence_goes_before_its_prefix,
 		R21_the_prefix_goes_last_whatever_the_order_of_release,
 		R21_what_was_used_longest_ago_goes_first,
+		R21_what_was_touched_goes_after_what_was_not,
+		touch_of_what_is_not_ready_says_so,
 		R21_what_is_held_or_pinned_is_never_evicted,
 		R21_a_drop_store_short_of_room_evicts_nothing_that_is_held,
 		a_store_whose_keys_fit_evicts_none,

@@ -211,6 +211,85 @@ struct kvshm_handle unit_begin(kvshm *store, uint64_t number)
 	return handle;
 }
 
+struct kvshm_handle unit_begin_shared(kvshm *store, uint64_t number)
+{
+	struct kvshm_handle handle;
+	enum kvshm_outcome outcome;
+	uint8_t key[UNIT_KEY];
+
+	unit_key(number, key);
+	ck_rc(kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &handle), 0);
+	ck_assert_int_eq(outcome, KVSHM_FILL);
+	ck_assert_uint_eq(handle.kind, KVSHM_WRITER);
+	return handle;
+}
+
+struct kvshm_handle unit_pending(kvshm *store, uint64_t number)
+{
+	enum kvshm_outcome outcome;
+	struct kvshm_handle ref;
+
+	ck_rc(unit_ask(store, number, &outcome, &ref), 0);
+	ck_assert_int_eq(outcome, KVSHM_PENDING);
+	ck_assert_uint_eq(ref.kind, KVSHM_REF);
+	return ref;
+}
+
+struct kvshm_handle unit_own(kvshm *store, uint64_t number)
+{
+	struct kvshm_handle owned;
+
+	ck_rc(kvshm_alloc(store, &owned), 0);
+	ck_assert_uint_eq(owned.kind, KVSHM_OWNED);
+	unit_write(store, &owned, number);
+	return owned;
+}
+
+int unit_publish_as(kvshm *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published)
+{
+	uint8_t key[UNIT_KEY];
+
+	unit_key(number, key);
+	return kvshm_publish_as(store, owned, key, sizeof(key), NULL, published);
+}
+
+struct kvshm_ticket unit_ticket(kvshm *store, const struct kvshm_handle *held)
+{
+	struct kvshm_ticket ticket;
+
+	ck_rc(kvshm_ticket(store, held, &ticket), 0);
+	return ticket;
+}
+
+struct kvshm_handle unit_hold(kvshm *store, const struct kvshm_ticket *ticket)
+{
+	enum kvshm_outcome outcome;
+	struct kvshm_handle ref;
+
+	ck_rc(kvshm_hold(store, ticket, &outcome, &ref), 0);
+	ck_assert_int_eq(outcome, KVSHM_READY);
+	ck_assert_uint_eq(ref.kind, KVSHM_REF);
+	return ref;
+}
+
+struct kvshm_handle unit_part(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane)
+{
+	struct kvshm_handle part;
+
+	ck_rc(kvshm_join(store, ticket, plane, &part), 0);
+	ck_assert_uint_eq(part.kind, KVSHM_PART);
+	ck_assert_uint_eq(part.plane, plane);
+	return part;
+}
+
+void unit_end_part(kvshm *store, struct kvshm_handle *part, uint64_t number)
+{
+	unit_write_plane(store, part, number, part->plane);
+	ck_rc(kvshm_publish(store, part, NULL), 0);
+	ck_assert_uint_eq(part->kind, KVSHM_REF);
+	ck_assert_uint_eq(part->plane, 0);
+}
+
 struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth)
 {
 	struct kvshm_meta meta = {.length = store->map.g.block_size, .depth = depth};
@@ -247,17 +326,21 @@ static uint8_t byte_of(uint64_t number, uint64_t plane, uint64_t at)
 	return (uint8_t)(number * 131 + plane * 17 + at * 7 + (number >> 8) + 1);
 }
 
+void unit_write_plane(kvshm *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
+{
+	void *address;
+	uint8_t *bytes;
+
+	ck_rc(kvshm_address(store, held, plane, &address), 0);
+	bytes = address;
+	for (uint64_t at = 0; at < store->map.g.block_size; at++)
+		bytes[at] = byte_of(number, plane, at);
+}
+
 void unit_write(kvshm *store, const struct kvshm_handle *held, uint64_t number)
 {
-	for (unsigned plane = 0; plane < store->map.g.planes; plane++) {
-		void *address;
-		uint8_t *bytes;
-
-		ck_rc(kvshm_address(store, held, plane, &address), 0);
-		bytes = address;
-		for (uint64_t at = 0; at < store->map.g.block_size; at++)
-			bytes[at] = byte_of(number, plane, at);
-	}
+	for (unsigned plane = 0; plane < store->map.g.planes; plane++)
+		unit_write_plane(store, held, number, plane);
 }
 
 void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number)
@@ -278,6 +361,15 @@ void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number)
 enum kvs_state unit_state(const kvshm *store, uint32_t block)
 {
 	return kvs_word_state(atomic_load(&kvs_block(&store->map, block)->word));
+}
+
+unsigned unit_count(const kvshm *store, enum kvs_state state)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < store->map.g.blocks; i++)
+		count += unit_state(store, i) == state;
+	return count;
 }
 
 uint64_t unit_entry(const kvshm *store, uint32_t slot, uint32_t block)
@@ -311,6 +403,25 @@ uint64_t unit_counter(const kvshm *store, enum kvs_counter counter)
 
 	for (uint32_t i = 0; i < store->map.g.readers; i++)
 		total += atomic_load(&store->map.readers[i].counters[counter]);
+	return total;
+}
+
+uint64_t unit_times(const kvshm *store, enum kvs_histogram histogram)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < store->map.g.readers; i++)
+		for (unsigned bucket = 0; bucket < KVS_HISTOGRAM_BUCKETS; bucket++)
+			total += atomic_load(&store->map.readers[i].times[histogram][bucket]);
+	return total;
+}
+
+uint64_t unit_time(const kvshm *store, enum kvs_histogram histogram)
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < store->map.g.readers; i++)
+		total += atomic_load(&store->map.readers[i].times[histogram][KVS_HISTOGRAM_SUM]);
 	return total;
 }
 

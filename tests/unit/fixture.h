@@ -60,15 +60,33 @@ int unit_ask(kvshm *store, uint64_t number, enum kvshm_outcome *outcome, struct 
 int unit_remove(kvshm *store, uint64_t number);
 /* Asks for a key that must be ours to fill. */
 struct kvshm_handle unit_begin(kvshm *store, uint64_t number);
+/* The same of a shared fill. */
+struct kvshm_handle unit_begin_shared(kvshm *store, uint64_t number);
+/* Asks for a key that another is filling. */
+struct kvshm_handle unit_pending(kvshm *store, uint64_t number);
 /* Fills a key of its own: writes all planes, publishes; the ref. */
 struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth);
 /* The same, and lets go of it. */
 void unit_put(kvshm *store, uint64_t number);
 /* Is the key there? Leaves nothing held. */
 bool unit_has(kvshm *store, uint64_t number);
-/* Writes, and checks, the bytes of a held block. */
+/* Takes a block without a key, and writes a key's bytes into it. */
+struct kvshm_handle unit_own(kvshm *store, uint64_t number);
+int unit_publish_as(kvshm *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published);
+/* Writes the bytes of a held block, of all planes or one, and checks them. */
 void unit_write(kvshm *store, const struct kvshm_handle *held, uint64_t number);
+void unit_write_plane(kvshm *store, const struct kvshm_handle *held, uint64_t number, unsigned plane);
 void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number);
+
+/* ---- Tickets and parts ---- */
+
+struct kvshm_ticket unit_ticket(kvshm *store, const struct kvshm_handle *held);
+/* Takes a ref by ticket, of a block that is ready. */
+struct kvshm_handle unit_hold(kvshm *store, const struct kvshm_ticket *ticket);
+/* Takes a part of a shared fill. */
+struct kvshm_handle unit_part(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane);
+/* Writes a part, and says that it is whole. */
+void unit_end_part(kvshm *store, struct kvshm_handle *part, uint64_t number);
 
 /* ---- What the segment says ---- */
 
@@ -76,11 +94,20 @@ enum kvs_state unit_state(const kvshm *store, uint32_t block);
 /* Refs and pins of all clients on a block in a life. */
 unsigned unit_refs(const kvshm *store, const struct kvshm_handle *handle);
 unsigned unit_pins(const kvshm *store, const struct kvshm_handle *handle);
+/* How many blocks are in a state. */
+unsigned unit_count(const kvshm *store, enum kvs_state state);
 /* A client's entry for a block. */
 uint64_t unit_entry(const kvshm *store, uint32_t slot, uint32_t block);
 uint64_t unit_counter(const kvshm *store, enum kvs_counter counter);
+/* How many times a histogram has, and their sum in ns. */
+uint64_t unit_times(const kvshm *store, enum kvs_histogram histogram);
+uint64_t unit_time(const kvshm *store, enum kvs_histogram histogram);
 /* A time so many milliseconds from now, for deadlines. */
 uint64_t unit_in_ms(uint64_t ms);
+
+/* Makes each call that a client can make with a store of one key (1, which held is a hold of) and little more, and
+ * expects that each says the same: for what refuses all of them. Batches are of one item. */
+void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted);
 
 /* ---- Other processes ---- */
 

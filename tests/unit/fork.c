@@ -22,29 +22,7 @@ static kvshm_owner *inherited_owner;
 /* What every call with the parent's store must say in a child, and none may touch the mapping, which is not there. */
 static void every_call_is_refused(void)
 {
-	struct kvshm_key key = {"x", 1};
-	struct kvshm_handle handle = held;
-	struct kvshm_geometry geometry;
-	enum kvshm_outcome outcome;
-	enum kvshm_next next;
-	struct kvshm_meta meta;
-	void *address;
-	size_t ready;
-
-	ck_rc(kvshm_get(inherited, "x", 1, &handle), -ECHILD);
-	ck_rc(kvshm_get_or_fill(inherited, "x", 1, &outcome, &handle), -ECHILD);
-	ck_rc(kvshm_match(inherited, &key, 1, &handle, &ready, &next), -ECHILD);
-	ck_rc(kvshm_publish(inherited, &handle, NULL), -ECHILD);
-	ck_rc(kvshm_give_up(inherited, &handle), -ECHILD);
-	ck_rc(kvshm_wait(inherited, &handle, 0), -ECHILD);
-	ck_rc(kvshm_release(inherited, &handle), -ECHILD);
-	ck_rc(kvshm_pin(inherited, &held, &handle), -ECHILD);
-	ck_rc(kvshm_unpin(inherited, &handle), -ECHILD);
-	ck_rc(kvshm_remove(inherited, "x", 1), -ECHILD);
-	ck_rc(kvshm_get_meta(inherited, &held, &meta), -ECHILD);
-	ck_rc(kvshm_address(inherited, &held, 0, &address), -ECHILD);
-	ck_rc(kvshm_recover(inherited, NULL), -ECHILD);
-	ck_rc(kvshm_geometry(inherited, &geometry), -ECHILD);
+	unit_all_calls(inherited, &held, -ECHILD);
 	ck_rc(kvshm_detach(inherited), -ECHILD);
 	ck_rc(kvshm_owner_recover(inherited_owner, NULL), -ECHILD);
 	ck_rc(kvshm_disown(inherited_owner), -ECHILD);

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "index.h"
+#include "part.h"
 
 static kvshm *damaged_store(uint32_t blocks)
 {
@@ -26,18 +27,128 @@ static kvshm *damaged_store(uint32_t blocks)
 	return store;
 }
 
+/* What a call may say of a damaged store. */
+static void is_an_answer(int rc, const char *call)
+{
+	static const int allowed[] = {0,	  -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED, -EOVERFLOW, -EALREADY,
+				      -ETIMEDOUT, -EBADF,  -EMFILE, -EUSERS,  -ESTALE, -EBUSY};
+	bool known = false;
+
+	for (unsigned i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)
+		known |= rc == allowed[i];
+	ck_assert_msg(known, "%s: %d: %s", call, rc, kvshm_error());
+}
+#define ANSWERS(call) is_an_answer(call, #call)
+
+/* A block without a key, its key, and its end. */
+static void own_and_publish(kvshm *store, uint64_t number)
+{
+	enum kvshm_published published;
+	struct kvshm_handle owned;
+	int rc = kvshm_alloc(store, &owned);
+
+	is_an_answer(rc, "alloc");
+	if (rc)
+		return;
+	rc = number % 2 ? unit_publish_as(store, &owned, number, &published) : -EAGAIN;
+	is_an_answer(rc, "publish_as");
+	if (rc == 0)
+		ANSWERS(kvshm_release(store, &owned));
+	else if (owned.kind)
+		ANSWERS(kvshm_give_up(store, &owned));
+}
+
+/* A shared fill, by ticket. */
+static void fill_shared(kvshm *store, uint64_t number)
+{
+	struct kvshm_handle handle, part, ref;
+	enum kvshm_outcome outcome;
+	struct kvshm_ticket ticket;
+	uint8_t key[UNIT_KEY];
+	int rc;
+
+	unit_key(number, key);
+	rc = kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &handle);
+	is_an_answer(rc, "get_or_fill_shared");
+	if (rc)
+		return;
+	if (kvshm_ticket(store, &handle, &ticket) == 0) {
+		rc = kvshm_hold(store, &ticket, &outcome, &ref);
+		is_an_answer(rc, "hold");
+		if (rc == 0)
+			ANSWERS(kvshm_wait(store, &ref, 0));
+		if (rc == 0 && ref.kind)
+			ANSWERS(kvshm_release(store, &ref));
+		rc = kvshm_join(store, &ticket, 0, &part);
+		is_an_answer(rc, "join");
+		if (rc == 0)
+			ANSWERS(number % 3 ? kvshm_publish(store, &part, NULL) : kvshm_give_up(store, &part));
+		if (rc == 0 && part.kind == KVSHM_REF)
+			ANSWERS(kvshm_release(store, &part));
+	}
+	if (handle.kind == KVSHM_WRITER)
+		ANSWERS(kvshm_publish(store, &handle, NULL));
+	if (handle.kind == KVSHM_WRITER)
+		ANSWERS(kvshm_give_up(store, &handle));
+	else if (handle.kind == KVSHM_REF)
+		ANSWERS(kvshm_release(store, &handle));
+}
+
+/* Many keys at once: windows, and batches. */
+static void ask_for_many(kvshm *store)
+{
+	uint8_t bytes[40][UNIT_KEY];
+	struct kvshm_key keys[40];
+	struct kvshm_handle refs[40];
+	enum kvshm_outcome outcomes[40];
+	struct kvshm_meta metas[40];
+	enum kvshm_next next;
+	int results[40];
+	size_t ready;
+	int rc;
+
+	for (uint64_t i = 0; i < 40; i++) {
+		unit_key(i, bytes[i]);
+		keys[i] = (struct kvshm_key){bytes[i], UNIT_KEY};
+	}
+	rc = kvshm_match_window(store, keys, 40, 3, refs, &ready, &next);
+	is_an_answer(rc, "match_window");
+	if (rc == 0) {
+		ck_assert_uint_le(ready, 40);
+		ANSWERS(kvshm_release_batch(store, refs, ready, results));
+	}
+	ANSWERS(kvshm_touch_batch(store, keys, 40, results));
+	ANSWERS(kvshm_get_or_fill_batch(store, keys, 40, outcomes, refs, results));
+	for (unsigned i = 0; i < 40; i++)
+		is_an_answer(results[i], "an item of get_or_fill_batch");
+	ANSWERS(kvshm_get_meta_batch(store, refs, 40, metas, results));
+	ANSWERS(kvshm_wait_batch(store, refs, 40, 0, results));
+	ANSWERS(kvshm_publish_batch(store, refs, NULL, 40, results));
+	for (unsigned i = 0; i < 40; i++)
+		is_an_answer(results[i], "an item of publish_batch");
+	ANSWERS(kvshm_release_batch(store, refs, 40, results));
+	ANSWERS(kvshm_give_up_batch(store, refs, 40, results));
+}
+
+/* The calls that came later, on some keys; whatever they say, they return. */
+static void make_more_calls(kvshm *store, uint64_t keys)
+{
+	for (uint64_t i = 0; i < keys; i++) {
+		own_and_publish(store, i);
+		fill_shared(store, i);
+	}
+	ask_for_many(store);
+	ANSWERS(kvshm_clear(store));
+}
+
 /* All calls on some keys; whatever they say, they return. */
 static void make_calls(kvshm *store, uint64_t keys)
 {
-	static const int allowed[] = {0,	  -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED,
-				      -ETIMEDOUT, -EBADF,  -EMFILE, -EUSERS,  -ESTALE};
-
 	for (uint64_t i = 0; i < keys; i++) {
 		struct kvshm_handle handle = {.kind = KVSHM_NONE}, pin;
 		enum kvshm_outcome outcome;
 		struct kvshm_meta meta;
 		int rc[8] = {0};
-		bool known;
 
 		rc[0] = unit_ask(store, i, &outcome, &handle);
 		if (rc[0] == 0) {
@@ -54,13 +165,10 @@ static void make_calls(kvshm *store, uint64_t keys)
 							    : kvshm_release(store, &handle);
 		}
 		rc[7] = i % 3 ? 0 : unit_remove(store, i);
-		for (unsigned n = 0; n < 8; n++) {
-			known = false;
-			for (unsigned a = 0; a < sizeof(allowed) / sizeof(allowed[0]); a++)
-				known |= rc[n] == allowed[a];
-			ck_assert_msg(known, "call %u: %d: %s", n, rc[n], kvshm_error());
-		}
+		for (unsigned n = 0; n < 8; n++)
+			is_an_answer(rc[n], "a call");
 	}
+	make_more_calls(store, keys / 4);
 }
 
 static _Atomic uint32_t *bucket_of(kvshm *store, uint64_t number)
@@ -220,6 +328,7 @@ START_TEST(F1_random_bytes_anywhere_end_no_process)
 	const struct kvs_geometry *g = &store->map.g;
 	const struct part parts[] = {
 		{offsetof(struct kvs_head, readers_top), sizeof(uint32_t) + sizeof(uint64_t)},
+		{offsetof(struct kvs_head, floor), sizeof(uint64_t)},
 		{offsetof(struct kvs_head, free_hand), sizeof(struct kvs_head) - offsetof(struct kvs_head, free_hand)},
 		{g->clients_at + sizeof(struct kvs_client), (g->clients - 1) * sizeof(struct kvs_client)},
 		{g->hints_at, 8},
@@ -230,10 +339,14 @@ START_TEST(F1_random_bytes_anywhere_end_no_process)
 		{g->rows_at, g->blocks * UINT64_C(8)},
 	};
 
+	enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
+
 	printf("# seed %u\n", first);
 	for (int round = 0; round < 400; round++) {
-		if (parts[round % 9].size)
-			scribble(store, &parts[round % 9], &seed);
+		if (parts[round % PARTS].size)
+			scribble(store, &parts[round % PARTS], &seed);
+		if (round % PARTS == 2) /* else all is cleared from then on, and nothing is found any more */
+			atomic_store(&store->map.head->floor, 0);
 		make_calls(store, 30);
 		if (round % 20 == 0) {
 			kvshm *other;
@@ -286,6 +399,43 @@ static void look_everywhere(kvshm_view *view)
 	ck_assert(info.slowest_reader < info.readers || info.slowest_reader == KVSHM_NO_SLOT);
 }
 
+START_TEST(F1_a_floor_of_nonsense_makes_no_hits_and_no_endless_loops)
+{
+	static const uint64_t wild[] = {1, KVS_CLEARS_ONE - 1, KVS_CLEARS_ONE + 12345, UINT64_MAX, UINT64_C(1) << 63};
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle ref;
+
+	for (unsigned i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
+		atomic_store(&store->map.head->floor, wild[i]);
+		if (wild[i] > KVS_CLEARS_ONE)
+			ck_rc(unit_get(store, 1, &ref), -ENOENT);
+		make_calls(store, 20);
+	}
+}
+END_TEST
+
+START_TEST(F1_parts_of_nonsense_make_no_block_ready_that_is_not)
+{
+	kvshm *store = damaged_store(16);
+	struct kvshm_handle fill = unit_begin_shared(store, 100), part, ref;
+	struct kvshm_ticket ticket = unit_ticket(store, &fill);
+	struct kvs_block_info *info = &store->map.infos[fill.block];
+
+	atomic_store(&info->claimed, UINT32_MAX);
+	ck_rc(kvshm_join(store, &ticket, 0, &part), -EBUSY);
+	atomic_store(&info->claimed, 0);
+	atomic_store(&info->written, ~(KVS_PART_FILLER | 1)); /* planes that this store does not have */
+	ref = unit_pending(store, 100);
+	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT); /* plane 0 is missing yet */
+	part = unit_part(store, &ticket, 0);
+	unit_end_part(store, &part, 100);
+	ck_rc(kvshm_wait(store, &ref, 0), 0);
+	make_calls(store, 20);
+}
+END_TEST
+
 START_TEST(F1_a_view_of_random_bytes_ends_no_process)
 {
 	unsigned seed = (unsigned)time(NULL);
@@ -323,6 +473,8 @@ int main(void)
 		F1_client_words_of_nonsense_do_no_harm,
 		F1_reader_words_of_nonsense_do_no_harm,
 		F1_random_bytes_anywhere_end_no_process,
+		F1_a_floor_of_nonsense_makes_no_hits_and_no_endless_loops,
+		F1_parts_of_nonsense_make_no_block_ready_that_is_not,
 		F1_a_view_of_random_bytes_ends_no_process,
 	};
 

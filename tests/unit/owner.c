@@ -129,33 +129,6 @@ START_TEST(R30_a_dead_owners_store_is_replaced_and_its_clients_get_ESTALE)
 }
 END_TEST
 
-static void every_call_is_stale(kvshm *store, struct kvshm_handle *ref)
-{
-	struct kvshm_key key = {"x", 1};
-	struct kvshm_geometry geometry;
-	struct kvshm_handle handle = *ref;
-	enum kvshm_outcome outcome;
-	enum kvshm_next next;
-	struct kvshm_meta meta;
-	void *address;
-	size_t ready;
-
-	ck_rc(kvshm_get(store, "x", 1, &handle), -ESTALE);
-	ck_rc(kvshm_get_or_fill(store, "x", 1, &outcome, &handle), -ESTALE);
-	ck_rc(kvshm_match(store, &key, 1, &handle, &ready, &next), -ESTALE);
-	ck_rc(kvshm_publish(store, &handle, NULL), -ESTALE);
-	ck_rc(kvshm_give_up(store, &handle), -ESTALE);
-	ck_rc(kvshm_wait(store, &handle, 0), -ESTALE);
-	ck_rc(kvshm_release(store, &handle), -ESTALE);
-	ck_rc(kvshm_pin(store, ref, &handle), -ESTALE);
-	ck_rc(kvshm_unpin(store, &handle), -ESTALE);
-	ck_rc(kvshm_remove(store, "x", 1), -ESTALE);
-	ck_rc(kvshm_get_meta(store, ref, &meta), -ESTALE);
-	ck_rc(kvshm_address(store, ref, 0, &address), -ESTALE);
-	ck_rc(kvshm_recover(store, NULL), -ESTALE);
-	ck_rc(kvshm_geometry(store, &geometry), -ESTALE);
-}
-
 START_TEST(after_destroy_every_call_is_ESTALE_but_detach)
 {
 	kvshm *store = unit_store(16), *again;
@@ -164,7 +137,7 @@ START_TEST(after_destroy_every_call_is_ESTALE_but_detach)
 
 	ck_rc(kvshm_destroy(unit_owner), 0);
 	unit_owner = NULL;
-	every_call_is_stale(store, &ref);
+	unit_all_calls(store, &ref, -ESTALE);
 	ck_assert_int_eq(stat(unit_path(-1), &st), -1);
 	ck_assert_int_eq(stat(unit_path(0), &st), -1);
 	ck_rc(kvshm_attach(unit_name(), NULL, &again), -ENOENT);

@@ -212,6 +212,239 @@ START_TEST(A2_what_is_found_is_whole_while_others_publish_give_up_and_remove)
 }
 END_TEST
 
+/* Each has a block of its own, whole, and publishes it under the key of the round. */
+static void publish_rounds(void *arg)
+{
+	struct race *race = arg;
+	kvshm *store = unit_attach();
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		enum kvshm_published published;
+		struct kvshm_handle block;
+		int rc;
+
+		while ((rc = kvshm_alloc(store, &block)) == -ENOSPC)
+			(void)sched_yield();
+		ck_rc(rc, 0);
+		unit_write(store, &block, i);
+		meet(race);
+		ck_rc(unit_publish_as(store, &block, i, &published), 0);
+		if (published == KVSHM_PUBLISHED)
+			atomic_fetch_add(&race->fills[i], 1);
+		else if (published == KVSHM_DUPLICATE_PENDING)
+			ck_rc(kvshm_wait(store, &block, UINT64_MAX), 0);
+		unit_verify(store, &block, i);
+		meet(race);
+		ck_rc(kvshm_release(store, &block), 0);
+	}
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(B3_two_processes_that_publish_under_one_key_at_once_get_one_block)
+{
+	struct kvshm_create_options options = small(KVSHM_KEEP);
+	struct child children[ASKERS];
+	struct race race = prepare();
+
+	race.store = unit_make(&options);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_child(&children[i], publish_rounds, &race);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_join(&children[i]);
+	exactly_one_each(&race);
+}
+END_TEST
+
+/* One removes the key that the other publishes at the same time: it is published, or canceled, and nothing is left. */
+static void remove_rounds(void *arg)
+{
+	struct race *race = arg;
+	kvshm *store = unit_attach();
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		int rc;
+
+		meet(race);
+		for (int n = 0; n < 20; n++) {
+			rc = unit_remove(store, i);
+			ck_assert_msg(rc == 0 || rc == -ENOENT, "%d: %s", rc, kvshm_error());
+		}
+		meet(race);
+	}
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(C2_a_key_that_is_removed_as_it_is_published_is_held_or_canceled)
+{
+	struct kvshm_create_options options = small(KVSHM_KEEP);
+	struct race race = prepare();
+	kvshm *store = unit_make(&options);
+	struct child child;
+
+	unit_child(&child, remove_rounds, &race);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		enum kvshm_published published;
+		struct kvshm_handle block, copy;
+		int rc;
+
+		while ((rc = kvshm_alloc(store, &block)) == -ENOSPC)
+			(void)sched_yield();
+		unit_write(store, &block, i);
+		copy = block;
+		meet(&race);
+		rc = unit_publish_as(store, &block, i, &published);
+		if (rc == 0) {
+			ck_assert_int_eq(published, KVSHM_PUBLISHED);
+			unit_verify(store, &block, i);
+			ck_rc(kvshm_release(store, &block), 0);
+		} else {
+			ck_rc(rc, -ECANCELED);
+			ck_assert_uint_eq(block.kind, KVSHM_NONE);
+		}
+		ck_assert_uint_eq(unit_entry(store, store->slot, copy.block) & KVS_ENTRY_COUNTS, 0);
+		meet(&race);
+	}
+	unit_join(&child);
+}
+END_TEST
+
+/* Two processes write a plane each, and end their parts at the same time; a third one reads what it finds. */
+struct writers {
+	struct race race;
+	struct kvshm_ticket *ticket;
+	_Atomic unsigned *planes;
+	_Atomic bool *over;
+};
+
+static void end_parts_rounds(void *arg)
+{
+	const struct writers *writers = arg;
+	unsigned plane = atomic_fetch_add(writers->planes, 1);
+	kvshm *store = unit_attach();
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct kvshm_handle part;
+
+		if (plane == 0) { /* it is the filler too */
+			struct kvshm_handle fill;
+			enum kvshm_outcome outcome;
+			uint8_t key[UNIT_KEY];
+			int rc;
+
+			unit_key(i, key);
+			while ((rc = kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &fill)) == -ENOSPC)
+				(void)sched_yield();
+			ck_rc(rc, 0);
+			*writers->ticket = unit_ticket(store, &fill);
+			part = unit_part(store, writers->ticket, 0);
+			ck_rc(kvshm_publish(store, &fill, NULL), 0);
+			ck_rc(kvshm_release(store, &fill), 0); /* its part is hold enough */
+		}
+		meet(&writers->race);
+		if (plane == 1)
+			part = unit_part(store, writers->ticket, 1);
+		unit_write_plane(store, &part, i, plane);
+		meet(&writers->race);
+		ck_rc(kvshm_publish(store, &part, NULL), 0);
+		meet(&writers->race);
+		unit_verify(store, &part, i);
+		ck_assert(unit_has(store, i)); /* whoever was last has made it ready */
+		meet(&writers->race);
+		ck_rc(kvshm_release(store, &part), 0);
+	}
+	ck_rc(kvshm_detach(store), 0);
+}
+
+static void *read_what_is_there(void *arg)
+{
+	const struct writers *writers = arg;
+	kvshm *store = writers->race.store;
+	unsigned i = 0;
+
+	while (!atomic_load(writers->over)) {
+		struct kvshm_handle ref;
+
+		if (unit_get(store, i % ROUNDS, &ref) == 0) {
+			unit_verify(store, &ref, i % ROUNDS); /* never with a plane missing */
+			ck_rc(kvshm_release(store, &ref), 0);
+		} else {
+			i++;
+		}
+		(void)sched_yield();
+	}
+	return NULL;
+}
+
+START_TEST(R27_two_that_end_their_parts_at_once_make_the_block_ready_once)
+{
+	struct kvshm_create_options options = small(KVSHM_KEEP);
+	struct writers writers = {.race = prepare()};
+	struct child children[ASKERS];
+	pthread_t reader;
+
+	writers.ticket = unit_shared(sizeof(*writers.ticket));
+	writers.planes = unit_shared(sizeof(*writers.planes));
+	writers.over = unit_shared(sizeof(*writers.over));
+	writers.race.store = unit_make(&options);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_child(&children[i], end_parts_rounds, &writers);
+	ck_assert_int_eq(pthread_create(&reader, NULL, read_what_is_there, &writers), 0);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_join(&children[i]);
+	atomic_store(writers.over, true);
+	(void)pthread_join(reader, NULL);
+	ck_assert_uint_eq(unit_counter(writers.race.store, KVS_COUNT_fills), ROUNDS);
+	ck_assert_uint_eq(unit_counter(writers.race.store, KVS_COUNT_parts), 2 * ROUNDS);
+}
+END_TEST
+
+/* One clears, the other fills; then no key of before is there. */
+static void clear_rounds(void *arg)
+{
+	struct race *race = arg;
+	kvshm *store = unit_attach();
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		meet(race);
+		ck_rc(kvshm_clear(store), 0);
+		meet(race);
+		ck_assert(!unit_has(store, 0)); /* published or being published when it was cleared */
+		meet(race);
+	}
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(R28_what_is_published_as_the_store_is_cleared_is_no_hit_afterwards_or_was_begun_afterwards)
+{
+	struct kvshm_create_options options = small(KVSHM_KEEP);
+	struct race race = prepare();
+	kvshm *store = unit_make(&options);
+	struct child child;
+
+	unit_child(&child, clear_rounds, &race);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct kvshm_handle fill, owned = {.kind = KVSHM_NONE};
+		enum kvshm_published published;
+		int rc;
+
+		if (i % 2)
+			while (kvshm_alloc(store, &owned) == -ENOSPC)
+				(void)sched_yield();
+		else
+			ck_assert_int_eq(ask(store, 0, &fill), KVSHM_FILL);
+		meet(&race);
+		rc = i % 2 ? unit_publish_as(store, &owned, 0, &published) : kvshm_publish(store, &fill, NULL);
+		ck_assert_msg(rc == 0 || rc == -ECANCELED, "%d: %s", rc, kvshm_error());
+		if (rc == 0)
+			ck_rc(kvshm_release(store, i % 2 ? &owned : &fill), 0);
+		meet(&race);
+		meet(&race);
+	}
+	unit_join(&child);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_clears), ROUNDS);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -220,6 +453,10 @@ int main(void)
 		B3_two_processes_that_ask_at_once_get_one_fill,
 		B3_two_processes_that_ask_at_once_get_one_fill_in_a_drop_store,
 		A2_what_is_found_is_whole_while_others_publish_give_up_and_remove,
+		B3_two_processes_that_publish_under_one_key_at_once_get_one_block,
+		C2_a_key_that_is_removed_as_it_is_published_is_held_or_canceled,
+		R27_two_that_end_their_parts_at_once_make_the_block_ready_once,
+		R28_what_is_published_as_the_store_is_cleared_is_no_hit_afterwards_or_was_begun_afterwards,
 	};
 
 	return unit_run("race", tests, sizeof(tests) / sizeof(tests[0]));

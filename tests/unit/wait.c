@@ -19,21 +19,10 @@
 
 #include "wait.h"
 
-static struct kvshm_handle pending(kvshm *store, uint64_t number)
-{
-	enum kvshm_outcome outcome;
-	struct kvshm_handle ref;
-
-	ck_rc(unit_ask(store, number, &outcome, &ref), 0);
-	ck_assert_int_eq(outcome, KVSHM_PENDING);
-	ck_assert_uint_eq(ref.kind, KVSHM_REF);
-	return ref;
-}
-
 START_TEST(R17_deadline_0_looks_once)
 {
 	kvshm *store = unit_store(16), *other = unit_attach();
-	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(other, 1);
+	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 
 	ck_rc(kvshm_wait(other, &ref, 0), -ETIMEDOUT);
 	ck_assert_uint_eq(ref.kind, KVSHM_REF); /* the hold stays */
@@ -48,7 +37,7 @@ END_TEST
 START_TEST(R17_a_past_deadline_looks_once)
 {
 	kvshm *store = unit_store(16);
-	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(store, 1);
+	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(store, 1);
 
 	ck_rc(kvshm_wait(store, &ref, 1), -ETIMEDOUT);
 	ck_rc(kvshm_wait(store, &ref, kvs_now() - 1), -ETIMEDOUT);
@@ -64,7 +53,7 @@ START_TEST(R17_a_future_deadline_is_reached_and_not_before)
 
 	(void)unit_begin(store, 1);
 	for (unsigned i = 0; i < 3; i++) {
-		struct kvshm_handle ref = pending(store, 1);
+		struct kvshm_handle ref = unit_pending(store, 1);
 		uint64_t deadline = unit_in_ms(deadlines[i]);
 
 		ck_rc(kvshm_wait(store, &ref, deadline), -ETIMEDOUT);
@@ -139,7 +128,7 @@ static void wait_that_ends(void (*end)(kvshm *, struct kvshm_handle *), int want
 
 	unit_child(&child, fill_and, &end);
 	unit_await(&child);
-	copy = ref = pending(store, 1);
+	copy = ref = unit_pending(store, 1);
 	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
 	unit_tell(&child);
 	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), wanted);
@@ -202,7 +191,7 @@ START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
 
 	unit_child(&child, fill_for_ever, NULL);
 	unit_await(&child);
-	ref = pending(store, 1);
+	ref = unit_pending(store, 1);
 	ck_rc(kvshm_wait(store, &ref, unit_in_ms(30)), -ETIMEDOUT); /* it lives, and is not robbed */
 	unit_kill(&child);
 	ck_rc(kvshm_wait(store, &ref, unit_in_ms(1000)), -ECANCELED); /* R19: within a second */
@@ -225,7 +214,7 @@ START_TEST(D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead)
 
 	unit_child(&child, fill_for_ever, NULL);
 	unit_await(&child);
-	ref = pending(store, 1);
+	ref = unit_pending(store, 1);
 	unit_kill(&child);
 	ck_assert(signal(SIGALRM, on_alarm) != SIG_ERR);
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &each_ms, NULL), 0);
@@ -238,7 +227,7 @@ END_TEST
 static void wait_and_ask_again(void *arg)
 {
 	kvshm *store = unit_attach();
-	struct kvshm_handle ref = pending(store, 1);
+	struct kvshm_handle ref = unit_pending(store, 1);
 	enum kvshm_outcome outcome;
 
 	(void)arg;
@@ -317,7 +306,7 @@ static void asleep(struct sleeper *sleeper)
 static void woken_by(void (*end)(kvshm *, struct kvshm_handle *))
 {
 	kvshm *store = unit_store(16), *other = unit_attach();
-	struct kvshm_handle fill = unit_begin(store, 1), ref = pending(other, 1);
+	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 	struct sleeper sleeper = {.block = kvs_block(&store->map, fill.block), .until = unit_in_ms(60000)};
 	uint64_t begin = kvs_now();
 	pthread_t thread;
@@ -349,6 +338,51 @@ START_TEST(D3_removal_wakes_who_waits)
 }
 END_TEST
 
+static void by_clear(kvshm *store, struct kvshm_handle *fill)
+{
+	ck_rc(kvshm_clear(store), 0);
+	ck_rc(kvshm_publish(store, fill, NULL), -ECANCELED);
+}
+
+START_TEST(R28_clearing_wakes_who_waits)
+{
+	woken_by(by_clear);
+}
+END_TEST
+
+/* The same of a shared fill of one plane, whose filler has said what it is. */
+static void woken_by_part(void (*end)(kvshm *, struct kvshm_handle *))
+{
+	kvshm *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle fill = unit_begin_shared(store, 1), ref = unit_pending(other, 1), part;
+	struct kvshm_ticket ticket = unit_ticket(store, &fill);
+	struct sleeper sleeper = {.block = kvs_block(&store->map, fill.block), .until = unit_in_ms(60000)};
+	uint64_t begin = kvs_now();
+	pthread_t thread;
+
+	part = unit_part(store, &ticket, 0);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	sleeper.word = atomic_load(&sleeper.block->word);
+	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_word, &sleeper), 0);
+	asleep(&sleeper);
+	end(store, &part);
+	(void)pthread_join(thread, NULL);
+	ck_assert_msg(kvs_now() - begin < UINT64_C(30000000000), "nobody woke it");
+	(void)kvshm_release(other, &ref);
+}
+
+START_TEST(R27_the_last_part_wakes_who_waits)
+{
+	woken_by_part(by_publish);
+}
+END_TEST
+
+START_TEST(R27_a_part_that_fails_wakes_who_waits)
+{
+	woken_by_part(by_give_up);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -367,6 +401,9 @@ int main(void)
 		D3_publish_wakes_who_waits,
 		D3_give_up_wakes_who_waits,
 		D3_removal_wakes_who_waits,
+		R28_clearing_wakes_who_waits,
+		R27_the_last_part_wakes_who_waits,
+		R27_a_part_that_fails_wakes_who_waits,
 	};
 
 	return unit_run("wait", tests, sizeof(tests) / sizeof(tests[0]));

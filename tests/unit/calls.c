@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * calls.c: every call that a client can make with its store, but for detach. See fixture.h.
+ */
+#include "config.h"
+
+#include "fixture.h"
+
+/* The results that no call that was refused may have touched. */
+static struct kvshm_handle handle;
+static enum kvshm_outcome outcome;
+static enum kvshm_published published;
+static enum kvshm_next next;
+static struct kvshm_ticket ticket;
+static struct kvshm_meta meta;
+static struct kvshm_key key;
+static void *address;
+static size_t ready;
+static int result;
+
+static void calls_on_keys(kvshm *store, int wanted)
+{
+	ck_rc(kvshm_get(store, key.bytes, key.length, &handle), wanted);
+	ck_rc(kvshm_get_or_fill(store, key.bytes, key.length, &outcome, &handle), wanted);
+	ck_rc(kvshm_get_or_fill_shared(store, key.bytes, key.length, &outcome, &handle), wanted);
+	ck_rc(kvshm_match(store, &key, 1, &handle, &ready, &next), wanted);
+	ck_rc(kvshm_match_window(store, &key, 1, 1, &handle, &ready, &next), wanted);
+	ck_rc(kvshm_touch(store, key.bytes, key.length), wanted);
+	ck_rc(kvshm_remove(store, key.bytes, key.length), wanted);
+}
+
+static void calls_on_holds(kvshm *store, const struct kvshm_handle *held, int wanted)
+{
+	ck_rc(kvshm_publish(store, &handle, NULL), wanted);
+	ck_rc(kvshm_publish_as(store, &handle, key.bytes, key.length, NULL, &published), wanted);
+	ck_rc(kvshm_give_up(store, &handle), wanted);
+	ck_rc(kvshm_wait(store, &handle, 0), wanted);
+	ck_rc(kvshm_release(store, &handle), wanted);
+	ck_rc(kvshm_pin(store, held, &handle), wanted);
+	ck_rc(kvshm_unpin(store, &handle), wanted);
+	ck_rc(kvshm_get_meta(store, held, &meta), wanted);
+	ck_rc(kvshm_address(store, held, 0, &address), wanted);
+	ck_rc(kvshm_ticket(store, held, &ticket), wanted);
+	ck_rc(kvshm_hold(store, &ticket, &outcome, &handle), wanted);
+	ck_rc(kvshm_join(store, &ticket, 0, &handle), wanted);
+}
+
+static void calls_on_many(kvshm *store, const struct kvshm_handle *held, int wanted)
+{
+	ck_rc(kvshm_get_batch(store, &key, 1, &handle, &result), wanted);
+	ck_rc(kvshm_get_or_fill_batch(store, &key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_get_or_fill_shared_batch(store, &key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_remove_batch(store, &key, 1, &result), wanted);
+	ck_rc(kvshm_touch_batch(store, &key, 1, &result), wanted);
+	ck_rc(kvshm_publish_batch(store, &handle, NULL, 1, &result), wanted);
+	ck_rc(kvshm_publish_as_batch(store, &handle, &key, NULL, 1, &published, &result), wanted);
+	ck_rc(kvshm_give_up_batch(store, &handle, 1, &result), wanted);
+	ck_rc(kvshm_wait_batch(store, &handle, 1, 0, &result), wanted);
+	ck_rc(kvshm_release_batch(store, &handle, 1, &result), wanted);
+	ck_rc(kvshm_pin_batch(store, held, 1, &handle, &result), wanted);
+	ck_rc(kvshm_unpin_batch(store, &handle, 1, &result), wanted);
+	ck_rc(kvshm_get_meta_batch(store, held, 1, &meta, &result), wanted);
+	ck_rc(kvshm_address_batch(store, held, 0, 1, &address, &result), wanted);
+	ck_rc(kvshm_alloc_batch(store, 1, &handle, &result), wanted);
+	ck_rc(kvshm_ticket_batch(store, held, 1, &ticket, &result), wanted);
+	ck_rc(kvshm_hold_batch(store, &ticket, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_join_batch(store, &ticket, 0, 1, &handle, &result), wanted);
+}
+
+void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted)
+{
+	static uint8_t bytes[UNIT_KEY];
+	struct kvshm_geometry geometry;
+
+	unit_key(1, bytes);
+	key = (struct kvshm_key){bytes, sizeof(bytes)};
+	handle = *held;
+	result = 12345;
+	ready = 12345;
+	calls_on_keys(store, wanted);
+	calls_on_holds(store, held, wanted);
+	calls_on_many(store, held, wanted);
+	ck_rc(kvshm_alloc(store, &handle), wanted);
+	ck_rc(kvshm_clear(store), wanted);
+	ck_rc(kvshm_recover(store, NULL), wanted);
+	ck_rc(kvshm_geometry(store, &geometry), wanted);
+	ck_assert(handle.life == held->life && handle.block == held->block && handle.kind == held->kind);
+	ck_assert_int_eq(result, 12345); /* a batch that is refused sets nothing */
+	ck_assert_uint_eq(ready, 12345);
+}
