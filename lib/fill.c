@@ -228,7 +228,8 @@ static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 	return rc;
 }
 
-/* Is there a reason not to wait any longer: is the store destroyed, the filler or a writer dead? The dead are recovered. */
+/* Is there a reason not to wait any longer: is the store destroyed, the filler or a writer dead? The dead are
+ * recovered. */
 static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	int rc = kvl_check(store);
@@ -296,6 +297,6 @@ int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline)
 	if (rc != -ECANCELED)
 		return rc;
 	end(&actor, ref);
-	return kvs_routine(ECANCELED, "the fill was given up, its filler or a writer died, the key was removed, or the store "
-				      "cleared: ask again");
+	return kvs_routine(ECANCELED, "the fill was given up, its filler or a writer died, the key was removed, or the "
+				      "store cleared: ask again");
 }

@@ -16,8 +16,8 @@ static int check(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *
 {
 	int rc = kvl_begin(store, actor);
 
-	if (rc == 0 && (!results || (count && !keys)))
-		rc = kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
+	if (!results || (count && !keys))
+		return kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		if (!kvl_no_key(&keys[i]) || !refs)
 			rc = kvl_check_key(&store->map, keys[i].bytes, keys[i].length, refs);

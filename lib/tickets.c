@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * tickets.c: names of blocks that travel between processes, holds taken by them, and joining a shared fill as the writer
- * of a plane. Contracts in kvshm.h.
+ * tickets.c: names of blocks that travel between processes, holds taken by them, and joining a shared fill as the
+ * writer of a plane. Contracts in kvshm.h.
  *
  * A ticket is the block's number (4 bytes), the low half of the store's incarnation (4) and the block's life (8), with
  * their low bytes first. It names a life of a block, so it can get old without harm: it then finds another life, and is
@@ -57,8 +57,8 @@ static int stale(const struct kvs_actor *actor)
 
 static int not_whole(void)
 {
-	return kvs_routine(ECANCELED, "the fill of the ticket's block was given up, or its filler or a writer died: look "
-				      "the key up");
+	return kvs_routine(ECANCELED, "the fill of the ticket's block was given up, or its filler or a writer died: "
+				      "look the key up");
 }
 
 static void undo(const struct kvs_actor *actor, const struct kvs_found *found)
@@ -111,8 +111,9 @@ int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outco
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, ticket, outcome ? ref : NULL);
 
-	if (rc == 0)
-		rc = take(store, &actor, ticket, &found);
+	if (rc)
+		return rc;
+	rc = take(store, &actor, ticket, &found);
 	if (rc < 0)
 		return rc;
 	kvs_count(&actor, KVS_COUNT_tickets);
@@ -142,10 +143,11 @@ int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, 
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, ticket, part);
 
-	if (rc == 0 && plane >= store->map.g.planes)
-		rc = kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
-	if (rc == 0)
-		rc = take(store, &actor, ticket, &found);
+	if (rc)
+		return rc;
+	if (plane >= store->map.g.planes)
+		return kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
+	rc = take(store, &actor, ticket, &found);
 	if (rc < 0)
 		return rc;
 	rc = rc == KVS_TAKEN_FILLING ? become_writer(&actor, &found, plane)

@@ -3,8 +3,8 @@
  *
  * clear.h: clearing a store: one step after which no key that was there is found by anyone.
  *
- * The head has a floor, the lowest life that counts; a block's life carries the clear count of the moment when its bytes
- * could first be written (word.h). Raising the floor by one count is the whole of clearing.
+ * The head has a floor, the lowest life that counts; a block's life carries the clear count of the moment when its
+ * bytes could first be written (word.h). Raising the floor by one count is the whole of clearing.
  *
  * Guarantees: R28, C2. A lookup, or a wait, that begins after the step finds no block from before it, whoever fills or
  * publishes it later. A death after the step loses room at most until the next sweep: such blocks are doomed by the

@@ -3,8 +3,9 @@
  *
  * histograms.h: the histograms that histograms.def declares, and which bucket a time falls into.
  *
- * Bucket i counts the times below 2^(KVS_HISTOGRAM_SHIFT + i) ns that no lower bucket counts, the last one all the rest:
- * from 1 microsecond to 9.8 hours, in steps of two. Behind the buckets stands the sum in ns, so that means can be told.
+ * Bucket i counts the times below 2^(KVS_HISTOGRAM_SHIFT + i) ns that no lower bucket counts, the last one all the
+ * rest: from 1 microsecond to 9.8 hours, in steps of two. Behind the buckets stands the sum in ns, so that means can be
+ * told.
  */
 #ifndef KVS_HISTOGRAMS_H
 #define KVS_HISTOGRAMS_H

@@ -140,7 +140,7 @@ KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 }
 
 /* In a section: that look. */
-void kvs_hold_look(const struct kvs_actor *actor, uint32_t block, uint64_t life);
+void kvs_hold_look(const struct kvs_actor *actor, uint32_t number, uint64_t life);
 
 /* Ends a hold; the last one of a block that is on its way out, or of any block of a drop store, frees it (C1). -EBADF
  * as above. The first outside of a section, the second inside. */

@@ -6,9 +6,9 @@
  * (table.h). A fill that is not shared begins with the bits of all planes.
  *
  * Guarantees: R27, A2. A plane has one writer at most: the one that set its bit in `claimed`. A writer counts itself in
- * its row before it claims a plane, and uncounts itself after its part has ended: so its death in between is seen by its
- * recovery, which dooms the fill (D3); and not only then: who dies between the count and a claim that another had won
- * dooms it too, and those who wait ask again.
+ * its row before it claims a plane, and uncounts itself after its part has ended: so its death in between is seen by
+ * its recovery, which dooms the fill (D3). Not only then: who dies between the count and a claim that another had won
+ * dooms it too, and those who wait ask again. (tests/model/parts.pml)
  */
 #ifndef KVS_PART_H
 #define KVS_PART_H

@@ -18,8 +18,8 @@
 #include "map.h"
 
 enum kvs_remove_why {
-	KVS_REMOVE_LAST,  /* the last hold ended, or a sweep found it so: a READY block of a keep store stays, unless the
-			   * store was cleared since */
+	KVS_REMOVE_LAST,  /* the last hold ended, or a sweep found it so: a READY block of a keep store stays, unless
+			   * the store was cleared since */
 	KVS_REMOVE_EVICT, /* its room is needed: READY goes too */
 };
 
@@ -27,7 +27,8 @@ enum kvs_remove_why {
 bool kvs_remove_try(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why);
 
 /* Dooms a block from exactly this word, hides it and wakes who waits for it; false if the word had changed. The caller
- * holds it, or recovers its owner; its release, or its look, then removes it. */
+ * holds it, or recovers its owner, or was its filler and has let go of it (kvs_hold_look()); its release, or its look,
+ * then removes it. */
 bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t word);
 
 #endif

@@ -63,15 +63,16 @@ int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found
 /* Is the block such a one of the actor's? */
 bool kvs_table_owns(const struct kvs_actor *actor, uint32_t number);
 
-/* Of several threads that have copies of one handle of such a block, one goes on to give it back or to link it: false for
- * the others, and if it is not one of the actor's. Else they could write the key of a block that is linked. */
+/* Of several threads that have copies of one handle of such a block, one goes on to give it back or to link it: false
+ * for the others, and if it is not one of the actor's. Else they could write the key of a block that is linked. */
 bool kvs_table_claim(const struct kvs_actor *actor, const struct kvs_found *owned);
 
 /* Gives back such a block, that was claimed. */
 void kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *owned);
 
-/* Gives such a block, that was claimed or never had a handle, a key. KVS_GONE: the actor fills it now, and everyone finds that; *found is it. Else another block
- * has the key, and is held as kvs_table_take() says, or not; the actor's has gone back. */
+/* Gives such a block, that was claimed or never had a handle, a key. KVS_GONE: the actor fills it now, and everyone
+ * finds that; *found is it. Else another block has the key, and is held as kvs_table_take() says, or not; the actor's
+ * has gone back. */
 int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash,
 		   const struct kvs_found *mine, struct kvs_found *found);
 
@@ -80,7 +81,8 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 		   struct kvs_found *found);
 
 /* Is the block being filled by the actor: 0; -ECANCELED if it was doomed meanwhile; -EBADF if it is no fill of the
- * actor's, or one whose filler's part has ended. What is said of a block is written after this, and before the filler's part ends. */
+ * actor's, or one whose filler's part has ended. What is said of a block is written after this, and before the filler's
+ * part ends. */
 int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number);
 
 /* Ends a part of a fill well: the filler's (KVS_PART_FILLER) or a plane's. The last one makes the block READY. The

@@ -5,8 +5,8 @@
 # house: the rules of HACKING that a machine can see.
 set -eu
 cd "${top_srcdir:?}"
-files=$(find .ci .clang-format .clang-tidy .editorconfig doc lib shm tools tests m4 configure.ac Makefile.am autogen.sh \
-	-type f \
+files=$(find .ci .clang-format .clang-tidy .editorconfig doc lib shm tools tests m4 \
+	configure.ac Makefile.am autogen.sh -type f \
 	! -path 'm4/l*' ! -name '*.md' ! -name '*~' ! -name '*.orig' ! -name '*.jsonl')
 status=0
 

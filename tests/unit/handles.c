@@ -65,7 +65,8 @@ static void refused(kvshm *store, const struct kvshm_handle *bad)
 	void *address;
 
 	handle = *bad;
-	ck_rc(kvshm_release(store, &handle), handle.kind >= KVSHM_WRITER && handle.kind <= KVSHM_PART ? -EBUSY : -EBADF);
+	ck_rc(kvshm_release(store, &handle),
+	      handle.kind >= KVSHM_WRITER && handle.kind <= KVSHM_PART ? -EBUSY : -EBADF);
 	ck_rc(kvshm_unpin(store, &handle), -EBADF);
 	ck_rc(kvshm_publish(store, &handle, NULL), -EBADF);
 	ck_rc(kvshm_give_up(store, &handle), -EBADF);
