@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * owned: blocks whose key comes later: nobody else reaches them, publish-as ends them in one of three ways, and whatever
- * else ends them gives them back.
+ * owned: blocks whose key comes later: nobody else reaches them, publish-as ends them in one of three ways, and
+ * whatever else ends them gives them back.
  */
 #include "config.h"
 

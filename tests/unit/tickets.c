@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * tickets: a hit at the scheduler is a hit at every worker (R26): whoever has the ticket of a held block holds it, through
- * removal, clearing and death; and a ticket that got old, or never was one, finds nothing and costs nobody a hold.
+ * tickets: a hit at the scheduler is a hit at every worker (R26): whoever has the ticket of a held block holds it,
+ * through removal, clearing and death; and a ticket that got old, or never was one, finds nothing and costs nobody a
+ * hold.
  */
 #include "config.h"
 
