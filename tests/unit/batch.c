@@ -660,8 +660,9 @@ static void one_step(unsigned *seed, unsigned number)
 	}
 	batch(&sides[0], op, n);
 	for (size_t i = 0; i < n; i++) {
-		ck_assert_msg(sides[0].results[i] == sides[1].results[i], "step %u, call %d, item %zu of %zu: %d, not %d",
-			      number, (int)op, i, n, sides[0].results[i], sides[1].results[i]);
+		ck_assert_msg(sides[0].results[i] == sides[1].results[i],
+			      "step %u, call %d, item %zu of %zu: %d, not %d", number, (int)op, i, n,
+			      sides[0].results[i], sides[1].results[i]);
 		ck_assert_int_eq(sides[0].says[i], sides[1].says[i]);
 		ck_assert_uint_eq(sides[0].set[i].kind, sides[1].set[i].kind);
 	}

@@ -432,6 +432,19 @@ START_TEST(C2_a_cleared_block_that_is_held_is_out_of_its_chain)
 }
 END_TEST
 
+START_TEST(D4_clear_takes_over_the_removal_that_another_left_unfinished)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_handle ref = unit_fill(store, 1, 0), copy = ref;
+	_Atomic uint64_t *word = &kvs_block(&store->map, ref.block)->word;
+
+	ck_rc(kvshm_release(store, &ref), 0);
+	atomic_store(word, kvs_word_next(atomic_load(word), KVS_REM_READY, 5));
+	ck_rc(kvshm_clear(store), 0);
+	ck_assert_int_eq(unit_state(store, copy.block), KVS_LIMBO);
+}
+END_TEST
+
 /* ---- The count ---- */
 
 START_TEST(R28_the_clear_count_never_turns)
@@ -532,6 +545,7 @@ int main(void)
 		R28_recovery_gives_back_what_was_cleared,
 		R28_the_next_clear_gives_back_what_the_last_one_left,
 		C2_a_cleared_block_that_is_held_is_out_of_its_chain,
+		D4_clear_takes_over_the_removal_that_another_left_unfinished,
 		R28_the_clear_count_never_turns,
 		R28_lives_go_on_counting_behind_the_clear_count,
 		R28_two_that_clear_at_once_both_do,

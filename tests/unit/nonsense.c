@@ -30,8 +30,8 @@ static kvshm *damaged_store(uint32_t blocks)
 /* What a call may say of a damaged store. */
 static void is_an_answer(int rc, const char *call)
 {
-	static const int allowed[] = {0,	  -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED, -EOVERFLOW, -EALREADY,
-				      -ETIMEDOUT, -EBADF,  -EMFILE, -EUSERS,  -ESTALE, -EBUSY};
+	static const int allowed[] = {0,       -ENOENT,     -EAGAIN,    -EUCLEAN,   -ENOSPC, -ECANCELED, -EOVERFLOW,
+				      -EALREADY, -ETIMEDOUT, -EBADF,     -EMFILE,    -EUSERS, -ESTALE,    -EBUSY};
 	bool known = false;
 
 	for (unsigned i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++)

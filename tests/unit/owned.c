@@ -69,6 +69,8 @@ START_TEST(an_owned_block_published_without_meta_is_a_whole_block)
 	ck_rc(kvshm_publish(store, &block, &meta), 0); /* the block had another meta in its life before */
 	ck_rc(kvshm_release(store, &block), 0);
 	block = unit_own(store, 2);
+	ck_assert_uint_eq(atomic_load(&kvs_block(&store->map, block.block)->key_length), 0); /* nor has it their key */
+	ck_assert_uint_eq(store->map.infos[block.block].length, 0);
 	ck_rc(unit_publish_as(store, &block, 2, &published), 0);
 	ck_rc(kvshm_get_meta(store, &block, &meta), 0);
 	ck_assert_uint_eq(meta.length, 4096);

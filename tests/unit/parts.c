@@ -13,6 +13,7 @@
 
 #include "hold.h"
 #include "part.h"
+#include "table.h"
 
 #define BLOCKS 8U
 #define PLANES 3U
@@ -806,6 +807,37 @@ START_TEST(D4_a_waiter_makes_the_block_ready_whose_last_writer_has_stopped)
 }
 END_TEST
 
+START_TEST(D4_the_writer_that_goes_on_finds_the_block_ready)
+{
+	struct kvshm_handle fill, ref;
+	kvshm *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
+	struct kvs_actor actor = unit_actor_of(store);
+
+	ref = unit_pending(other, 1);
+	ck_rc(kvshm_wait(other, &ref, 0), 0);
+	ck_rc(kvs_table_finish(&actor, fill.block), 0); /* as the writer does when it goes on */
+	ck_assert_int_eq(unit_state(store, fill.block), KVS_READY);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_fills), 1);
+	unit_kill(&last_writer);
+	ck_rc(kvshm_recover(store, NULL), 0);
+}
+END_TEST
+
+START_TEST(C2_the_writer_that_goes_on_after_a_removal_brings_no_key_back)
+{
+	struct kvshm_handle fill;
+	kvshm *store = all_parts_whole_but_not_ready(&fill);
+	struct kvs_actor actor = unit_actor_of(store);
+
+	ck_rc(unit_remove(store, 1), 0);
+	ck_rc(kvs_table_finish(&actor, fill.block), -ECANCELED);
+	ck_assert_int_eq(unit_state(store, fill.block), KVS_DOOMED);
+	ck_assert(!unit_has(store, 1));
+	unit_kill(&last_writer);
+	ck_rc(kvshm_recover(store, NULL), 0);
+}
+END_TEST
+
 START_TEST(D1_a_writer_that_dies_there_before_anyone_looked_gives_up_the_fill)
 {
 	struct kvshm_handle fill;
@@ -851,6 +883,8 @@ int main(void)
 		what_was_said_of_a_fill_that_was_given_up_is_zeros,
 		C2_a_key_removed_under_its_writers_is_canceled_for_all,
 		D4_a_waiter_makes_the_block_ready_whose_last_writer_has_stopped,
+		D4_the_writer_that_goes_on_finds_the_block_ready,
+		C2_the_writer_that_goes_on_after_a_removal_brings_no_key_back,
 		D1_a_writer_that_dies_there_before_anyone_looked_gives_up_the_fill,
 	};
 
