@@ -347,10 +347,16 @@ END_TEST
 
 START_TEST(R28_what_was_cleared_makes_room_before_anything_else)
 {
-	kvshm *store = cleared_by_a_dead_process(4);
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_handle old[4];
 
 	for (uint64_t i = 0; i < 4; i++)
+		old[i] = unit_fill(store, i, 0);
+	one_step(store);
+	for (uint64_t i = 0; i < 4; i++)
 		unit_put(store, 100 + i); /* the room that was left */
+	for (unsigned i = 0; i < 4; i++)
+		ck_rc(kvshm_release(store, &old[i]), 0); /* later than the new ones: they are the youngest */
 	for (uint64_t i = 0; i < 4; i++) {
 		unit_put(store, 200 + i);
 		for (uint64_t new = 0; new < 4; new++)
