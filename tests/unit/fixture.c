@@ -90,6 +90,16 @@ kvshm *unit_store(uint32_t blocks)
 	return unit_make(&options);
 }
 
+kvshm *unit_planes(uint32_t planes)
+{
+	struct kvshm_create_options options = unit_options(8);
+
+	options.planes = planes;
+	options.block_size = 512;
+	options.size = UINT64_C(8) * 512;
+	return unit_make(&options);
+}
+
 kvshm *unit_attach(void)
 {
 	unsigned i = 0;

@@ -44,6 +44,8 @@ struct kvshm_create_options unit_options(uint32_t blocks);
 kvshm *unit_make(const struct kvshm_create_options *options);
 /* A keep store of that many blocks. */
 kvshm *unit_store(uint32_t blocks);
+/* One of eight small blocks in so many planes. */
+kvshm *unit_planes(uint32_t planes);
 /* One more client in this process. */
 kvshm *unit_attach(void);
 void unit_detach(kvshm *store);

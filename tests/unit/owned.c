@@ -307,6 +307,25 @@ START_TEST(R28_a_block_linked_when_the_store_is_cleared_is_no_hit)
 }
 END_TEST
 
+/* The same through the call: the handle says that its life is later than it is, so that the first look at the clear count
+ * passes, as it would just before the store is cleared. */
+START_TEST(R28_publish_as_while_the_store_is_cleared_is_canceled_and_leaves_nothing)
+{
+	kvshm *store = unit_store(2);
+	struct kvshm_handle owned = unit_own(store, 1), copy = owned;
+	enum kvshm_published published;
+
+	atomic_fetch_add(&store->map.head->floor, KVS_CLEARS_ONE);
+	owned.life += KVS_CLEARS_ONE;
+	ck_rc(unit_publish_as(store, &owned, 1, &published), -ECANCELED);
+	ck_assert_uint_eq(owned.kind, KVSHM_NONE);
+	ck_assert_int_eq(unit_state(store, copy.block), KVS_LIMBO);
+	ck_assert_uint_eq(unit_entry(store, store->slot, copy.block) & KVS_ENTRY_COUNTS, 0);
+	ck_assert(!unit_has(store, 1));
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_give_ups), 1);
+}
+END_TEST
+
 START_TEST(C2_a_key_removed_as_it_is_published_is_canceled)
 {
 	kvshm *store = unit_store(2), *other = unit_attach();
@@ -569,6 +588,7 @@ int main(void)
 		publish_as_checks_what_it_is_given_and_keeps_the_block,
 		R28_a_block_taken_before_the_store_was_cleared_goes_back,
 		R28_a_block_linked_when_the_store_is_cleared_is_no_hit,
+		R28_publish_as_while_the_store_is_cleared_is_canceled_and_leaves_nothing,
 		C2_a_key_removed_as_it_is_published_is_canceled,
 		C2_a_key_published_later_is_removed_at_once_and_its_bytes_stay,
 		C1_the_last_release_of_a_key_published_later_frees_it_in_a_drop_store,
