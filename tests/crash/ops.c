@@ -176,7 +176,7 @@ static void round_pin(struct ops_victim *v)
 
 	if (!ops_take(&v->work, any(&v->work), &hold))
 		return;
-	pin.key = hold.key;
+	pin = hold;
 	base_expect(kvshm_pin(v->work.store, &hold.handle, &pin.handle), 0);
 	let_go(&v->work, &hold);
 	load_verify(&v->work, &pin);

@@ -88,7 +88,7 @@ static void tenancy(const struct job *job, struct load_worker *w, uint64_t steps
 	}
 	if (base_below(&w->random, 2))
 		load_end(w);
-	w->count = 0;
+	w->count = w->open_count = 0;
 }
 
 static void live(void *arg)

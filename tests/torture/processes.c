@@ -72,7 +72,7 @@ static void run(const struct trial *trial, const char *name)
 	uint64_t end = base_phase(600);
 
 	books->keys = trial->keys;
-	books->planes = 2;
+	books->planes = LOAD_PLANES;
 	books->one_thread = true;
 	books->brief = trial->brief;
 	for (unsigned i = 0; i < PROCESSES; i++) {
@@ -101,7 +101,7 @@ static void try(const struct trial *trial)
 	kvshm_owner *owner;
 	int rc;
 
-	load_options(&options, trial->blocks, 2, trial->retain);
+	load_options(&options, trial->blocks, LOAD_PLANES, trial->retain);
 	options.fence = trial->fence;
 	options.clients = 64 + trial->idlers;
 	rc = kvshm_create(name, &options, &owner);
