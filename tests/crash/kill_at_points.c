@@ -55,12 +55,11 @@ static void recover_by_allocation(struct run *r)
 		base_expect(kvshm_give_up(r->work.store, &holds[i].handle), 0);
 }
 
-/* Waits for a key that the dead one was filling; false if there is none. */
+/* Waits for a key that the dead one was filling; false if there is none, or it was whole, so that nobody looked at the
+ * dead one. */
 static bool recover_by_wait(struct run *r)
 {
-	bool waited = false;
-
-	for (unsigned key = 0; key < OPS_KEYS && !waited; key++) {
+	for (unsigned key = 0; key < OPS_KEYS; key++) {
 		unsigned char bytes[KVSHM_KEY_MAX];
 		size_t length = load_key(key, bytes);
 		enum kvshm_outcome outcome;
@@ -73,11 +72,16 @@ static bool recover_by_wait(struct run *r)
 			continue;
 		base_expect(kvshm_get_or_fill(r->work.store, bytes, length, &outcome, &handle), 0);
 		base_check(outcome == KVSHM_PENDING);
-		base_expect(kvshm_wait(r->work.store, &handle, base_now() + BASE_SECOND), -ECANCELED);
+		rc = kvshm_wait(r->work.store, &handle, base_now() + BASE_SECOND);
+		if (rc == 0) {
+			base_expect(kvshm_release(r->work.store, &handle), 0);
+			return false;
+		}
+		base_expect(rc, -ECANCELED);
 		base_check(handle.kind == KVSHM_NONE);
-		waited = true;
+		return true;
 	}
-	return waited;
+	return false;
 }
 
 static enum way recover(struct run *r, enum way way)
@@ -107,36 +111,42 @@ static enum way recover(struct run *r, enum way way)
 	return WAY_CALL;
 }
 
-/* The victim, or several, are dead since then: gets all back, and looks whether that is so. */
-static void bury(struct run *r, const char *kind, bool several, uint64_t died)
+/* The victim, or several of no kind, are dead since then: gets all back, and looks whether that is so. */
+static void bury(struct run *r, const struct ops_kind *kind, uint64_t died)
 {
 	enum way way = recover(r, (enum way)base_below(&r->work.random, WAYS));
+	const char *name = kind ? kind->name : "recover";
+	unsigned found;
 	char why[256];
 
 	r->kills++;
 	/* A dead one that had nothing is no reason for an allocation to fail; who waits looks at its filler only. */
-	if ((way == WAY_ALLOCATION || (way == WAY_WAIT && several)) && !base_at_rest(r->name, OPS_BLOCKS, why))
+	if ((way == WAY_ALLOCATION || (way == WAY_WAIT && !kind)) && !base_at_rest(r->name, OPS_BLOCKS, why))
 		base_expect(kvshm_recover(r->work.store, NULL), 0);
 	if (!base_at_rest(r->name, OPS_BLOCKS, why))
-		base_fail("killed in %s, recovered by %s: %s", kind, way_names[way], why);
+		base_fail("killed in %s, recovered by %s: %s", name, way_names[way], why);
 	base_histogram_add(&r->back[way], base_now() - died);
-	ops_look_at_keys(&r->work);
+	found = ops_look_at_keys(&r->work);
+	if (kind && kind->clears)
+		base_check(found == 0);
 	if (!ops_use(&r->work))
-		base_fail("killed in %s, recovered by %s: no room afterwards: %s", kind, way_names[way], kvshm_error());
+		base_fail("killed in %s, recovered by %s: no room afterwards: %s", name, way_names[way], kvshm_error());
 	load_check(&r->stage->books);
 }
 
 /* ---- Deaths ----------------------------------------------------------------------------------------------- */
 
 /* Keys are there while the victim works; one is being filled where it waits. */
-static void set_out(struct run *r, bool awaits)
+static void set_out(struct run *r, const struct ops_kind *kind)
 {
 	enum kvshm_outcome outcome;
 
 	ops_prefill(&r->work);
 	for (r->held_count = 0; r->drop && r->held_count < OPS_BLOCKS / 2; r->held_count++)
 		base_check(ops_take(&r->work, r->held_count, &r->held[r->held_count]));
-	if (awaits) {
+	if (kind)
+		ops_set_out(&r->work, r->stage, kind);
+	if (kind && kind->awaits) {
 		unsigned char bytes[KVSHM_KEY_MAX];
 		size_t length = load_key(OPS_AWAITED, bytes);
 
@@ -145,9 +155,10 @@ static void set_out(struct run *r, bool awaits)
 	}
 }
 
-static void clear_away(struct run *r, bool awaits)
+static void clear_away(struct run *r, const struct ops_kind *kind)
 {
-	if (awaits)
+	ops_clear_away(&r->work, r->stage, true);
+	if (kind && kind->awaits)
 		base_expect(kvshm_give_up(r->work.store, &r->awaited.handle), 0);
 	while (r->held_count)
 		base_expect(kvshm_release(r->work.store, &r->held[--r->held_count].handle), 0);
@@ -159,14 +170,14 @@ static void kill_in(struct run *r, const struct ops_kind *kind)
 	uint64_t died;
 	pid_t pid;
 
-	set_out(r, kind->awaits);
+	set_out(r, kind);
 	pid = ops_start(&victim, base_random(&r->work.random));
 	ops_aim(r->stage, &r->work.random);
 	died = base_now();
 	base_signal(pid, SIGKILL);
 	base_check(base_reap(pid) == SIGKILL);
-	clear_away(r, kind->awaits);
-	bury(r, kind->name, false, died);
+	clear_away(r, kind);
+	bury(r, kind, died);
 }
 
 /* One of those whom the recoverer is to recover. */
@@ -204,7 +215,7 @@ static void kill_recoverer(struct run *r)
 	pid_t corpses[CORPSES], recoverer;
 	uint64_t died;
 
-	set_out(r, false);
+	set_out(r, NULL);
 	atomic_store(&r->stage->books.stop, false);
 	atomic_store(&r->stage->rounds, 0);
 	recoverer = base_fork(be_recoverer, &victim);
@@ -224,8 +235,8 @@ static void kill_recoverer(struct run *r)
 	ops_aim(r->stage, &r->work.random);
 	base_signal(recoverer, SIGKILL);
 	base_check(base_reap(recoverer) == SIGKILL);
-	clear_away(r, false);
-	bury(r, "recover", true, died);
+	clear_away(r, NULL);
+	bury(r, NULL, died);
 }
 
 /* ---- Runs ------------------------------------------------------------------------------------------------- */

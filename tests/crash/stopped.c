@@ -77,6 +77,7 @@ static void stop_in(struct run *r, const struct ops_kind *kind)
 	pid_t pid;
 
 	ops_prefill(&r->work);
+	ops_set_out(&r->work, r->victims_stage, kind);
 	pid = ops_start(&victim, base_random(&r->work.random));
 	for (unsigned i = 0; i < STOPS; i++) {
 		ops_aim(r->victims_stage, &r->work.random);
@@ -87,9 +88,10 @@ static void stop_in(struct run *r, const struct ops_kind *kind)
 	}
 	atomic_store(&r->victims_stage->books.stop, true);
 	base_check(base_reap(pid) == 0);
+	ops_clear_away(&r->work, r->victims_stage, false);
 	if (!base_at_rest(r->name, OPS_BLOCKS, why))
 		base_fail("stopped in %s: %s", kind->name, why);
-	ops_look_at_keys(&r->work);
+	(void)ops_look_at_keys(&r->work);
 	load_check(&r->victims_stage->books);
 	load_check(&r->stage->books);
 }
