@@ -248,7 +248,8 @@ static int timed_out(const struct kvs_actor *actor)
 }
 
 /* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. The next look
- * around does not move with what wakes the thread: signals may do that all the time. */
+ * around does not move with what wakes the thread: signals may do that all the time. Who has slept up to its deadline
+ * looks once more before it goes: so one that waits in short slices sees the dead too. */
 static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t number, uint64_t deadline)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
@@ -274,7 +275,8 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 		}
 		kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
 		rc = 0;
-		if (kvs_now() >= next_look) {
+		now = kvs_now();
+		if (now >= next_look || now >= deadline) {
 			rc = look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}

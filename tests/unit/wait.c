@@ -199,6 +199,25 @@ START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
 }
 END_TEST
 
+START_TEST(D3_who_waits_in_slices_shorter_than_a_look_sees_that_its_filler_is_dead)
+{
+	kvshm *store = unit_store(8);
+	struct kvshm_handle ref;
+	struct child filler;
+	int rc = -ETIMEDOUT;
+
+	unit_child(&filler, fill_for_ever, NULL);
+	unit_await(&filler);
+	ref = unit_pending(store, 1);
+	unit_kill(&filler);
+	/* several: on a busy machine one may be over when it begins */
+	for (int slice = 0; rc == -ETIMEDOUT && slice < 10; slice++)
+		rc = kvshm_wait(store, &ref, unit_in_ms(1));
+	ck_rc(rc, -ECANCELED);
+	ck_assert_uint_eq(ref.kind, KVSHM_NONE);
+}
+END_TEST
+
 static void on_alarm(int signal)
 {
 	(void)signal;
@@ -396,6 +415,7 @@ int main(void)
 		R07_second_asker_waits_and_fills_when_filler_detaches,
 		R07_second_asker_waits_and_fills_when_filler_ends,
 		R07_second_asker_waits_and_fills_when_filler_dies,
+		D3_who_waits_in_slices_shorter_than_a_look_sees_that_its_filler_is_dead,
 		D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead,
 		D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills,
 		D3_publish_wakes_who_waits,
