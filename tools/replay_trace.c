@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define FAULT_TEXT 256
+#define LINE_MAX_BYTES (UINT64_C(64) << 20) /* what has no newlines is no trace, and is not read to its end */
 
 static void *grow(void *array, size_t *room, size_t size)
 {
@@ -94,28 +95,53 @@ static bool read_line(struct replay_trace *trace, const char *line, size_t lengt
 	return good;
 }
 
+enum line { LINE_GOOD, LINE_NONE, LINE_TOO_LONG };
+
+/* Reads a line, with its newline. LINE_NONE: the end of the file, or an error. */
+static enum line next_line(FILE *file, char **line, size_t *room, size_t *length)
+{
+	int byte;
+
+	*length = 0;
+	while ((byte = getc_unlocked(file)) != EOF) {
+		if (*length == LINE_MAX_BYTES)
+			return LINE_TOO_LONG;
+		if (*length == *room)
+			*line = grow(*line, room, 1);
+		(*line)[(*length)++] = (char)byte;
+		if (byte == '\n')
+			break;
+	}
+	return *length && !ferror(file) ? LINE_GOOD : LINE_NONE;
+}
+
+static bool is_blank(const char *line, size_t length)
+{
+	while (length && line[length - 1] && strchr(" \t\r\n", line[length - 1]))
+		length--;
+	return !length;
+}
+
 static bool read_lines(struct replay_trace *trace, FILE *file, const char *name)
 {
 	char fault[FAULT_TEXT];
 	char *line = NULL;
-	size_t room = 0;
+	size_t room = 0, length;
 	uint64_t number = 0;
+	enum line next;
 	bool good = true;
 
-	for (;;) {
-		ssize_t length = getline(&line, &room, file);
-
-		if (length < 0)
-			break;
+	while (good && (next = next_line(file, &line, &room, &length)) != LINE_NONE) {
 		number++;
-		if ((size_t)length == strspn(line, " \t\r\n"))
-			continue;
-		good = read_line(trace, line, (size_t)length, fault);
-		if (!good) {
+		if (next == LINE_TOO_LONG) {
+			snprintf(fault, sizeof(fault), "longer than %ju MiB", (uintmax_t)(LINE_MAX_BYTES >> 20));
+			good = false;
+		} else if (!is_blank(line, length)) {
+			good = read_line(trace, line, length, fault);
+		}
+		if (!good)
 			tool_say("%s: line %ju: %s; mend or remove the line: each is an object such as "
 				 "{\"hash_ids\": [0, 1, 2]}", name, (uintmax_t)number, fault);
-			break;
-		}
 	}
 	if (good && !feof(file)) {
 		tool_say("%s: can't be read after line %ju: %s", name, (uintmax_t)number, strerror(errno));
