@@ -22,7 +22,8 @@
 #define MS UINT64_C(1000000)
 
 enum {
-	STATUS_FOUND = 2, /* something was corrupt or has leaked */
+	STATUS_FOUND = 2, /* something was corrupt, has leaked or was missed */
+	PROCESSES_MAX = KVSHM_CLIENTS_MAX - 1, /* one client is for the inspection */
 	GENERATE_SEED = 1,
 	IN_FLIGHT_MAX = 4096,
 	GENERATE_MAX = 1000000,
@@ -37,8 +38,16 @@ struct settings {
 	uint64_t capacity, block_size, planes;
 	uint64_t procs, in_flight, kill_every, seconds, generate;
 	int retain;
-	bool json;
+	bool tickets, json;
 };
+
+/* How many processes an own store is for. Unless told, it has one plane. */
+static uint64_t processes(const struct settings *settings)
+{
+	uint64_t planes = settings->planes ? settings->planes : 1;
+
+	return settings->procs * (settings->tickets ? 1 + planes : 1);
+}
 
 /* ---- What is asked for ----------------------------------------------------------------------------------- */
 
@@ -57,11 +66,13 @@ static void read_settings(int argc, char **argv, struct settings *to)
 		  .choices = retain_words,
 		  .help = "what the last release does in its own store; keep unless told" },
 		{ .name = "procs", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->procs, .min = 1,
-		  .max = KVSHM_CLIENTS_MAX - 1, .help = "engine processes; 1 unless told" },
+		  .max = PROCESSES_MAX, .help = "engines; 1 unless told" },
 		{ .name = "in-flight", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->in_flight, .min = 1,
 		  .max = IN_FLIGHT_MAX, .help = "requests that each engine holds; 1 unless told" },
+		{ .name = "tickets", .kind = TOOL_FLAG, .to.flag = &to->tickets,
+		  .help = "make each engine a scheduler process, and a worker process for each plane" },
 		{ .name = "kill-every", .argument = "MS", .kind = TOOL_NUMBER, .to.number = &to->kill_every, .min = 1,
-		  .max = TIME_MAX, .help = "kill an engine so often, and start another in its place" },
+		  .max = TIME_MAX, .help = "kill a process of an engine so often, and start another in its place" },
 		{ .name = "seconds", .argument = "S", .kind = TOOL_NUMBER, .to.number = &to->seconds, .min = 1,
 		  .max = TIME_MAX,
 		  .help = "go round the trace, with new keys each time, for so long; once unless told" },
@@ -86,6 +97,9 @@ static void read_settings(int argc, char **argv, struct settings *to)
 		tool_bad_use("no trace: name one, - for standard input, or use --generate");
 	if (to->trace && operand + 1 < argc)
 		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
+	if (!to->store && processes(to) > PROCESSES_MAX)
+		tool_bad_use("--procs %" PRIu64 " with --tickets and --planes %" PRIu64 " are %" PRIu64 " processes"
+			     ": the most is %d", to->procs, processes(to) / to->procs - 1, processes(to), PROCESSES_MAX);
 	if (!to->store && !to->capacity)
 		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
 }
@@ -114,9 +128,9 @@ static bool make_store(const struct settings *settings, const char *name, kvshm_
 		options.planes = (uint32_t)settings->planes;
 	if (settings->retain >= 0)
 		options.retain = (enum kvshm_retain)settings->retain;
-	if (settings->procs >= options.clients)
-		options.clients = (uint32_t)settings->procs + 1; /* one for the inspection */
 	options.replace_dead = 1;
+	if (processes(settings) >= options.clients)
+		options.clients = (uint32_t)processes(settings) + 1; /* one for the inspection */
 	if (__builtin_mul_overflow(settings->capacity, options.block_size, &options.size)) {
 		tool_say("--capacity %" PRIu64 " and --block-size %" PRIu64 " make more than 2^64 bytes: use less",
 			 settings->capacity, settings->block_size);
@@ -168,6 +182,19 @@ static bool agrees(const char *option, uint64_t said, uint64_t found, const char
 	return false;
 }
 
+/* Whether all processes can be attached at once. */
+static bool has_slots(const struct replay_job *job)
+{
+	uint32_t clients = job->geometry.clients;
+
+	if (!job->tickets || replay_processes(job) <= clients)
+		return true;
+	tool_say("--procs %" PRIu32 " with --tickets and %" PRIu32 " planes are %" PRIu32 " processes: the store takes "
+		 "%" PRIu32 " clients; use a smaller --procs", job->procs, job->geometry.planes, replay_processes(job),
+		 clients);
+	return false;
+}
+
 /* Whether a store that was named is what the command line says of it, and takes our keys. */
 static bool store_fits(const struct settings *settings, const struct kvshm_geometry *geometry)
 {
@@ -198,12 +225,14 @@ static int replay(const struct settings *settings, struct replay_job *job)
 
 	if (!look_at_store(job, &before) || (settings->store && !store_fits(settings, &job->geometry)))
 		return EXIT_FAILURE;
+	if (!has_slots(job))
+		return EXIT_FAILURE;
 	if (!replay_run(job, &result) || !replay_inspect(job, &result.leaked) || !look_at_store(job, &after))
 		return EXIT_FAILURE;
 	result.evicted = after - before;
-	if (!replay_print(&result, settings->json))
+	if (!replay_print(job, &result, settings->json))
 		return EXIT_FAILURE;
-	if (result.corrupt || result.leaked)
+	if (result.corrupt || result.leaked || result.missed_at_worker)
 		return STATUS_FOUND;
 	return result.interrupted ? 128 + result.interrupted : EXIT_SUCCESS;
 }
@@ -237,6 +266,7 @@ int main(int argc, char **argv)
 	job.store = settings.store ? settings.store : own_name;
 	job.dir = settings.dir;
 	job.procs = (uint32_t)settings.procs;
+	job.tickets = settings.tickets;
 	job.in_flight = (uint32_t)settings.in_flight;
 	job.kill_every = settings.kill_every * MS;
 	job.duration = settings.seconds * 1000 * MS;

@@ -9,9 +9,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "kvshm.h"
+#include "replay_mail.h"
 #include "replay_trace.h"
+
+#define REPLAY_MS UINT64_C(1000000) /* ns */
 
 struct replay_board;
 
@@ -21,11 +25,45 @@ struct replay_job {
 	struct replay_trace trace;
 	struct kvshm_geometry geometry;
 	struct replay_board *board; /* shared by parent and engines */
+	struct replay_mail mail;    /* with tickets: the pair of engine e and plane p is number e * planes + p */
+	bool tickets;		    /* an engine is a scheduler, and a worker for each plane */
 	uint32_t procs;
 	uint32_t in_flight;
 	uint64_t kill_every; /* ns; 0: no kills */
 	uint64_t duration;   /* ns; 0: once through the trace */
 };
+
+/* Processes of an engine, and of all. Process n is of engine n / replay_team(job); the first of each is the scheduler,
+ * the others are the workers of its planes. */
+static inline uint32_t replay_team(const struct replay_job *job)
+{
+	return job->tickets ? 1 + job->geometry.planes : 1;
+}
+
+static inline uint32_t replay_processes(const struct replay_job *job)
+{
+	return job->procs * replay_team(job);
+}
+
+/* How many blocks of a request of so many ids to take at a time. One that is longer than the store can't be held
+ * whole. */
+static inline size_t replay_piece_length(const struct replay_job *job, size_t ids)
+{
+	size_t share = job->geometry.blocks / job->procs;
+
+	if (ids <= job->geometry.blocks)
+		return ids;
+	return share ? share : 1;
+}
+
+/* The time of CLOCK_MONOTONIC in ns. */
+static inline uint64_t replay_now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000 * REPLAY_MS + (uint64_t)time.tv_nsec;
+}
 
 /* What engines count. */
 struct replay_tally {
@@ -35,6 +73,10 @@ struct replay_tally {
 	uint64_t filled;
 	uint64_t waited;
 	uint64_t given_up;
+	/* with tickets: */
+	uint64_t held;	   /* by workers, by ticket */
+	uint64_t joined;   /* planes of fills that workers wrote */
+	uint64_t asked_again;
 };
 
 struct replay_result {
@@ -43,6 +85,9 @@ struct replay_result {
 	uint64_t killed;
 	uint64_t killed_filling;
 	uint64_t killed_holding;
+	uint64_t killed_scheduler;
+	uint64_t killed_worker;
+	uint64_t missed_at_worker;
 	uint64_t corrupt;
 	uint64_t leaked;
 	double seconds;
@@ -53,14 +98,19 @@ struct replay_result {
  * message: an engine failed. */
 bool replay_run(struct replay_job *job, struct replay_result *result);
 
-/* An engine's whole life, in a process of its own. Returns its exit status. */
-int replay_engine(const struct replay_job *job, unsigned number, uint64_t seed);
+/* The whole life of an engine without workers, in a process of its own. Returns its exit status. */
+int replay_engine(const struct replay_job *job, uint32_t number, uint64_t seed);
+
+/* The same for an engine's scheduler and for the worker of a plane. life differs for each process that is started at
+ * the place, and grows; it is never 0. */
+int replay_scheduler(const struct replay_job *job, uint32_t engine, uint32_t life, uint64_t seed);
+int replay_worker(const struct replay_job *job, uint32_t engine, unsigned plane, uint32_t life, uint64_t seed);
 
 /* Looks for what has leaked, in a fresh process, once everyone has ended and the dead are recovered. False, with a
  * message: it could not be done. */
 bool replay_inspect(const struct replay_job *job, uint64_t *leaked);
 
 /* Prints the result. False, with a message: it did not get to where it should. */
-bool replay_print(const struct replay_result *result, bool json);
+bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json);
 
 #endif /* REPLAY_H */

@@ -13,9 +13,9 @@
 
 #include "replay.h"
 
-/* One for each engine; the engine that is started in the place of a killed one goes on with it. */
+/* One for each process; the one that is started in the place of a killed one goes on with it. */
 struct replay_place {
-	alignas(64) _Atomic uint32_t fills; /* that the engine has open now */
+	alignas(64) _Atomic uint32_t fills; /* that the process has open now, parts of fills too */
 	_Atomic uint32_t holds;		    /* that it has now, fills included */
 	_Atomic uint32_t current;	    /* which tally counts: 0 or 1 */
 	struct replay_tally tally[2];
@@ -24,6 +24,7 @@ struct replay_place {
 struct replay_board {
 	_Atomic uint64_t next;	  /* the request to deal next, counted over all rounds */
 	_Atomic uint64_t corrupt; /* blocks with bytes that did not belong to their key */
+	_Atomic uint64_t missed;  /* hits of a scheduler that were none at one of its workers */
 	atomic_bool stop;	  /* no new request begins, and nobody waits any longer */
 	atomic_bool failed;	  /* an engine has said why it failed */
 	struct replay_place places[];
@@ -38,7 +39,7 @@ static inline void replay_tally_store(struct replay_place *place, const struct r
 	atomic_store_explicit(&place->current, other, memory_order_release);
 }
 
-/* [tally]: acquire. The place's engine has ended, or (for the progress line) may be writing the other one. */
+/* [tally]: acquire. The place's process has ended, or (for the progress line) may be writing the other one. */
 static inline struct replay_tally replay_tally_load(const struct replay_place *place)
 {
 	return place->tally[atomic_load_explicit(&place->current, memory_order_acquire) & 1];

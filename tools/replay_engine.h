@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * replay_engine.h: an engine from the inside: what it holds for each request, and how far it is with each key of the
- * request that it replays now. replay_engine.c takes requests and finds room for them; replay_steps.c does the work.
+ * replay_engine.h: an engine without workers, from the inside: what it holds for each request, and how far it is with
+ * each key of the request that it replays now. replay_engine.c takes requests and finds room for them; replay_steps.c
+ * does the work.
  */
 #ifndef REPLAY_ENGINE_H
 #define REPLAY_ENGINE_H
 
-#include "replay_board.h"
-#include "replay_bytes.h"
+#include "replay_client.h"
 
 /* What is to be done next for a key. */
 enum step {
@@ -17,14 +17,6 @@ enum step {
 	STEP_WAIT,
 	STEP_READ,
 	STEP_DONE,
-};
-
-/* What the store said when the request first asked for a key. Being asked again (after -ENOSPC, say) changes nothing:
- * a block that the request itself has filled before must not become a hit. */
-enum answer {
-	ANSWER_NONE,
-	ANSWER_MISS,
-	ANSWER_HIT,
 };
 
 /* A request that is being replayed, or held while newer ones are. */
@@ -37,14 +29,9 @@ struct request {
 };
 
 struct engine {
-	const struct replay_job *job;
-	struct replay_place *place;
-	kvshm *store;
-	struct replay_tally tally;
+	struct client client;
 	struct request *requests; /* a ring of job->in_flight */
 	uint64_t taken;		  /* requests that this engine has taken; request n is requests[n % in_flight] */
-	uint32_t holds, fills;	  /* as on the board */
-	uint64_t random;
 	/* of the request that is being replayed, by position */
 	uint8_t (*keys)[REPLAY_KEY_SIZE];
 	struct kvshm_key *names;  /* of keys */
@@ -58,17 +45,6 @@ struct piece {
 	size_t first;
 	size_t count;
 };
-
-static inline bool engine_stopping(const struct engine *engine)
-{
-	return atomic_load_explicit(&engine->job->board->stop, memory_order_relaxed);
-}
-
-/* Says why the library refused, and returns error. Only the first engine says so: the others fail of the same. */
-int engine_fail(const struct engine *engine, const char *what, int error);
-
-/* Says what this engine waits for in vain. Returns -ETIMEDOUT. */
-int engine_fail_waiting(const struct engine *engine, const char *what);
 
 /* Takes, fills and compares all blocks of a piece. When it fails, the request still holds what it has.
  *   -ENOSPC  no room now     -EINTR  the replay is to stop     else: it has said what is wrong */

@@ -125,9 +125,11 @@ struct value {
 	int decimals;
 };
 
-enum { VALUES = 14 };
+enum { VALUES = 20, TICKET_VALUES = 6 };
 
-static void list_values(const struct replay_result *result, struct value values[static VALUES])
+/* Lists what there is to say, first what there always is. Returns how many these are. */
+static unsigned list_values(const struct replay_job *job, const struct replay_result *result,
+			    struct value values[static VALUES])
 {
 	const struct replay_tally *tally = &result->tally;
 	double rate = tally->block_refs ? (double)tally->hits / (double)tally->block_refs : 0.0;
@@ -140,34 +142,42 @@ static void list_values(const struct replay_result *result, struct value values[
 		{ "evicted", "blocks taken back for their room", result->evicted, 0, 0 },
 		{ "waited", "waits for another engine's fill", tally->waited, 0, 0 },
 		{ "given_up", "fills given up for want of room", tally->given_up, 0, 0 },
-		{ "killed", "engines killed", result->killed, 0, 0 },
+		{ "killed", job->tickets ? "processes killed" : "engines killed", result->killed, 0, 0 },
 		{ "killed_filling", "of these, in the middle of a fill", result->killed_filling, 0, 0 },
 		{ "killed_holding", "of these, with blocks held", result->killed_holding, 0, 0 },
 		{ "corrupt", "blocks with bytes that are not their key's", result->corrupt, 0, 0 },
 		{ "leaked", "blocks and holds that nobody has, at the end", result->leaked, 0, 0 },
 		{ "seconds", "from the first engine's start to the last one's end", 0, result->seconds, 3 },
+		{ "killed_scheduler", "of the killed ones, schedulers", result->killed_scheduler, 0, 0 },
+		{ "killed_worker", "of the killed ones, workers", result->killed_worker, 0, 0 },
+		{ "held_by_ticket", "holds that workers took by ticket", tally->held, 0, 0 },
+		{ "joined", "planes of fills that workers wrote", tally->joined, 0, 0 },
+		{ "asked_again", "fills that came to nothing, and were asked for again", tally->asked_again, 0, 0 },
+		{ "missed_at_worker", "hits of a scheduler that a worker could not hold", result->missed_at_worker, 0,
+		  0 },
 	};
 
 	memcpy(values, list, sizeof(list));
+	return job->tickets ? VALUES : VALUES - TICKET_VALUES;
 }
 
-static void print_text(const struct value values[static VALUES])
+static void print_text(const struct value *values, unsigned count)
 {
-	for (unsigned i = 0; i < VALUES; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		if (values[i].decimals)
-			printf("%-15s %12.*f", values[i].name, values[i].decimals, values[i].fraction);
+			printf("%-16s %12.*f", values[i].name, values[i].decimals, values[i].fraction);
 		else
-			printf("%-15s %12" PRIu64, values[i].name, values[i].count);
+			printf("%-16s %12" PRIu64, values[i].name, values[i].count);
 		printf("  %s\n", values[i].remark);
 	}
 }
 
-static bool print_json(const struct value values[static VALUES])
+static bool print_json(const struct value *values, unsigned count)
 {
 	json_t *object = json_object();
 	bool good = object;
 
-	for (unsigned i = 0; good && i < VALUES; i++)
+	for (unsigned i = 0; good && i < count; i++)
 		good = !json_object_set_new(object, values[i].name,
 					    values[i].decimals ? json_real(values[i].fraction) :
 								 json_integer((json_int_t)values[i].count));
@@ -179,15 +189,15 @@ static bool print_json(const struct value values[static VALUES])
 	return good;
 }
 
-bool replay_print(const struct replay_result *result, bool json)
+bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json)
 {
 	struct value values[VALUES];
+	unsigned count = list_values(job, result, values);
 	bool good = true;
 
-	list_values(result, values);
 	if (json)
-		good = print_json(values);
+		good = print_json(values, count);
 	else
-		print_text(values);
+		print_text(values, count);
 	return tool_flush() && good;
 }

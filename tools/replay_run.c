@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * replay_run.c: the parent of the engines. It forks them, kills one of them from time to time, starts another in its
- * place, and ends when none is left. It never attaches the store, so an engine inherits nothing of it; and an engine
- * dies with it.
+ * replay_run.c: the parent of the engines' processes. It forks them, kills one of them from time to time, starts
+ * another in its place, and ends when none is left. It never attaches the store, so a process inherits nothing of it;
+ * and all die with it.
  *
  * All that happens arrives at one place, sigtimedwait(): the end of a child, a signal from the user, or the time of the
  * next thing to do. The engines inherit the blocked signals: a Ctrl-C in the terminal is the parent's to answer.
@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,12 +30,20 @@
 #define SECOND UINT64_C(1000000000)
 #define NEVER UINT64_MAX
 #define PROGRESS_EVERY (SECOND / 4)
+#define NICENESS 5 /* of the others: hundreds of them must not keep the parent from killing in time */
 #define PATIENCE (2 * SECOND) /* with engines that do not end when a user has ended the replay */
+
+/* What is at a place of the board. */
+struct child {
+	pid_t pid;	/* 0: no process */
+	uint32_t lives; /* processes started here so far */
+	bool doomed;	/* it was sent SIGKILL */
+};
 
 struct run {
 	struct replay_job *job;
 	struct replay_result *result;
-	pid_t *pids;		/* 0: no engine at this place */
+	struct child *children;	/* replay_processes(job) */
 	uint32_t alive;
 	uint32_t last_victim;
 	uint64_t random;
@@ -44,15 +53,8 @@ struct run {
 	uint64_t next_progress;
 	uint64_t out_of_patience;
 	bool good;
+	bool abandoned;		/* nobody is started any more */
 };
-
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
 
 static void stop(struct run *run)
 {
@@ -69,55 +71,122 @@ static bool work_is_left(const struct run *run)
 	       (run->job->duration || atomic_load(&board->next) < run->job->trace.request_count);
 }
 
-/* ---- Engines begin and end ------------------------------------------------------------------------------- */
-
-static void start_engine(struct run *run, uint32_t number)
+static bool is_scheduler(const struct run *run, uint32_t number)
 {
+	return number % replay_team(run->job) == 0;
+}
+
+/* The scheduler of a process's engine, or the process itself where engines have no workers. */
+static struct child *scheduler_of(const struct run *run, uint32_t number)
+{
+	return &run->children[number - number % replay_team(run->job)];
+}
+
+/* Tells the workers of an engine, and its scheduler if it is still there, that there is nothing more to do. */
+static void hang_up(const struct run *run, uint32_t engine)
+{
+	uint32_t planes = run->job->geometry.planes;
+
+	if (run->job->tickets)
+		replay_mail_hang_up(&run->job->mail, (size_t)engine * planes, planes);
+}
+
+/* Nobody need do anything more for the result: there will be none. */
+static void fail(struct run *run)
+{
+	run->good = false;
+	run->abandoned = true;
+	stop(run);
+	for (uint32_t engine = 0; engine < run->job->procs; engine++)
+		hang_up(run, engine);
+}
+
+/* ---- Processes begin and end ----------------------------------------------------------------------------- */
+
+/* The life of a process, in the process. */
+static int live(const struct run *run, uint32_t number, uint64_t seed)
+{
+	const struct replay_job *job = run->job;
+	uint32_t team = replay_team(job), life = run->children[number].lives;
+
+	if (!job->tickets)
+		return replay_engine(job, number, seed);
+	if (is_scheduler(run, number))
+		return replay_scheduler(job, number / team, life, seed);
+	return replay_worker(job, number / team, number % team - 1, life, seed);
+}
+
+static void start(struct run *run, uint32_t number)
+{
+	struct child *child = &run->children[number];
 	uint64_t seed = replay_random(&run->random);
 	pid_t parent = getpid();
-	pid_t pid = fork();
 
-	if (!pid) {
+	child->lives++;
+	child->doomed = false;
+	child->pid = fork();
+	if (!child->pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(EXIT_FAILURE); /* it died before the line above */
-		_exit(replay_engine(run->job, number, seed));
+		(void)setpriority(PRIO_PROCESS, 0, NICENESS);
+		_exit(live(run, number, seed));
 	}
-	if (pid < 0) {
+	if (child->pid < 0) {
 		tool_say("an engine can't be started: %s; use a smaller --procs", strerror(errno));
-		run->good = false;
-		stop(run);
+		child->pid = 0;
+		fail(run);
 		return;
 	}
-	run->pids[number] = pid;
 	run->alive++;
 }
 
+static void count_kill(struct run *run, uint32_t number)
+{
+	const struct replay_place *place = &run->job->board->places[number];
+
+	run->result->killed++;
+	run->result->killed_filling += atomic_load(&place->fills) > 0;
+	run->result->killed_holding += atomic_load(&place->holds) > 0;
+	run->result->killed_scheduler += is_scheduler(run, number);
+	run->result->killed_worker += !is_scheduler(run, number);
+}
+
+/* Is another process to go on where one was killed? With tickets, what an engine has begun is always brought to its
+ * end: a worker is missed as long as it has a scheduler, and a scheduler by its workers. */
+static bool is_missed(const struct run *run, uint32_t number)
+{
+	if (run->abandoned)
+		return false;
+	if (run->job->tickets)
+		return is_scheduler(run, number) || scheduler_of(run, number)->pid;
+	return work_is_left(run);
+}
+
 /* A SIGKILL may be our own, or that of someone who tries what happens: both are a kill. */
-static void engine_ended(struct run *run, uint32_t number, int status)
+static void ended(struct run *run, uint32_t number, int status)
 {
 	struct replay_place *place = &run->job->board->places[number];
+	struct child *child = &run->children[number];
 	bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 
 	if (killed) {
-		run->result->killed++;
-		run->result->killed_filling += atomic_load(&place->fills) > 0;
-		run->result->killed_holding += atomic_load(&place->holds) > 0;
+		count_kill(run, number);
 	} else if (WIFSIGNALED(status)) {
-		tool_say("engine %" PRIu32 " (pid %d) was ended by signal %d (%s)", number, run->pids[number],
-			 WTERMSIG(status), strsignal(WTERMSIG(status)));
-		run->good = false;
+		tool_say("engine %" PRIu32 " (pid %d) was ended by signal %d (%s)", number / replay_team(run->job),
+			 child->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
+		fail(run);
 	} else if (WEXITSTATUS(status)) {
-		run->good = false; /* it has said why */
+		fail(run); /* it has said why */
 	}
 	atomic_store(&place->fills, 0);
 	atomic_store(&place->holds, 0);
-	run->pids[number] = 0;
+	child->pid = 0;
 	run->alive--;
-	if (!run->good)
-		stop(run);
-	else if (killed && work_is_left(run))
-		start_engine(run, number);
+	if (killed && is_missed(run, number))
+		start(run, number);
+	else
+		hang_up(run, number / replay_team(run->job));
 }
 
 static void reap(struct run *run)
@@ -126,43 +195,46 @@ static void reap(struct run *run)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		for (uint32_t i = 0; i < run->job->procs; i++)
-			if (run->pids[i] == pid) {
-				engine_ended(run, i, status);
+		for (uint32_t i = 0; i < replay_processes(run->job); i++)
+			if (run->children[i].pid == pid) {
+				ended(run, i, status);
 				break;
 			}
 }
 
 /* ---- What the clock brings ------------------------------------------------------------------------------- */
 
-/* Kills the engine whose turn it is, if any is alive. */
-static void kill_one(struct run *run)
+/* Kills the process whose turn it is. False: there is none that is not killed already. */
+static bool kill_one(struct run *run)
 {
-	uint32_t procs = run->job->procs;
+	uint32_t count = replay_processes(run->job);
 
-	for (uint32_t i = 1; i <= procs; i++) {
-		uint32_t number = (run->last_victim + i) % procs;
+	for (uint32_t i = 1; i <= count; i++) {
+		uint32_t number = (run->last_victim + i) % count;
+		struct child *child = &run->children[number];
 
-		if (run->pids[number]) {
-			kill(run->pids[number], SIGKILL);
+		if (child->pid && !child->doomed) {
+			kill(child->pid, SIGKILL);
+			child->doomed = true;
 			run->last_victim = number;
-			return;
+			return true;
 		}
 	}
+	return false;
 }
 
 static void kill_all(struct run *run)
 {
-	for (uint32_t i = 0; i < run->job->procs; i++)
-		if (run->pids[i])
-			kill(run->pids[i], SIGKILL);
+	run->abandoned = true;
+	while (kill_one(run))
+		;
 }
 
 static struct replay_tally sum_up(const struct replay_job *job)
 {
 	struct replay_tally sum = { 0 };
 
-	for (uint32_t i = 0; i < job->procs; i++) {
+	for (uint32_t i = 0; i < replay_processes(job); i++) {
 		struct replay_tally tally = replay_tally_load(&job->board->places[i]);
 
 		sum.requests += tally.requests;
@@ -171,6 +243,9 @@ static struct replay_tally sum_up(const struct replay_job *job)
 		sum.filled += tally.filled;
 		sum.waited += tally.waited;
 		sum.given_up += tally.given_up;
+		sum.held += tally.held;
+		sum.joined += tally.joined;
+		sum.asked_again += tally.asked_again;
 	}
 	return sum;
 }
@@ -199,14 +274,14 @@ static void move_on(uint64_t *next, uint64_t period, uint64_t time)
 
 static void do_what_is_due(struct run *run)
 {
-	uint64_t time = now();
+	uint64_t time = replay_now();
 
 	if (time >= run->stop_at)
 		stop(run);
-	if (time >= run->next_kill) {
-		kill_one(run);
+	while (time >= run->next_kill && kill_one(run))
+		run->next_kill += run->job->kill_every;
+	if (time >= run->next_kill)
 		move_on(&run->next_kill, run->job->kill_every, time);
-	}
 	if (time >= run->next_progress) {
 		show_progress(run, time);
 		move_on(&run->next_progress, PROGRESS_EVERY, time);
@@ -224,7 +299,7 @@ static int next_event(const struct run *run)
 {
 	const uint64_t due[] = { run->stop_at, run->next_kill, run->next_progress, run->out_of_patience };
 	struct timespec pause = { .tv_sec = 3600 };
-	uint64_t time = now(), next = NEVER;
+	uint64_t time = replay_now(), next = NEVER;
 	sigset_t signals;
 	int number;
 
@@ -252,7 +327,7 @@ static void loop(struct run *run)
 		reap(run);
 		if (number && number != SIGCHLD) {
 			stop(run);
-			run->out_of_patience = run->result->interrupted ? 0 : now() + PATIENCE;
+			run->out_of_patience = run->result->interrupted ? 0 : replay_now() + PATIENCE;
 			run->result->interrupted = number;
 		}
 		do_what_is_due(run);
@@ -271,10 +346,11 @@ static bool make_board(struct replay_job *job, size_t size)
 
 bool replay_run(struct replay_job *job, struct replay_result *result)
 {
-	size_t size = sizeof(struct replay_board) + job->procs * sizeof(struct replay_place);
-	uint64_t started = now();
+	uint32_t processes = replay_processes(job);
+	size_t size = sizeof(struct replay_board) + processes * sizeof(struct replay_place);
+	uint64_t started = replay_now();
 	struct run run = {
-		.job = job, .result = result, .pids = calloc(job->procs, sizeof(pid_t)), .good = true,
+		.job = job, .result = result, .children = calloc(processes, sizeof(struct child)), .good = true,
 		.started = started,
 		.random = started,
 		.stop_at = job->duration ? started + job->duration : NEVER,
@@ -283,21 +359,24 @@ bool replay_run(struct replay_job *job, struct replay_result *result)
 		.out_of_patience = NEVER,
 	};
 
-	if (!run.pids || !make_board(job, size)) {
+	if (!run.children || !make_board(job, size)) {
 		tool_say("no memory for %" PRIu32 " engines", job->procs);
-		free(run.pids);
+		free(run.children);
 		return false;
 	}
-	for (uint32_t i = 0; i < job->procs && run.good; i++)
-		start_engine(&run, i);
+	run.good = !job->tickets || replay_mail_open(&job->mail, (size_t)job->procs * job->geometry.planes);
+	for (uint32_t i = 0; i < processes && run.good; i++)
+		start(&run, i);
 	loop(&run);
+	replay_mail_close(&job->mail);
 	if (run.next_progress != NEVER)
 		clear_progress();
-	result->seconds = (double)(now() - started) / (double)SECOND;
+	result->seconds = (double)(replay_now() - started) / (double)SECOND;
 	result->tally = sum_up(job);
 	result->corrupt = atomic_load(&job->board->corrupt);
+	result->missed_at_worker = atomic_load(&job->board->missed);
 	munmap(job->board, size);
 	job->board = NULL;
-	free(run.pids);
+	free(run.children);
 	return run.good;
 }

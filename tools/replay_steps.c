@@ -9,63 +9,26 @@
 #include "config.h"
 
 #include "replay_engine.h"
-#include "tool.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
-#include <time.h>
-
-#define MS UINT64_C(1000000)
 
 enum {
-	WAIT_SLICE = 100,    /* ms of one wait for another's fill */
-	WAIT_SLICES = 300,
-	MISMATCHES_SAID = 5, /* of all engines */
+	WAIT_SLICE = 100, /* ms of one wait for another's fill */
+	WAIT_SLICES = CLIENT_PATIENCE / WAIT_SLICE,
 };
 
 /* ---- Holds ----------------------------------------------------------------------------------------------- */
 
-static void show_holds(const struct engine *engine)
-{
-	atomic_store_explicit(&engine->place->fills, engine->fills, memory_order_relaxed);
-	atomic_store_explicit(&engine->place->holds, engine->holds, memory_order_relaxed);
-}
-
-static int let_go_of(struct engine *engine, struct kvshm_handle *handle)
-{
-	bool fill = handle->kind == KVSHM_WRITER;
-	int rc;
-
-	if (handle->kind == KVSHM_NONE)
-		return 0;
-	rc = fill ? kvshm_give_up(engine->store, handle) : kvshm_release(engine->store, handle);
-	if (rc)
-		return engine_fail(engine, fill ? "a fill can't be given up" : "a block can't be released", rc);
-	engine->holds--;
-	engine->fills -= fill;
-	engine->tally.given_up += fill;
-	show_holds(engine);
-	return 0;
-}
-
-/* The deepest block first: a prefix without its suffix is of use to others, the suffix alone is not. */
 int engine_let_go(struct engine *engine, struct request *request)
 {
-	int rc = 0;
+	size_t count = request->count;
 
-	while (!rc && request->count)
-		rc = let_go_of(engine, &request->handles[--request->count]);
-	return rc;
+	request->count = 0;
+	return client_let_go(&engine->client, request->handles, count);
 }
 
 /* ---- The steps of a key ---------------------------------------------------------------------------------- */
-
-static void note_answer(struct engine *engine, size_t position, bool hit)
-{
-	if (engine->answers[position] == ANSWER_NONE)
-		engine->answers[position] = hit ? ANSWER_HIT : ANSWER_MISS;
-}
 
 static int ask(struct engine *engine, const struct piece *piece, size_t i)
 {
@@ -76,116 +39,83 @@ static int ask(struct engine *engine, const struct piece *piece, size_t i)
 	};
 	size_t position = piece->first + i;
 	enum kvshm_outcome outcome;
-	int rc = kvshm_get_or_fill(engine->store, engine->keys[position], REPLAY_KEY_SIZE, &outcome,
+	int rc = kvshm_get_or_fill(engine->client.store, engine->keys[position], REPLAY_KEY_SIZE, &outcome,
 				   &piece->request->handles[i]);
 
 	if (rc)
-		return rc == -ENOSPC ? rc : engine_fail(engine, "a key can't be asked for", rc);
+		return rc == -ENOSPC ? rc : client_fail(&engine->client, "a key can't be asked for", rc);
 	engine->steps[position] = next[outcome];
-	engine->holds++;
-	engine->fills += outcome == KVSHM_FILL;
-	show_holds(engine);
-	note_answer(engine, position, outcome != KVSHM_FILL);
+	engine->client.holds++;
+	engine->client.fills += outcome == KVSHM_FILL;
+	client_show_holds(&engine->client);
+	client_note_answer(&engine->answers[position], outcome != KVSHM_FILL);
 	return 0;
-}
-
-static int address_of(const struct engine *engine, const struct kvshm_handle *handle, unsigned plane, void **address)
-{
-	int rc = kvshm_address(engine->store, handle, plane, address);
-
-	return rc ? engine_fail(engine, "a block has no address", rc) : 0;
 }
 
 static int fill(struct engine *engine, const struct piece *piece, size_t i)
 {
-	const struct kvshm_geometry *geometry = &engine->job->geometry;
+	struct client *client = &engine->client;
 	struct kvshm_handle *handle = &piece->request->handles[i];
 	size_t position = piece->first + i;
-	struct kvshm_meta meta = { .length = geometry->block_size, .depth = (uint32_t)position };
-	void *bytes;
+	const uint8_t *key = engine->keys[position];
+	struct kvshm_meta meta = client_meta(client, key, position);
 	int rc;
 
-	for (unsigned plane = 0; plane < geometry->planes; plane++) {
-		rc = address_of(engine, handle, plane, &bytes);
+	for (unsigned plane = 0; plane < client->job->geometry.planes; plane++) {
+		rc = client_write(client, handle, plane, key);
 		if (rc)
 			return rc;
-		replay_write(bytes, geometry->block_size, engine->keys[position], plane);
 	}
-	memcpy(meta.opaque, engine->keys[position], sizeof(meta.opaque));
-	rc = kvshm_publish(engine->store, handle, &meta);
+	rc = kvshm_publish(client->store, handle, &meta);
 	if (rc && rc != -ECANCELED)
-		return engine_fail(engine, "a block can't be published", rc);
-	engine->fills--;
-	engine->holds -= !!rc;
-	show_holds(engine);
-	engine->tally.filled += !rc;
+		return client_fail(client, "a block can't be published", rc);
+	client->fills--;
+	client->holds -= !!rc;
+	client_show_holds(client);
+	client->tally.filled += !rc;
 	engine->steps[position] = rc ? STEP_ASK : STEP_DONE;
 	return 0;
 }
 
-static uint64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000 * MS + (uint64_t)time.tv_nsec;
-}
-
-/* -EINTR: the replay is to stop. */
+/* A block that is ready by now is no wait: so is one that this request itself has filled, where it names an id twice.
+ * -EINTR: the replay is to stop. */
 static int wait_for(struct engine *engine, const struct piece *piece, size_t i)
 {
+	struct client *client = &engine->client;
+	struct kvshm_handle *handle = &piece->request->handles[i];
 	size_t position = piece->first + i;
 	unsigned slices = 0;
-	int rc;
+	int rc = kvshm_wait(client->store, handle, 0);
 
-	engine->tally.waited++;
-	while ((rc = kvshm_wait(engine->store, &piece->request->handles[i], now() + WAIT_SLICE * MS)) == -ETIMEDOUT) {
-		if (engine_stopping(engine))
+	client->tally.waited += rc == -ETIMEDOUT;
+	while (rc == -ETIMEDOUT) {
+		if (client_stopping(client))
 			return -EINTR;
-		if (++slices == WAIT_SLICES)
-			return engine_fail_waiting(engine, "half a minute's wait for a block that another fills");
+		if (slices++ == WAIT_SLICES)
+			return client_fail_waiting(client, "half a minute's wait for a block that another fills");
+		rc = kvshm_wait(client->store, handle, replay_now() + WAIT_SLICE * REPLAY_MS);
 	}
 	if (rc && rc != -ECANCELED)
-		return engine_fail(engine, "a block can't be waited for", rc);
-	engine->holds -= !!rc;
-	show_holds(engine);
+		return client_fail(client, "a block can't be waited for", rc);
+	client->holds -= !!rc;
+	client_show_holds(client);
 	engine->steps[position] = rc ? STEP_ASK : STEP_READ;
 	return 0;
-}
-
-static void say_corrupt(struct engine *engine, const struct kvshm_handle *handle, const char *what)
-{
-	if (atomic_fetch_add(&engine->job->board->corrupt, 1) < MISMATCHES_SAID)
-		tool_say("block %" PRIu32 ", life %" PRIu64 ": %s", handle->block, handle->life, what);
 }
 
 /* Compares all that another has published under the key. */
 static int read_back(struct engine *engine, const struct piece *piece, size_t i)
 {
-	const struct kvshm_geometry *geometry = &engine->job->geometry;
+	const struct client *client = &engine->client;
 	const struct kvshm_handle *handle = &piece->request->handles[i];
 	const uint8_t *key = engine->keys[piece->first + i];
-	struct kvshm_meta meta;
-	void *bytes;
-	int rc = kvshm_get_meta(engine->store, handle, &meta);
+	bool intact;
+	int rc = client_check_meta(client, handle, key, &intact);
 
-	if (rc)
-		return engine_fail(engine, "a held block says nothing of itself", rc);
+	for (unsigned plane = 0; !rc && intact && plane < client->job->geometry.planes; plane++)
+		rc = client_check_plane(client, handle, plane, key, &intact);
 	engine->steps[piece->first + i] = STEP_DONE;
-	if (meta.length != geometry->block_size || memcmp(meta.opaque, key, sizeof(meta.opaque))) {
-		say_corrupt(engine, handle, "length or opaque bytes are not what was published with its key");
-		return 0;
-	}
-	for (unsigned plane = 0; plane < geometry->planes; plane++) {
-		rc = address_of(engine, handle, plane, &bytes);
-		if (rc)
-			return rc;
-		if (!replay_intact(bytes, geometry->block_size, key, plane)) {
-			say_corrupt(engine, handle, "its bytes are not those of its key");
-			return 0;
-		}
-	}
-	return 0;
+	return rc;
 }
 
 static int take_step(struct engine *engine, const struct piece *piece, size_t i)
@@ -210,16 +140,16 @@ static int take_step(struct engine *engine, const struct piece *piece, size_t i)
 static int match(struct engine *engine, const struct piece *piece, size_t *ready)
 {
 	enum kvshm_next next;
-	int rc = kvshm_match(engine->store, engine->names + piece->first, piece->count, piece->request->handles, ready,
-			     &next);
+	int rc = kvshm_match(engine->client.store, engine->names + piece->first, piece->count, piece->request->handles,
+			     ready, &next);
 
 	if (rc)
-		return engine_fail(engine, "a prefix can't be matched", rc);
-	engine->holds += (uint32_t)*ready;
-	show_holds(engine);
+		return client_fail(&engine->client, "a prefix can't be matched", rc);
+	engine->client.holds += (uint32_t)*ready;
+	client_show_holds(&engine->client);
 	for (size_t i = 0; i < *ready; i++) {
 		engine->steps[piece->first + i] = STEP_READ;
-		note_answer(engine, piece->first + i, true);
+		client_note_answer(&engine->answers[piece->first + i], true);
 	}
 	return 0;
 }

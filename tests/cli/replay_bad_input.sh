@@ -33,6 +33,9 @@ refused_line "entry 2 of hash_ids is no whole number" '{"hash_ids": [3, -4]}'
 refused_line "entry 1 of hash_ids is no whole number" '{"hash_ids": [3.5]}'
 refused_line "entry 3 of hash_ids is no whole number" '{"hash_ids": [3, 4, "5"]}'
 
+# What has no end of a line is not read for ever.
+refused 1 "line 1: longer than 64 MiB" kvshm-replay --dir "$dir" --capacity 8 /dev/zero
+
 : >"$tmp/trace"
 refused 1 "no requests in it" kvshm-replay --dir "$dir" --capacity 8 "$tmp/trace"
 refused 1 "can't be read after line 0" kvshm-replay --dir "$dir" --capacity 8 "$tmp"
@@ -46,12 +49,15 @@ refused 1 "the least is 1" kvshm-replay --dir "$dir" --capacity 8 --block-size 0
 refused 1 "multiple of 512" kvshm-replay --dir "$dir" --capacity 8 --block-size 1000 "$tmp/good"
 refused 1 "2\^64" kvshm-replay --dir "$dir" --capacity 1073741824 --block-size 16777215T "$tmp/good"
 refused 1 "the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --procs 1024 "$tmp/good"
+refused 1 "1040 processes: the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --tickets --procs 104 --planes 9 \
+	"$tmp/good"
 refused 1 "it can be keep\|drop" kvshm-replay --dir "$dir" --capacity 8 --retain both "$tmp/good"
 refused 1 "a number is wanted" kvshm-replay --dir "$dir" --capacity 8 --seconds 1.5 "$tmp/good"
 refused 1 "kvshm-replay: .*none" kvshm-replay --dir "$dir" --store "${store}none" "$tmp/good"
 refused 1 "kvshm-replay: .*none" kvshm-replay --dir "$dir/none" --capacity 8 "$tmp/good"
 
 must kvshm-replay --dir "$dir" --capacity 8 "$tmp/good"
+must kvshm-replay --dir "$dir" --capacity 8 --tickets "$tmp/good"
 "$KVSHM_BIN/kvshm-replay" --dir "$dir" --capacity 8 "$tmp/good" >/dev/full 2>"$tmp/err" &&
 	fail "the result went nowhere"
 grep -q "can't write" "$tmp/err" || fail "no message about output that went nowhere: $(cat "$tmp/err")"

@@ -40,6 +40,17 @@ try kvshm-replay --store "$store" --json "$tmp/trace"
 is corrupt 16
 is leaked 0
 grep -q "its bytes are not those of its key" "$tmp/err" || fail "no message: $(cat "$tmp/err")"
+
+# The same by tickets: each worker compares its plane, and finds those of the second.
+try kvshm-replay --store "$store" --tickets --json "$tmp/trace"
+[ "$status" -eq 2 ] || fail "status $status, not 2, for blocks that are corrupt in one plane (R27)"
+is corrupt 16
+is missed_at_worker 0
+end_kvshmd TERM
+
+start_kvshmd --store "$store" --size 48K --block-size 4K --planes 2 --clients 5
+must kvshm-replay --store "$store" --tickets --json "$tmp/trace"
+refused 1 "are 6 processes: the store takes 5 clients" kvshm-replay --store "$store" --tickets --procs 2 "$tmp/trace"
 end_kvshmd TERM
 
 start_kvshmd --store "$store" --size 1M --block-size 512 --key-max 31

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * replay_client.h: what every process of a replay that attaches the store has and does, whatever its part is: it says
+ * why it fails, attaches, shows on the board what it holds, lets go, writes blocks and compares them.
+ */
+#ifndef REPLAY_CLIENT_H
+#define REPLAY_CLIENT_H
+
+#include "replay_board.h"
+#include "replay_bytes.h"
+
+struct client {
+	const struct replay_job *job;
+	struct replay_place *place;
+	kvshm *store;
+	struct replay_tally tally;
+	uint32_t holds, fills; /* as on the board */
+	uint64_t random;
+};
+
+enum {
+	CLIENT_SLEEPS = 2400,	    /* without room: so many of client_pause() are half a minute */
+	CLIENT_PATIENCE = 30 * 1000 /* ms for which one waits for what another process does */
+};
+
+static inline bool client_stopping(const struct client *client)
+{
+	return atomic_load_explicit(&client->job->board->stop, memory_order_relaxed);
+}
+
+/* Begins or goes on at a place of the board. */
+void client_begin(struct client *client, const struct replay_job *job, uint32_t place, uint64_t seed);
+
+/* Says why the library refused, and returns error. Only the first process says so: the others fail of the same. */
+int client_fail(const struct client *client, const char *what, int error);
+
+/* Says what is waited for in vain. Returns -ETIMEDOUT. */
+int client_fail_waiting(const struct client *client, const char *what);
+
+/* Says that there is no memory. Returns -ENOMEM. */
+int client_fail_memory(const struct client *client);
+
+/* How many ns to sleep before try number `tries` (from 0): longer from try to try, and never as long as another. */
+uint64_t client_pause(struct client *client, unsigned tries);
+void client_sleep(uint64_t ns);
+
+/* A request that this process is dealt: its ids, and what makes their keys differ from those of other rounds. */
+struct dealt {
+	const uint64_t *ids;
+	size_t count;
+	uint64_t round;
+};
+
+/* Takes the next request of the trace. False: there is none, or the replay is to stop. */
+bool client_deal(const struct client *client, struct dealt *dealt);
+
+/* What the store said when a request first asked for a key. Being asked again (after -ENOSPC, say) changes nothing: a
+ * block that the request itself has filled before must not become a hit. */
+enum answer {
+	ANSWER_NONE,
+	ANSWER_MISS,
+	ANSWER_HIT,
+};
+
+static inline void client_note_answer(uint8_t *answer, bool hit)
+{
+	if (*answer == ANSWER_NONE)
+		*answer = hit ? ANSWER_HIT : ANSWER_MISS;
+}
+
+size_t client_hits(const uint8_t *answers, size_t ids);
+
+/* A request has ended. */
+void client_count_request(struct client *client, size_t ids, size_t hits);
+
+/* -EINTR: the replay is to stop. Else it has said what is wrong. */
+int client_attach(struct client *client, const char *name);
+
+/* Detaches, and returns rc, or why it could not. */
+int client_detach(struct client *client, int rc);
+
+/* Writes to the board what this process holds. */
+void client_show_holds(const struct client *client);
+
+/* Ends a hold of any kind, or all of an array, the deepest block first: a prefix without its suffix is of use to
+ * others, the suffix alone is not. */
+int client_let_go_of(struct client *client, struct kvshm_handle *handle);
+int client_let_go(struct client *client, struct kvshm_handle *handles, size_t count);
+
+/* Writes the bytes of a block that this process fills, in one plane. */
+int client_write(const struct client *client, const struct kvshm_handle *handle, unsigned plane, const uint8_t *key);
+
+/* What a block is published with. */
+struct kvshm_meta client_meta(const struct client *client, const uint8_t *key, size_t position);
+
+/* Compares what was published with a held block, and its bytes in one plane. *intact false: it was said and counted as
+ * corrupt. */
+int client_check_meta(const struct client *client, const struct kvshm_handle *handle, const uint8_t *key, bool *intact);
+int client_check_plane(const struct client *client, const struct kvshm_handle *handle, unsigned plane,
+		       const uint8_t *key, bool *intact);
+
+#endif /* REPLAY_CLIENT_H */
