@@ -316,6 +316,22 @@ struct writers {
 	_Atomic bool *over;
 };
 
+/* Begins a shared fill, as ask() does. */
+static struct kvshm_handle begin_shared(kvshm *store, uint64_t number)
+{
+	struct kvshm_handle fill;
+	enum kvshm_outcome outcome;
+	uint8_t key[UNIT_KEY];
+	int rc;
+
+	unit_key(number, key);
+	while ((rc = kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &fill)) == -ENOSPC)
+		(void)sched_yield();
+	ck_rc(rc, 0);
+	ck_assert_int_eq(outcome, KVSHM_FILL);
+	return fill;
+}
+
 static void end_parts_rounds(void *arg)
 {
 	const struct writers *writers = arg;
@@ -326,15 +342,8 @@ static void end_parts_rounds(void *arg)
 		struct kvshm_handle part;
 
 		if (plane == 0) { /* it is the filler too */
-			struct kvshm_handle fill;
-			enum kvshm_outcome outcome;
-			uint8_t key[UNIT_KEY];
-			int rc;
+			struct kvshm_handle fill = begin_shared(store, i);
 
-			unit_key(i, key);
-			while ((rc = kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &fill)) == -ENOSPC)
-				(void)sched_yield();
-			ck_rc(rc, 0);
 			*writers->ticket = unit_ticket(store, &fill);
 			part = unit_part(store, writers->ticket, 0);
 			ck_rc(kvshm_publish(store, &fill, NULL), 0);
@@ -354,6 +363,55 @@ static void end_parts_rounds(void *arg)
 	}
 	ck_rc(kvshm_detach(store), 0);
 }
+
+/* The same two ask for one plane at once. */
+static void join_rounds(void *arg)
+{
+	const struct writers *writers = arg;
+	bool filler = atomic_fetch_add(writers->planes, 1) == 0;
+	kvshm *store = unit_attach();
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		struct kvshm_handle fill, part;
+		int rc;
+
+		if (filler) {
+			fill = begin_shared(store, 0);
+			*writers->ticket = unit_ticket(store, &fill);
+		}
+		meet(&writers->race);
+		rc = kvshm_join(store, writers->ticket, 0, &part);
+		ck_assert_msg(rc == 0 || rc == -EBUSY, "%d: %s", rc, kvshm_error());
+		meet(&writers->race);
+		if (rc == 0) {
+			atomic_fetch_add(&writers->race.fills[i], 1);
+			ck_rc(kvshm_give_up(store, &part), 0);
+		}
+		meet(&writers->race);
+		if (filler)
+			ck_rc(kvshm_publish(store, &fill, NULL), -ECANCELED);
+	}
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(B3_of_two_that_join_one_plane_at_once_one_writes_it)
+{
+	struct kvshm_create_options options = small(KVSHM_KEEP);
+	struct writers writers = {.race = prepare()};
+	struct child children[ASKERS];
+
+	writers.ticket = unit_shared(sizeof(*writers.ticket));
+	writers.planes = unit_shared(sizeof(*writers.planes));
+	writers.race.store = unit_make(&options);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_child(&children[i], join_rounds, &writers);
+	for (unsigned i = 0; i < ASKERS; i++)
+		unit_join(&children[i]);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		ck_assert_msg(atomic_load(&writers.race.fills[i]) == 1, "round %u: %u writers", i,
+			      atomic_load(&writers.race.fills[i]));
+}
+END_TEST
 
 static void *read_what_is_there(void *arg)
 {
@@ -455,6 +513,7 @@ int main(void)
 		A2_what_is_found_is_whole_while_others_publish_give_up_and_remove,
 		B3_two_processes_that_publish_under_one_key_at_once_get_one_block,
 		C2_a_key_that_is_removed_as_it_is_published_is_held_or_canceled,
+		B3_of_two_that_join_one_plane_at_once_one_writes_it,
 		R27_two_that_end_their_parts_at_once_make_the_block_ready_once,
 		R28_what_is_published_as_the_store_is_cleared_is_no_hit_afterwards_or_was_begun_afterwards,
 	};

@@ -111,6 +111,16 @@ START_TEST(index_link_leads_to_its_block_and_the_end_to_none)
 }
 END_TEST
 
+START_TEST(a_life_carries_the_clear_count_and_goes_on_counting)
+{
+	ck_assert_uint_eq(kvs_life_next(0, 0), 1);
+	ck_assert_uint_eq(kvs_life_next(7, 3 * KVS_CLEARS_ONE), 3 * KVS_CLEARS_ONE + 8);
+	ck_assert_uint_eq(kvs_life_next(3 * KVS_CLEARS_ONE + 8, 4 * KVS_CLEARS_ONE), 4 * KVS_CLEARS_ONE + 9);
+	ck_assert_uint_eq(kvs_life_next(7, KVS_CLEARS_ONE + 12345), KVS_CLEARS_ONE + 8); /* F1: a floor of nonsense */
+	ck_assert_uint_eq(kvs_life_next(KVS_CLEARS_ONE - 1, 0), 0); /* the count turns, and stays out of the clears */
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -122,6 +132,7 @@ int main(void)
 		row_entry_keeps_its_three_counts_apart,
 		row_entry_of_another_life_counts_as_zero,
 		index_link_leads_to_its_block_and_the_end_to_none,
+		a_life_carries_the_clear_count_and_goes_on_counting,
 	};
 
 	return unit_run("word", tests, sizeof(tests) / sizeof(tests[0]));
