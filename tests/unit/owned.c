@@ -307,8 +307,8 @@ START_TEST(R28_a_block_linked_when_the_store_is_cleared_is_no_hit)
 }
 END_TEST
 
-/* The same through the call: the handle says that its life is later than it is, so that the first look at the clear count
- * passes, as it would just before the store is cleared. */
+/* The same through the call: the handle says that its life is later than it is, so that the first look at the clear
+ * count passes, as it would just before the store is cleared. */
 START_TEST(R28_publish_as_while_the_store_is_cleared_is_canceled_and_leaves_nothing)
 {
 	kvshm *store = unit_store(2);
