@@ -191,6 +191,15 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
 
 /* ---- Waiting --------------------------------------------------------------------------------------------- */
 
+/* Who doomed the fill has died, or was stopped, before it said so to all: this one does. */
+static int doomed_half_way(const struct kvs_actor *actor, uint32_t block)
+{
+	kvs_enter(actor);
+	kvs_table_fail_part(actor, block);
+	kvs_leave(actor);
+	return -ECANCELED;
+}
+
 /* What a held block says to one who waits for it. One that was doomed when it was whole already is held like any other
  * whose key was removed: so who waits comes to the same, however late it looks (R26). One who sees all parts whole, and
  * the block not ready yet, does that for the writer that has stopped in between (D4). [clear] */
@@ -202,7 +211,11 @@ static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t wo
 		return -ECANCELED;
 	switch (kvs_word_state(word)) {
 	case KVS_FILLING:
-		return whole ? kvs_table_finish(actor, block) : -EAGAIN;
+		if (whole)
+			kvs_table_finish(actor, block);
+		else if (kvs_part_failed(actor->map, block))
+			return doomed_half_way(actor, block);
+		return whole ? 0 : -EAGAIN;
 	case KVS_READY:
 	case KVS_REM_READY:
 		return 0;

@@ -5,6 +5,10 @@
  * a bit each in the block's `written`, set once and only set; whoever sees them all may make the block READY
  * (table.h). A fill that is not shared begins with the bits of all planes.
  *
+ * What becomes of a fill is decided in that one word: it is whole, or it has failed, whichever comes first, for good.
+ * Whoever dooms a fill lets it fail first. Were the block's word to decide, writers could make a doomed fill whole, and
+ * some who hold it would be told that it came to nothing, and others, later, that it is there (R26).
+ *
  * Guarantees: R27, A2. A plane has one writer at most: the one that set its bit in `claimed`. A writer counts itself in
  * its row before it claims a plane, and uncounts itself after its part has ended: so its death in between is seen by
  * its recovery, which dooms the fill (D3). Not only then: who dies between the count and a claim that another had won
@@ -16,6 +20,7 @@
 #include "map.h"
 
 #define KVS_PART_FILLER (UINT64_C(1) << 32) /* the filler's own part */
+#define KVS_PART_FAILED (UINT64_C(1) << 33) /* it will not be whole */
 
 static inline uint64_t kvs_part_plane(uint32_t plane)
 {
@@ -53,22 +58,46 @@ static inline bool kvs_part_is_whole(uint64_t written, uint32_t planes)
 {
 	uint64_t all = kvs_part_planes(planes) | KVS_PART_FILLER;
 
-	return (written & all) == all;
+	return (written & (all | KVS_PART_FAILED)) == all;
 }
 
-/* [publish] Ends a part well; are all whole now? Release: its bytes come before whoever sees the bit; acquire: so do
- * the bytes of the others whose bits are seen, before the READY that follows. */
-static inline bool kvs_part_end(const struct kvs_map *map, uint32_t block, uint64_t part)
+/* Sets a bit of a fill that is neither whole nor failed; returns what it is then. */
+static inline uint64_t kvs_part_set(const struct kvs_map *map, uint32_t block, uint64_t bit)
 {
-	_Atomic uint64_t *written = &map->infos[block].written;
+	_Atomic uint64_t *at = &map->infos[block].written;
+	uint64_t written = atomic_load_explicit(at, memory_order_seq_cst);
 
-	return kvs_part_is_whole(atomic_fetch_or_explicit(written, part, memory_order_seq_cst) | part, map->g.planes);
+	while (!(written & KVS_PART_FAILED) && !kvs_part_is_whole(written, map->g.planes))
+		if (atomic_compare_exchange_weak_explicit(at, &written, written | bit, memory_order_seq_cst,
+							  memory_order_seq_cst))
+			return written | bit;
+	return written;
+}
+
+/* [publish] Ends a part well, unless the fill has failed; returns what it is then: see kvs_part_is_whole(). Release: its
+ * bytes come before whoever sees the bit; acquire: so do the bytes of the others whose bits are seen, before the READY
+ * that follows. */
+static inline uint64_t kvs_part_end(const struct kvs_map *map, uint32_t block, uint64_t part)
+{
+	return kvs_part_set(map, block, part);
+}
+
+/* Lets a fill fail, unless it is whole. In a section in which the block was seen to be FILLING, so that this is not its
+ * next life. */
+static inline void kvs_part_fail(const struct kvs_map *map, uint32_t block)
+{
+	(void)kvs_part_set(map, block, KVS_PART_FAILED);
 }
 
 /* Has this part ended well? */
 static inline bool kvs_part_ended(const struct kvs_map *map, uint32_t block, uint64_t part)
 {
 	return atomic_load_explicit(&map->infos[block].written, memory_order_relaxed) & part;
+}
+
+static inline bool kvs_part_failed(const struct kvs_map *map, uint32_t block)
+{
+	return atomic_load_explicit(&map->infos[block].written, memory_order_seq_cst) & KVS_PART_FAILED;
 }
 
 /* Are all parts whole? [publish] */

@@ -21,6 +21,7 @@
 #include "fault.h"
 #include "hold.h"
 #include "lock.h"
+#include "part.h"
 #include "remove.h"
 
 /* Ends what the word says that the client was doing with the block. */
@@ -48,10 +49,16 @@ static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 /* Heals a block that the walk passes, whoever left it. */
 static void heal(const struct kvs_actor *actor, uint32_t number)
 {
-	switch (kvs_word_state(atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst))) {
+	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
+
+	switch (kvs_word_state(word)) {
 	case KVS_FREE:
 	case KVS_LIMBO:
 		kvs_alloc_hint(actor->map, number);
+		break;
+	case KVS_FILLING: /* one who doomed it may have died on the way */
+		if (kvs_part_failed(actor->map, number))
+			(void)kvs_remove_doom(actor, number, word);
 		break;
 	case KVS_READY:
 	case KVS_REM_READY:

@@ -13,6 +13,7 @@
 #include "clear.h"
 #include "hold.h"
 #include "index.h"
+#include "part.h"
 #include "wait.h"
 
 /* Moves the word on, from exactly what it was. *word is what it is then, in either case. */
@@ -147,6 +148,10 @@ bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 	struct kvs_block *block = kvs_block(actor->map, number);
 	bool filling = kvs_word_state(word) == KVS_FILLING;
 
+	/* Who dies behind this leaves a fill that is still FILLING, and can't become whole: who waits for it, or
+	 * recovers, goes on from here. */
+	if (filling)
+		kvs_part_fail(actor->map, number);
 	if (!step(block, &word, KVS_DOOMED, 0))
 		return false;
 	(void)kvs_index_unlink(actor->map, number); /* where this finds nonsense, the way to LIMBO finds it again */

@@ -198,19 +198,18 @@ static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 		       1;
 }
 
-int kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
+void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	_Atomic uint64_t *since = &actor->map->infos[number].since;
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 	uint64_t now;
 
-	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. */
+	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Where it is
+	 * FILLING no more, another was first; or the key was removed, which came right behind. */
 	do {
-		if (kvs_word_state(word) == KVS_READY || kvs_word_state(word) == KVS_REM_READY)
-			return 0; /* another saw all parts whole, and was first */
 		if (kvs_word_state(word) != KVS_FILLING)
-			return -ECANCELED;
+			return;
 	} while (!atomic_compare_exchange_weak_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
 							memory_order_seq_cst, memory_order_seq_cst));
 	if (others_hold(actor, number))
@@ -220,28 +219,23 @@ int kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 	atomic_store_explicit(since, now, memory_order_relaxed);
 	kvs_count(actor, KVS_COUNT_fills);
 	kvs_evict_tick(actor->map);
-	return 0;
 }
 
 int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part)
 {
-	_Atomic uint64_t *word = &kvs_block(actor->map, number)->word;
+	uint64_t written;
 
-	if (kvs_block_cleared(actor->map, number)) /* [clear] */
+	if (kvs_block_cleared(actor->map, number)) { /* [clear] */
 		(void)kvs_table_doom(actor, number);
-	/* What was doomed does not become whole: some have been told already that it was given up. */
-	if (kvs_word_state(atomic_load_explicit(word, memory_order_seq_cst)) != KVS_FILLING)
-		return -ECANCELED;
-	if (kvs_part_end(actor->map, number, part))
-		return kvs_table_finish(actor, number);
-	switch (kvs_word_state(atomic_load_explicit(word, memory_order_seq_cst))) {
-	case KVS_FILLING:
-	case KVS_READY: /* the others ended theirs meanwhile */
-	case KVS_REM_READY:
-		return 0;
-	default:
 		return -ECANCELED;
 	}
+	written = kvs_part_end(actor->map, number, part);
+	if (kvs_part_is_whole(written, actor->map->g.planes))
+		kvs_table_finish(actor, number);
+	if (!(written & KVS_PART_FAILED))
+		return 0;
+	kvs_table_fail_part(actor, number); /* who let it fail may not have come to say so in the word */
+	return -ECANCELED;
 }
 
 /* Dooms a block from exactly that word. Whoever dooms a fill counts it as given up: so each is counted once. */

@@ -90,8 +90,8 @@ int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number);
  * the store was cleared. In a section. */
 int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part);
 
-/* Makes a held block READY, all of whose parts are whole: 0, also if another has done so, or -ECANCELED. */
-int kvs_table_finish(const struct kvs_actor *actor, uint32_t number);
+/* Makes a held block READY, all of whose parts are whole, unless another has done so, or its key was removed. */
+void kvs_table_finish(const struct kvs_actor *actor, uint32_t number);
 
 /* Dooms a block that the caller fills: as kvs_table_own_fill(). Holds stay as they are. In a section. */
 int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number);

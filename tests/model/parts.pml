@@ -3,19 +3,21 @@
  *
  * A shared fill of two planes: shm/part.h, and in shm/table.c kvs_table_end_part(), kvs_table_finish() and
  * kvs_table_fail_part(); become_writer() in lib/tickets.c, publish_part() in lib/fill.c, end_work() in shm/recover.c.
- * F fills; W and X both try to be the writer of plane 0, V writes plane 1; H waits. Any two of them but H (-DDEATHS=1:
- * one) may die after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of ending
- * well; a filler to whom no writer comes gives up.
+ * F fills; W and X both try to be the writer of plane 0, V writes plane 1; two wait. Any DEATHS of the former may die
+ * after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of ending well; a filler
+ * to whom no writer comes gives up.
  * Shows: the block becomes READY only when both planes are whole and F has said what it is (A2, R27); a plane has one
- * writer (R27); H never waits for ever (D3): READY, or DOOMED, is reached whoever dies.
+ * writer (R27); nobody waits for ever (D3): READY, or DOOMED, is reached whoever dies; and all who wait are told the
+ * same (R26).
  *   spin -DDEATHS=1 -a parts.pml && cc -O2 -DSAFETY -DHC4 -DMEMLIM=8000 -o pan pan.c && ./pan -m100000 -w27
  * (52 million states with one death, clean, in 3 GB and four minutes; with two deaths it has not been searched to the
  * end.) Planted faults, each found in half a minute at most:
  * -DFAULT=1: the bit before the bytes                              (found: READY of torn bytes)
- * -DFAULT=2: recovery does not look whether the dead one was a writer (found: H waits for ever)
+ * -DFAULT=2: recovery does not look whether the dead one was a writer (found: who waits does so for ever)
  * -DFAULT=3: no claim                                              (found: two writers of a plane)
- * -DFAULT=4: a writer uncounts itself before its bit is set        (found: H waits for ever)
- * -DFAULT=5: claim first, then count                               (found: H waits for ever)
+ * -DFAULT=4: a writer uncounts itself before its bit is set        (found: who waits does so for ever)
+ * -DFAULT=5: claim first, then count                               (found: who waits does so for ever)
+ * -DFAULT=6: the word alone decides                                (found: some are told whole, others failed)
  */
 #ifndef DEATHS
 #define DEATHS 2
@@ -30,7 +32,7 @@
 #define N 4
 mtype = { FILLING, READY, DOOMED };
 mtype st = FILLING; byte step = 0;
-bool written[2], filler, claimed[2];	/* struct kvs_block_info: written, claimed */
+bool written[2], filler, failed, claimed[2];	/* struct kvs_block_info: written, claimed */
 byte bytes[2]; bool meta;		/* 0 nothing, 1 torn, 2 whole */
 bool writing[2];
 byte writers[N];			/* of the rows */
@@ -60,14 +62,25 @@ inline finish()
 		fi
 	od
 }
-inline doom() { atomic { s = st; k = step }; if :: s == FILLING -> cas(s, k, DOOMED) :: else fi }
+/* kvs_part_set(): a bit of a fill that is neither whole nor failed */
+inline set(bit) { atomic { if :: !failed && !whole -> bit = 1 :: else fi } }
+/* kvs_remove_doom() */
+inline fail()
+{
+#if FAULT != 6
+	set(failed)
+#else
+	skip
+#endif
+}
+inline doom() { atomic { s = st; k = step }; if :: s == FILLING -> fail(); cas(s, k, DOOMED) :: else fi }
 
 proctype Filler()
 {
 	mtype s; byte k;
 	{
 		if
-		:: meta = 1; filler = 1;
+		:: meta = 1; set(filler);
 			if :: whole -> finish() :: else fi;
 			if
 			:: st != FILLING		/* it keeps its hold until then */
@@ -103,13 +116,13 @@ proctype Writer(byte me; byte p)
 		:: doom(); goto done		/* it failed */
 		fi;
 #if FAULT == 1
-		written[p] = 1; bytes[p] = 1; bytes[p] = 2;
+		set(written[p]); bytes[p] = 1; bytes[p] = 2;
 #else
 		bytes[p] = 1; bytes[p] = 2;
 #if FAULT == 4
 		writers[me] = 0;
 #endif
-		written[p] = 1;
+		set(written[p]);
 #endif
 		if :: whole -> finish() :: else fi;
 done:		writing[p] = 0;
@@ -139,23 +152,31 @@ proctype Recoverer(byte dead)
 #if FAULT == 2
 		n = 0;
 #endif
-		if :: s == FILLING && (dead == F || n) -> cas(s, k, DOOMED) :: else fi;
+		if :: s == FILLING && (dead == F || n) -> fail(); cas(s, k, DOOMED) :: else fi;
 		writers[dead] = 0
 	:: !gone[dead] && ended[dead]
 	fi
 }
+/* judge_wait() */
+bool told_whole, told_failed;
 proctype Waiter()
 {
 	mtype s; byte k;
 
 	if
 	:: st != FILLING
-	:: whole -> finish()
-	fi
+	:: st == FILLING && whole -> finish()
+	:: st == FILLING && failed -> doom()
+	fi;
+	if
+	:: whole && !failed -> told_whole = 1
+	:: else -> told_failed = 1
+	fi;
+	assert(!(told_whole && told_failed))
 }
 init {
 	atomic {
-		run Filler(); run Writer(W, 0); run Writer(X, 0); run Writer(V, 1); run Waiter();
+		run Filler(); run Writer(W, 0); run Writer(X, 0); run Writer(V, 1); run Waiter(); run Waiter();
 		run Death();
 		run Recoverer(F); run Recoverer(W); run Recoverer(W); run Recoverer(X); run Recoverer(V)
 	}

@@ -424,7 +424,7 @@ START_TEST(F1_parts_of_nonsense_make_no_block_ready_that_is_not)
 	atomic_store(&info->claimed, UINT32_MAX);
 	ck_rc(kvshm_join(store, &ticket, 0, &part), -EBUSY);
 	atomic_store(&info->claimed, 0);
-	atomic_store(&info->written, ~(KVS_PART_FILLER | 1)); /* planes that this store does not have */
+	atomic_store(&info->written, ~(KVS_PART_FILLER | KVS_PART_FAILED | 1)); /* planes that there are not */
 	ref = unit_pending(store, 100);
 	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
 	ck_rc(kvshm_publish(store, &fill, NULL), 0);
