@@ -63,7 +63,7 @@ inline finish()
 	od
 }
 /* kvs_part_set(): a bit of a fill that is neither whole nor failed */
-inline set(bit) { atomic { if :: !failed && !whole -> bit = 1 :: else fi } }
+inline set(what) { atomic { if :: !failed && !whole -> what = 1 :: else fi } }
 /* kvs_remove_doom() */
 inline fail()
 {
