@@ -105,8 +105,8 @@ void ops_use_all(const char *name, struct load_books *books);
 /* ---- ops_shared.c: what the survivor and the victim do together ---- */
 
 /* The survivor begins what a victim of the kind needs; and ends it when the victim is dead or gone: a fill that the
- * victim wrote a part of is whole in every plane, or cancelled (R27), and not cancelled without a reason, if nobody else
- * may have removed it (alone). */
+ * victim wrote a part of is whole in every plane, or cancelled (R27), and not cancelled without a reason, if nobody
+ * else may have removed it (alone). */
 void ops_set_out(struct load_worker *worker, struct ops_stage *stage, const struct ops_kind *kind);
 void ops_clear_away(struct load_worker *worker, struct ops_stage *stage, bool alone);
 

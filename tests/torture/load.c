@@ -240,8 +240,8 @@ void load_report(struct load_books *books)
 	(void)printf("\n");
 	base_histogram_print(&books->waits, "waits");
 	(void)printf("torn %" PRIu64 ", foreign %" PRIu64 ", two_fillers %" PRIu64 ", among_readers %" PRIu64
-		     ", lost %" PRIu64 ", cleared %" PRIu64 ", wrong %" PRIu64 "\n", books->torn, books->foreign, books->two_fillers,
-		     books->among_readers, books->lost, books->cleared, books->wrong);
+		     ", lost %" PRIu64 ", cleared %" PRIu64 ", wrong %" PRIu64 "\n", books->torn, books->foreign,
+		     books->two_fillers, books->among_readers, books->lost, books->cleared, books->wrong);
 	load_check(books);
 	if (books->event[LOAD_VERIFIED] == 0 || books->event[LOAD_PUBLISHED] == 0)
 		base_fail("nothing was done");

@@ -25,8 +25,8 @@ void load_after(const struct load_worker *w, uint64_t before, struct load_hold *
 bool load_cleared_since(const struct load_worker *w, const struct load_hold *hold);
 bool load_surely_cleared_since(const struct load_worker *w, const struct load_hold *hold);
 
-/* A fill of a key begins (is anyone else at it, or has it ready?). It ends, if it has not, before the call that ends it;
- * a shared one's when what came of it is known, and before its filler lets go of it. */
+/* A fill of a key begins (is anyone else at it, or has it ready?). It ends, if it has not, before the call that ends
+ * it; a shared one's when what came of it is known, and before its filler lets go of it. */
 void load_fill_begins(struct load_worker *w, struct load_hold *hold);
 void load_fill_ends(struct load_worker *w, struct load_hold *hold);
 

@@ -3,9 +3,9 @@
  *
  * threads.c: threads of one attachment work on few keys of a small store, in keep and in drop, with membarrier and
  * with fences; and on a few keys that are let go of as soon as they are taken, so that blocks are used again as soon as
- * can be, while their tickets are still about. What is measured: see load.h (A2, B1 to B3, C1, C2, R01, R05 to R07, R24,
- * R26 to R28). At the end all counts are zero and every block is accounted for. ThreadSanitizer sees this program's
- * races.
+ * can be, while their tickets are still about. What is measured: see load.h (A2, B1 to B3, C1, C2, R01, R05 to R07,
+ * R24, R26 to R28). At the end all counts are zero and every block is accounted for. ThreadSanitizer sees this
+ * program's races.
  */
 #include "config.h"
 

@@ -104,8 +104,8 @@ static void take(const struct taker *t, unsigned block)
 		return;
 	}
 	if (outcome == KVSHM_READY && *bytes_of(t->store, &ref) != ref.life)
-		base_fail("a hold by the ticket of life %" PRIu64 " of block %u has the bytes of life %" PRIu64, ref.life,
-			  ref.block, *bytes_of(t->store, &ref));
+		base_fail("a hold by the ticket of life %" PRIu64 " of block %u has the bytes of life %" PRIu64,
+			  ref.life, ref.block, *bytes_of(t->store, &ref));
 	count(outcome == KVSHM_READY ? &s->held : &s->pending);
 	base_expect(kvshm_release(t->store, &ref), 0);
 }
@@ -158,8 +158,8 @@ static void try(int fence, const char *what)
 	base_expect(kvshm_attach(name, NULL, &s.other), 0);
 	run(&s);
 	(void)printf("%s: %" PRIu64 " fills, %" PRIu64 " times no room; by ticket %" PRIu64 " held, %" PRIu64
-		     " pending, %" PRIu64 " stale, %" PRIu64 " cancelled\n", what, s.fills, s.no_room, s.held, s.pending,
-		     s.stale, s.canceled);
+		     " pending, %" PRIu64 " stale, %" PRIu64 " cancelled\n", what, s.fills, s.no_room, s.held,
+		     s.pending, s.stale, s.canceled);
 	base_check(s.fills > 0 && s.stale > 0);
 	base_judge(name, BLOCKS);
 	base_expect(kvshm_detach(s.other), 0);
