@@ -108,7 +108,8 @@ static void make_keys(unsigned first, struct keys *keys)
 }
 
 /* Verifies what is held, and lets go of it. */
-static void let_go_of_refs(struct load_worker *w, const struct keys *keys, const struct kvshm_handle *refs, size_t count)
+static void let_go_of_refs(struct load_worker *w, const struct keys *keys, const struct kvshm_handle *refs,
+			   size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct load_hold hold = { .handle = refs[i], .key = keys->number[i] };
@@ -153,8 +154,10 @@ static void round_touch(struct ops_victim *v)
 	base_check(rc == 0 || rc == -ENOENT || rc == -EAGAIN);
 }
 
+/* Clears are counted, and so must not be too many. */
 static void round_clear(struct ops_victim *v)
 {
+	base_burn(OPS_WRITING);
 	base_expect(kvshm_clear(v->work.store), 0);
 }
 
