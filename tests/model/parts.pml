@@ -3,9 +3,9 @@
  *
  * A shared fill of two planes: shm/part.h, and in shm/table.c kvs_table_end_part(), kvs_table_finish() and
  * kvs_table_fail_part(); become_writer() in lib/tickets.c, publish_part() in lib/fill.c, end_work() in shm/recover.c.
- * F fills; W and X both try to be the writer of plane 0, V writes plane 1; two wait. Any DEATHS of the former may die
- * after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of ending well; a filler
- * to whom no writer comes gives up.
+ * F fills; W and X both try to be the writer of plane 0, V writes plane 1; two wait, one may remove the key. Any DEATHS of
+ * F, W, X and V may die after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of
+ * ending well; a filler to whom no writer comes gives up.
  * Shows: the block becomes READY only when both planes are whole and F has said what it is (A2, R27); a plane has one
  * writer (R27); nobody waits for ever (D3): READY, or DOOMED, is reached whoever dies; and all who wait are told the
  * same (R26).
@@ -157,6 +157,13 @@ proctype Recoverer(byte dead)
 	:: !gone[dead] && ended[dead]
 	fi
 }
+/* Someone removes the key, or not. */
+proctype Remover()
+{
+	mtype s; byte k;
+
+	if :: doom() :: skip fi
+}
 /* judge_wait() */
 bool told_whole, told_failed;
 proctype Waiter()
@@ -177,6 +184,7 @@ proctype Waiter()
 init {
 	atomic {
 		run Filler(); run Writer(W, 0); run Writer(X, 0); run Writer(V, 1); run Waiter(); run Waiter();
+		run Remover();
 		run Death();
 		run Recoverer(F); run Recoverer(W); run Recoverer(W); run Recoverer(X); run Recoverer(V)
 	}
