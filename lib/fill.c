@@ -191,12 +191,15 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
 
 /* ---- Waiting --------------------------------------------------------------------------------------------- */
 
-/* Who doomed the fill has died, or was stopped, before it said so to all: this one does. */
-static int doomed_half_way(const struct kvs_actor *actor, uint32_t block)
+/* Who doomed the fill has died, or was stopped, before it said so to all: this one does. It may have been the filler,
+ * which is recovered then like any that a wait finds dead. */
+static int doomed_half_way(const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	kvs_enter(actor);
 	kvs_table_fail_part(actor, block);
 	kvs_leave(actor);
+	if (kvs_word_owner(word) != actor->self)
+		(void)kvs_recover_slot(actor->map, kvs_word_owner(word));
 	return -ECANCELED;
 }
 
@@ -214,7 +217,7 @@ static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t wo
 		if (whole)
 			kvs_table_finish(actor, block);
 		else if (kvs_part_failed(actor->map, block))
-			return doomed_half_way(actor, block);
+			return doomed_half_way(actor, block, word);
 		return whole ? 0 : -EAGAIN;
 	case KVS_READY:
 	case KVS_REM_READY:
