@@ -80,7 +80,9 @@ KVS_HOT int by_keys(const struct batch *b, bool arrays, key_fn *one)
 	for (size_t first = 0, n; first < b->count; first += n) {
 		n = kvl_fetch_keys(&actor, b->keys + first, b->count - first, hashes);
 		for (size_t i = first; i < first + n; i++) {
-			rc = kvl_check_key(actor.map, b->keys[i].bytes, b->keys[i].length, b);
+			rc = kvl_check(b->store); /* it may be destroyed meanwhile */
+			if (rc == 0)
+				rc = kvl_check_key(actor.map, b->keys[i].bytes, b->keys[i].length, b);
 			if (rc == 0)
 				rc = one(&actor, b, i, hashes[i - first]);
 			if (rc && b->taken)

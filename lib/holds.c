@@ -40,6 +40,16 @@ static void look(kvshm *store, uint32_t block, uint64_t life)
 	kvs_leave(&actor);
 }
 
+/* A fill of which the last hold ends is given up (kvs_hold_look()), which no sweep does for a living client: so it must
+ * be possible before the hold is taken away. */
+static int can_look(kvshm *store, uint32_t block)
+{
+	uint64_t word = atomic_load_explicit(&kvs_block(&store->map, block)->word, memory_order_relaxed);
+	struct kvs_reader *reader;
+
+	return __builtin_expect(kvs_word_state(word) == KVS_FILLING, 0) ? kvl_reader(store, &reader) : 0;
+}
+
 /* A hold whose time is measured has ended. */
 static void measure(kvshm *store, uint64_t since)
 {
@@ -62,6 +72,9 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 	block = handle->block;
 	life = handle->life;
 	since = handle->since;
+	rc = can_look(store, block);
+	if (__builtin_expect(rc, 0))
+		return rc;
 	if (__builtin_expect(kvs_hold_sub(&store->row[block], life, unit, field), 0))
 		return refuse(handle, kind);
 	*handle = kvl_handle(0, 0, KVSHM_NONE);

@@ -12,12 +12,12 @@
 static const struct kvshm_handle no_hold = {.kind = KVSHM_NONE};
 
 static int check(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *keys, size_t count,
-		 const struct kvshm_handle *refs, const void *results)
+		 const struct kvshm_handle *refs)
 {
 	int rc = kvl_begin(store, actor);
 
-	if (!results || (count && !keys))
-		return kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
+	if (rc == 0 && count && !keys)
+		rc = kvs_fault(EINVAL, "no keys were given (NULL)");
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		if (!kvl_no_key(&keys[i]) || !refs)
 			rc = kvl_check_key(&store->map, keys[i].bytes, keys[i].length, refs);
@@ -61,10 +61,12 @@ int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct
 	uint64_t hashes[KVL_GROUP];
 	struct kvs_actor actor;
 	size_t done = 0, fetched = 0, first = 0;
-	int rc = check(store, &actor, keys, count, refs, ready ? next : NULL);
+	int rc = check(store, &actor, keys, count, refs);
 
 	if (rc)
 		return rc;
+	if (!ready || !next)
+		return kvl_no_place();
 	while (done < count && rc == 0) {
 		if (done == fetched) {
 			first = done;
@@ -130,12 +132,14 @@ int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count,
 {
 	struct kvs_actor actor;
 	struct search s = {.actor = &actor, .keys = keys, .refs = refs, .at = count, .window = window};
-	int rc = check(store, &actor, keys, count, refs, ready ? next : NULL);
+	int rc = check(store, &actor, keys, count, refs);
 
 	if (rc == 0 && window == 0)
 		rc = kvs_fault(EINVAL, "a window of 0 keys: it must be at least 1");
 	if (rc)
 		return rc;
+	if (!ready || !next)
+		return kvl_no_place();
 	for (size_t i = 0; i < count; i++)
 		refs[i] = no_hold;
 	s.next = KVSHM_NEXT_NONE;

@@ -304,8 +304,11 @@ static int unlink_one(const char *name, void *arg)
 static int unlink_planes(const char *name, void *arg)
 {
 	const struct unlinking *all = arg;
-	int rc = kvs_pool_host.sweep(kvs_files_dir(all->dir), name, KVS_SWEEP_ORPHANS);
+	int rc;
 
+	if (kvs_files_check_name(name))
+		return 0; /* no store was ever called so */
+	rc = kvs_pool_host.sweep(kvs_files_dir(all->dir), name, KVS_SWEEP_ORPHANS);
 	return rc == 0 || rc == -EEXIST || !all->fn ? 0 : all->fn(name, rc < 0 ? rc : 0, all->arg);
 }
 

@@ -28,7 +28,6 @@
 enum kind {
 	BAD_STATE,     /* a word of no state, or with an owner where there is none */
 	NO_SUCH_OWNER, /* its owner's slot is nobody's */
-	NOT_ITS_FILL,  /* its filler does not hold it */
 	CHAIN_END,     /* a chain leads to a block that does not exist */
 	CHAIN_TWICE,   /* a block is met twice */
 	CHAIN_BUCKET,  /* a block is in another key's bucket */
@@ -132,10 +131,9 @@ static void check_entry(struct look *l, uint32_t slot, uint32_t number)
 	uint64_t holders = atomic_load_explicit(&block->holders, memory_order_relaxed);
 	uint64_t word = word_of(l, number);
 
-	/* A filler that died as it let go is its recovery's. */
-	if (l->slots[slot].alive && kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot &&
-	    !counts)
-		find(l, NOT_ITS_FILL, number, slot, word);
+	/* It has let go of its last hold, and is about to give the fill up. */
+	if (l->slots[slot].alive && kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == slot && !counts)
+		l->pending++;
 	if (!counts)
 		return;
 	if (!l->slots[slot].alive)
@@ -408,7 +406,6 @@ static void tell(const struct finding *f, void (*fn)(const char *, void *), void
 	static const char *const texts[] = {
 		[BAD_STATE] = "block %u is %s with owner %u, which makes no sense",
 		[NO_SUCH_OWNER] = "block %u is %s of client %u, whose slot is nobody's",
-		[NOT_ITS_FILL] = "block %u is %s by client %u, which does not hold it",
 		[CHAIN_END] = "bucket %u (%s) leads to block %u, which does not exist",
 		[CHAIN_TWICE] = "block %u (%s) is linked twice, lastly in bucket %u",
 		[CHAIN_BUCKET] = "block %u (%s) is linked in bucket %u, which is not its key's",

@@ -15,9 +15,7 @@ int kvs_fault_keep_constant(int error, const char *text);
 /* A call that fails never returns 0, whatever errno was. */
 static inline int kvs_fault_negative(int error)
 {
-	int rc = -error;
-
-	return rc < 0 ? rc : -EIO;
+	return error > 0 ? -error : -EIO;
 }
 
 /* kvs_fault(error, format, ...) is for "return kvs_fault(EINVAL, ...)". Whoever first detects an error tells it;

@@ -161,10 +161,12 @@ bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life)
 
 unsigned kvs_hold_writers(const struct kvs_map *map, uint32_t block, uint64_t life, uint32_t *slots, unsigned max)
 {
+	uint64_t bits = atomic_load_explicit(&kvs_block(map, block)->holders, memory_order_seq_cst); /* [holders] */
 	unsigned count = 0;
 
-	for (uint32_t slot = 0; slot < map->g.clients && count < max; slot++)
-		if (counts_of(map, slot, block, life) & KVS_ENTRY_WRITERS)
-			slots[count++] = slot;
+	for (; bits; bits &= bits - 1)
+		for (uint32_t slot = (uint32_t)__builtin_ctzll(bits); slot < map->g.clients && count < max; slot += 64)
+			if (counts_of(map, slot, block, life) & KVS_ENTRY_WRITERS)
+				slots[count++] = slot;
 	return count;
 }

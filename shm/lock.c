@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fault.h"
 
@@ -67,4 +68,12 @@ int kvs_lock_recovering(int fd, uint32_t byte)
 	int found = in_the_way(fd, byte, F_WRLCK);
 
 	return found < 0 ? found : found == F_RDLCK;
+}
+
+void kvs_lock_close(int fd)
+{
+	struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	(void)fcntl(fd, F_OFD_SETLK, &all);
+	(void)close(fd);
 }

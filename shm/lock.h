@@ -26,6 +26,10 @@ int kvs_lock_drop(int fd, uint32_t byte);
 /* The write locks of all clients' bytes at once: nobody is attached or recovers, nor can before they fall. */
 int kvs_lock_write_clients(int fd);
 
+/* Drops all locks of a description, and closes it: a child that was forked meanwhile has the description too, and would
+ * keep them. */
+void kvs_lock_close(int fd);
+
 /* Is the holder of a byte's write lock alive? 1, 0 or a negative errno. Asks for a read lock: asking for a write lock
  * would take a recoverer for a living owner. */
 int kvs_lock_alive(int fd, uint32_t byte);

@@ -259,6 +259,6 @@ int kvs_segment_create(const char *name, const struct kvs_segment_options *optio
 	for (uint32_t i = 0; rc && i < m.planes_shown; i++)
 		(void)kvs_pool_host.hide(&m.planes[i]);
 	for (uint32_t i = 0; i < m.planes_made; i++)
-		(void)close(m.plane_files[i]); /* and with it the maker's lock: the segment is there now, or nothing */
+		kvs_lock_close(m.plane_files[i]); /* the segment is there now, or nothing */
 	return rc;
 }

@@ -145,14 +145,16 @@ struct sweep {
 	int removed;
 };
 
-/* Is the file a segment: that of a store whose name ends as a plane's does? An orphaned plane has no bytes but zeros,
- * and something too short to tell is neither. */
-static bool is_segment(int fd)
+/* Can the file be a plane? It is whole blocks, and does not begin as a segment does: that of a store whose name ends as
+ * a plane's. */
+static bool may_be_plane(int fd)
 {
 	char magic[8];
+	struct stat st;
 
-	return pread(fd, magic, sizeof(magic), 0) != (ssize_t)sizeof(magic) ||
-	       memcmp(magic, KVS_MAGIC, sizeof(magic)) == 0;
+	return fstat(fd, &st) == 0 && st.st_size && st.st_size % KVS_BLOCK_UNIT == 0 &&
+	       pread(fd, magic, sizeof(magic), 0) == (ssize_t)sizeof(magic) &&
+	       memcmp(magic, KVS_MAGIC, sizeof(magic)) != 0;
 }
 
 /* Judges what has a plane's name and takes the maker's lock on it. 0: it may go. */
@@ -162,7 +164,7 @@ static int may_go(const struct sweep *sweep, int fd, const char *path)
 	struct stat st;
 	int rc;
 
-	if (is_segment(fd))
+	if (!may_be_plane(fd))
 		return kvs_fault(EEXIST,
 				 "%s is in the way, which is another store's, or no plane: choose another name, or "
 				 "remove it",
@@ -187,7 +189,7 @@ static int sweep_one(struct sweep *sweep, const char *path)
 	rc = may_go(sweep, fd, path);
 	if (rc == 0 && fstat(fd, &st) == 0)
 		rc = kvs_files_unlink(path, st.st_dev, st.st_ino);
-	(void)close(fd);
+	kvs_lock_close(fd);
 	sweep->removed += rc == 0;
 	return rc == -EEXIST && sweep->which == KVS_SWEEP_OWNED ? 0 : rc;
 }

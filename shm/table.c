@@ -164,6 +164,10 @@ int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length
 		(void)kvs_hold_release_inside(actor, mine->block, mine->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 		if (taken >= 0) /* else the chain made no sense */
 			kvs_count(actor, KVS_COUNT_fill_races);
+	} else if (own_fill(actor, mine->block, &word)) {
+		/* Clearing, which goes by number, doomed it before it was linked, and found nothing to unlink. Who dooms
+		 * it from here on finds the link. */
+		(void)kvs_index_unlink(actor->map, mine->block);
 	}
 	kvs_leave(actor);
 	*found = taken == KVS_GONE ? *mine : theirs;
@@ -179,11 +183,17 @@ int kvs_table_fill(const struct kvs_actor *actor, const void *key, size_t length
 	return rc ? rc : kvs_table_link(actor, key, length, hash, &mine, found);
 }
 
+/* The word, if the filler's part of a fill of the actor's has not ended. */
+static int own_part(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
+{
+	return kvs_part_ended(actor->map, number, KVS_PART_FILLER) ? -EBADF : own_fill(actor, number, word);
+}
+
 int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t word;
 
-	return kvs_part_ended(actor->map, number, KVS_PART_FILLER) ? -EBADF : own_fill(actor, number, &word);
+	return own_part(actor, number, &word);
 }
 
 /* Is anyone else there who may be waiting? Who waits took its hold before it looked at the word: [hold-vs-remove]. */
@@ -251,7 +261,7 @@ static bool doom(const struct kvs_actor *actor, uint32_t number, uint64_t word)
 int kvs_table_give_up(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t word;
-	int rc = kvs_part_ended(actor->map, number, KVS_PART_FILLER) ? -EBADF : own_fill(actor, number, &word);
+	int rc = own_part(actor, number, &word);
 
 	if (rc)
 		return rc;

@@ -180,7 +180,7 @@ int kvs_segment_clear_name(const char *name, const char *dir, bool replace_dead)
 
 	if (rc == 0) {
 		rc = clear(&dead, replace_dead);
-		(void)close(dead.file);
+		kvs_lock_close(dead.file);
 	}
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -225,7 +225,7 @@ static int unlink_store(const char *name, const char *dir, bool tell)
 	rc = unlink_opened(&dead);
 	if (rc == -EBUSY && tell)
 		rc = is_used(&dead, "end them first; SIGTERM to its kvshmd removes the store");
-	(void)close(dead.file);
+	kvs_lock_close(dead.file);
 	return rc;
 }
 

@@ -85,6 +85,37 @@ END_TEST
 
 static struct kvshm_handle left;
 
+static void *fill_half_and_end(void *arg)
+{
+	left = unit_begin_shared(arg, 2);
+	ck_rc(kvshm_publish(arg, &left, NULL), 0); /* its plane is not written yet */
+	return NULL;
+}
+
+/* Nobody else could give it up while this client lives. */
+START_TEST(D3_a_fill_is_not_let_go_of_by_a_thread_that_can_not_give_it_up)
+{
+	kvshm *store = one_clients_store();
+	pthread_t threads[16], filler;
+
+	ck_assert_int_eq(pthread_create(&filler, NULL, fill_half_and_end, store), 0);
+	(void)pthread_join(filler, NULL);
+	(void)pthread_barrier_init(&all_here, NULL, 17);
+	(void)pthread_barrier_init(&all_done, NULL, 17);
+	for (unsigned i = 0; i < 16; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_and_stay, store), 0);
+	(void)pthread_barrier_wait(&all_here);
+	ck_rc(kvshm_release(store, &left), -EUSERS);
+	ck_assert_uint_eq(left.kind, KVSHM_REF);
+	ck_assert_uint_eq(unit_refs(store, &left), 1);
+	(void)pthread_barrier_wait(&all_done);
+	for (unsigned i = 0; i < 16; i++)
+		(void)pthread_join(threads[i], NULL);
+	ck_rc(kvshm_release(store, &left), 0);
+	unit_put(store, 2);
+}
+END_TEST
+
 static void *fill_and_end(void *arg)
 {
 	left = unit_fill(arg, 1, 0);
@@ -221,6 +252,7 @@ int main(void)
 	const TTest *const tests[] = {
 		a_thread_that_ends_gives_its_reader_slot_back,
 		too_many_threads_at_once_are_EUSERS_until_one_ends,
+		D3_a_fill_is_not_let_go_of_by_a_thread_that_can_not_give_it_up,
 		B2_a_hold_belongs_to_the_client_and_outlives_the_thread_that_took_it,
 		an_errors_text_belongs_to_its_thread,
 		B2_counts_of_one_client_are_right_whatever_its_threads_do,
