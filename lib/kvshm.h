@@ -363,7 +363,8 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 
 /* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill,
  * of a block without a key, or of that plane's part may write there, and nobody may read there before the block is
- * ready. plane counts from 0. The address is this process's own.
+ * ready. plane counts from 0. The address is this process's own; it stays mapped until kvshm_detach(), also where the
+ * store is destroyed meanwhile.
  *   -EBADF  not held by this client      -EINVAL  there is no such plane */
 int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address);
 

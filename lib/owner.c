@@ -22,6 +22,8 @@
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
+	if (!options)
+		return;
 	*options = (struct kvshm_create_options){
 		.planes = 1,
 		.key_max = 64,

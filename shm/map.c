@@ -60,6 +60,19 @@ static void watch_fork(void)
 	fork_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
+/* Moves a descriptor that stays open out of the way of what a program prints: one that has closed its standard streams
+ * would print into the segment. */
+static int above_standard(int fd)
+{
+	int higher;
+
+	if (fd > STDERR_FILENO)
+		return fd;
+	higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	(void)close(fd);
+	return higher < 0 ? kvs_fault(errno, "no descriptor for the segment: %s", strerror(errno)) : higher;
+}
+
 /* A description of its own of an open file's inode, never by its name again: that may be another store's by now. */
 static int open_again(int file)
 {
@@ -71,7 +84,7 @@ static int open_again(int file)
 	if (fd < 0)
 		return kvs_fault(errno, "cannot open the segment again through %s: %s%s", path, strerror(errno),
 				 errno == ENOENT ? " (is /proc mounted?)" : "");
-	return fd;
+	return above_standard(fd);
 }
 
 /* Opens both descriptions. The lock keeps fork() out from the first open() on: a child that got hold of a description

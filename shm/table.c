@@ -22,6 +22,15 @@ int kvs_table_nonsense(struct kvs_reader *reader)
 	return kvs_fault(EUCLEAN, "a chain of the index makes no sense: see kvshm-check");
 }
 
+/* The life that follows. A block's first one is the store's own, so that a handle that was kept from another store of
+ * the name is of no life here; its lower half is of the store too, since a row's entries have only that. [clear] */
+static uint64_t next_life(const struct kvs_map *map, uint64_t life)
+{
+	if (!life)
+		life = map->g.incarnation & (KVS_CLEARS_ONE / 2 - 1);
+	return kvs_life_next(life, kvs_floor(map));
+}
+
 /* An OWNED block of the actor's begins a new life, held by it: only its owner resets it, since a helper that did so
  * could erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it; it
  * carries the clear count of now, since the bytes may be written from now on. [clear] */
@@ -30,7 +39,7 @@ static void begin_life(const struct kvs_actor *actor, bool shared, struct kvs_fo
 	struct kvs_block *block = kvs_block(actor->map, found->block);
 	struct kvs_block_info *info = &actor->map->infos[found->block];
 
-	found->life = kvs_life_next(atomic_load_explicit(&block->life, memory_order_relaxed), kvs_floor(actor->map));
+	found->life = next_life(actor->map, atomic_load_explicit(&block->life, memory_order_relaxed));
 	atomic_store_explicit(&block->life, found->life, memory_order_seq_cst);
 	atomic_store_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst);
 	atomic_store_explicit(&block->key_length, 0, memory_order_relaxed);

@@ -53,8 +53,12 @@ void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 	char path[KVS_PATH_SIZE];
 	struct stat st;
 
-	atomic_store(&map->head->state, KVS_STORE_DESTROYED);
-	(void)hide_planes(map->head, map->g.planes, dir, name);
+	if (kvs_map_whole(map) == 0) {
+		atomic_store(&map->head->state, KVS_STORE_DESTROYED);
+		(void)hide_planes(map->head, map->g.planes, dir, name);
+	} else { /* touching what is gone raises SIGBUS: its planes are known by their names only */
+		(void)kvs_pool_host.sweep(kvs_files_dir(dir), name, KVS_SWEEP_OWNED);
+	}
 	if (kvs_files_path(path, kvs_files_dir(dir), name, -1) == 0 && fstat(map->fd, &st) == 0)
 		(void)kvs_files_unlink(path, st.st_dev, st.st_ino);
 }

@@ -88,7 +88,7 @@ static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *in
 {
 	if (clients->waiting)
 		remark(sink, "dead clients that wait for recovery: %u; nobody has looked since they died: %s",
-		       clients->waiting, info->owner_alive ? "kvshmd does so every 100 ms, unless it was stopped"
+		       clients->waiting, info->owner_alive ? "kvshmd does so every 50 ms, unless it was stopped"
 							   : "any attach does, and kvshmd --adopt");
 	if (clients->recovered.recovering)
 		remark(sink, "a process is at the recovery of client %" PRIu32 " (process %" PRId32 ", %s): if it "

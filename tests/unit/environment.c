@@ -163,6 +163,29 @@ START_TEST(another_directory_holds_stores_of_its_own)
 }
 END_TEST
 
+static void attach_without_standard_streams(void *arg)
+{
+	const kvshm *store;
+
+	(void)arg;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		(void)close(fd);
+	store = unit_attach();
+	if (store->map.fd <= STDERR_FILENO || store->map.probe <= STDERR_FILENO)
+		_exit(EXIT_FAILURE);
+}
+
+START_TEST(what_a_program_prints_never_goes_into_a_segment)
+{
+	kvshm *store = unit_store(4);
+	struct child child;
+
+	unit_child(&child, attach_without_standard_streams, NULL);
+	unit_join(&child);
+	ck_rc(kvshm_recover(store, NULL), 0);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -171,6 +194,7 @@ int main(void)
 		no_permission_for_a_store_is_EACCES,
 		no_permission_for_a_directory_is_EACCES,
 		another_directory_holds_stores_of_its_own,
+		what_a_program_prints_never_goes_into_a_segment,
 	};
 
 	return unit_run("environment", tests, sizeof(tests) / sizeof(tests[0]));

@@ -280,6 +280,22 @@ START_TEST(no_owner_is_EINVAL)
 }
 END_TEST
 
+START_TEST(B2_a_handle_of_the_store_before_is_EBADF_in_its_successor)
+{
+	struct kvshm_create_options options = unit_options(1);
+	kvshm *store = unit_make(&options);
+	struct kvshm_handle old = unit_fill(store, 1, 0), now;
+
+	ck_rc(kvshm_destroy(unit_owner), 0);
+	unit_detach(store);
+	store = unit_make(&options);
+	now = unit_fill(store, 2, 0);
+	ck_assert_uint_eq(old.block, now.block); /* the only one, in its first life there and here */
+	ck_rc(kvshm_release(store, &old), -EBADF);
+	ck_assert_uint_eq(unit_refs(store, &now), 1);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -297,6 +313,7 @@ int main(void)
 		a_dead_store_of_nonsense_can_be_replaced_but_not_adopted,
 		of_two_makers_of_one_name_one_makes_it,
 		no_owner_is_EINVAL,
+		B2_a_handle_of_the_store_before_is_EBADF_in_its_successor,
 	};
 
 	return unit_run("owner", tests, sizeof(tests) / sizeof(tests[0]));
