@@ -99,7 +99,8 @@ static void read_settings(int argc, char **argv, struct settings *to)
 		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
 	if (!to->store && processes(to) > PROCESSES_MAX)
 		tool_bad_use("--procs %" PRIu64 " with --tickets and --planes %" PRIu64 " are %" PRIu64 " processes"
-			     ": the most is %d", to->procs, processes(to) / to->procs - 1, processes(to), PROCESSES_MAX);
+			     ": the most is %d",
+			     to->procs, processes(to) / to->procs - 1, processes(to), PROCESSES_MAX);
 	if (!to->store && !to->capacity)
 		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
 }

@@ -18,12 +18,13 @@ refused 1 "there is no store '$store'" kvshm-rm "$store"
 
 # Alive: with an owner, and with only a client.
 start_kvshmd --store "$store" "${options[@]}"
-refused 2 "in use .owner: process $kvshmd_pid .kvshmd" kvshm-rm "$store"
+refused 2 "in use .owner: process $kvshmd_pid .$(name_of "$kvshmd_pid")." kvshm-rm "$store"
 start_client a "$store"
-refused 2 "owner: process $kvshmd_pid .*clients: process ${client_pid[a]} .client" kvshm-rm "$store"
+client="process ${client_pid[a]} .$(name_of "${client_pid[a]}")."
+refused 2 "owner: process $kvshmd_pid .*clients: $client" kvshm-rm "$store"
 must kvshm-rm --dead
 end_kvshmd KILL
-refused 2 "in use .clients: process ${client_pid[a]} .client" kvshm-rm "$store"
+refused 2 "in use .clients: $client" kvshm-rm "$store"
 must kvshm-rm --dead
 [ ! -s "$tmp/out" ] || fail "removed a store that has a client: $(cat "$tmp/out")"
 ask a fill begin one

@@ -73,6 +73,24 @@ must()
 	[ ! -s "$tmp/err" ] || fail "$*: unexpected on stderr: $(cat "$tmp/err")"
 }
 
+# call_off [ARGUMENT]...: a kvshmd that is told to end before it begins. $status, $tmp/out and $tmp/err as after try.
+call_off()
+{
+	# shellcheck disable=SC2016 # the inner shell's
+	local run_by=(env --block-signal=TERM sh -c 'kill -TERM $$; exec "$@"' sh)
+
+	try kvshmd "$@"
+}
+
+# why_no_numa: prints why a store can't be bound to a NUMA node here, if so. A kvshmd that asks for mbind(2), and then
+# ends, sees it.
+why_no_numa()
+{
+	[ -e /sys/devices/system/node/node0 ] || { echo "this kernel has no NUMA"; return; }
+	call_off --store "$store" --size 1M --block-size 4K --numa 0
+	sed -nE 's/.*cannot bind .*: ((Function not implemented|Operation not permitted).*)/mbind(2): \1/p' "$tmp/err"
+}
+
 # refused STATUS PATTERN TOOL [ARGUMENT]...: it fails with the status, with a message of its own that matches the
 # extended regular expression, and prints no result.
 refused()
@@ -108,6 +126,9 @@ end_kvshmd()
 	status=0
 	wait "$kvshmd_pid" 2>/dev/null || status=$?
 }
+
+# name_of PID: what the kernel calls a process: an emulator's name, if one runs it.
+name_of() { cat "/proc/$1/comm"; }
 
 # start_client ID STORE: a process (client.c) that attaches the store and does what ask tells it.
 start_client()

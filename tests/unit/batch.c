@@ -608,7 +608,7 @@ static void keep(struct side *s, enum op op, size_t n)
 	if (!takes(op) && !is_by_key(op))
 		memcpy(s->held, s->set, n * sizeof(s->set[0]));
 	for (size_t i = 0; takes(op) && i < n; i++)
-		if (s->set[i].kind && s->count < 3 * MANY)
+		if (s->set[i].kind && s->count < (size_t)3 * MANY)
 			s->held[s->count++] = s->set[i];
 		else if (s->set[i].kind == KVSHM_REF)
 			ck_rc(kvshm_release(s->store, &s->set[i]), 0);

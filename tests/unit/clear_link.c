@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * clear_link: a store is cleared, or the like, between two steps of a fill's beginning: the block has its key and is
- * FILLING, and is not linked yet. The linker puts this file's function in front of the one that links, so that the other
- * client's step comes exactly there.
+ * FILLING, and is not linked yet. The linker puts this file's function in front of the one that links, so that the
+ * other client's step comes exactly there.
  */
 #include "config.h"
 

@@ -22,6 +22,9 @@
 
 #include "cgroup.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 #define BLOCKS (48 << 20 >> 12) /* planes of 48 MiB: two pieces of work each */
 
 /* How many pages of a plane have bytes that were zeroed or written: reserved ones do not count. */
@@ -36,6 +39,8 @@ static unsigned present(const kvshm *store, unsigned plane)
 	return count;
 }
 
+/* How many threads this process has. One that is emulated has more of them than the test knows of: so tests compare
+ * with how many there were before. */
 static unsigned threads_now(void)
 {
 	char line[128];
@@ -50,26 +55,19 @@ static unsigned threads_now(void)
 	return threads;
 }
 
-START_TEST(memory_is_populated_by_as_many_threads_as_told)
+/* Does MADV_POPULATE_WRITE give memory, where it is taken? A kernel's does; qemu-user takes it and does nothing. */
+static bool populates(void)
 {
-	static const unsigned threads[] = {0, 1, 3, 256};
+	unsigned char there = 0;
+	char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int rc;
 
-	for (unsigned i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
-		struct kvshm_create_options options = unit_options(BLOCKS);
-		kvshm *store;
-
-		options.planes = 2;
-		options.populate = threads[i];
-		store = unit_make(&options);
-		for (unsigned plane = 0; plane < 2; plane++)
-			ck_assert_uint_eq(present(store, plane), threads[i] ? BLOCKS : 0);
-		ck_assert_uint_eq(threads_now(), 1);
-		unit_detach(store);
-		ck_rc(kvshm_destroy(unit_owner), 0);
-	}
-	unit_owner = NULL;
+	ck_assert_ptr_ne(page, MAP_FAILED);
+	rc = madvise(page, 4096, MADV_POPULATE_WRITE);
+	ck_assert_int_eq(mincore(page, 4096, &there), 0);
+	(void)munmap(page, 4096);
+	return rc || there & 1;
 }
-END_TEST
 
 struct told {
 	unsigned calls, most_threads, call_off_at;
@@ -106,6 +104,35 @@ static struct kvshm_create_options told_options(struct told *told)
 	return options;
 }
 
+START_TEST(memory_is_populated_by_as_many_threads_as_told)
+{
+	static const unsigned threads[] = {0, 1, 3, 256};
+	const unsigned before = threads_now();
+
+	if (!populates()) {
+		unit_skip("memory_is_populated_by_as_many_threads_as_told",
+			  "this kernel, or what emulates it, takes MADV_POPULATE_WRITE and does not populate");
+		return;
+	}
+	for (unsigned i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+		struct told told;
+		struct kvshm_create_options options = told_options(&told);
+		kvshm *store;
+
+		options.planes = 2;
+		options.populate = threads[i];
+		store = unit_make(&options);
+		for (unsigned plane = 0; plane < 2; plane++)
+			ck_assert_uint_eq(present(store, plane), threads[i] ? BLOCKS : 0);
+		ck_assert_uint_le(told.most_threads, before + (threads[i] ? threads[i] - 1 : 0));
+		ck_assert_uint_eq(threads_now(), before);
+		unit_detach(store);
+		ck_rc(kvshm_destroy(unit_owner), 0);
+	}
+	unit_owner = NULL;
+}
+END_TEST
+
 START_TEST(progress_is_told_in_the_calling_thread_up_to_the_end)
 {
 	struct told told;
@@ -126,6 +153,7 @@ START_TEST(a_store_that_is_called_off_at_any_moment_leaves_nothing)
 	struct kvshm_create_options options = told_options(&told);
 	kvshm_owner *owner;
 	struct stat st;
+	const unsigned before = threads_now();
 	unsigned at = 1;
 
 	for (;; at++) {
@@ -140,9 +168,9 @@ START_TEST(a_store_that_is_called_off_at_any_moment_leaves_nothing)
 		ck_assert_uint_eq(told.calls, at); /* nobody goes on asking */
 		ck_assert_int_ne(lstat(unit_path(-1), &st), 0);
 		ck_assert_int_ne(lstat(unit_path(0), &st), 0);
-		ck_assert_uint_eq(threads_now(), 1);
+		ck_assert_uint_eq(threads_now(), before);
 	}
-	ck_assert_uint_gt(at, 8);
+	ck_assert_uint_gt(at, populates() ? 8 : 7); /* the files are reserved in 7 steps, and then populated */
 	ck_rc(kvshm_destroy(owner), 0);
 }
 END_TEST

@@ -158,7 +158,7 @@ START_TEST(R27_whoever_ends_last_makes_the_block_ready)
 {
 	in_every_order(try_order);
 	ck_assert_uint_eq(unit_counter(group.filler, KVS_COUNT_fills), 24);
-	ck_assert_uint_eq(unit_counter(group.filler, KVS_COUNT_parts), 24 * PLANES);
+	ck_assert_uint_eq(unit_counter(group.filler, KVS_COUNT_parts), (uint64_t)24 * PLANES);
 	ck_assert_uint_eq(unit_counter(group.filler, KVS_COUNT_give_ups), 0);
 }
 END_TEST

@@ -289,6 +289,7 @@ START_TEST(C2_a_key_that_is_removed_as_it_is_published_is_held_or_canceled)
 
 		while ((rc = kvshm_alloc(store, &block)) == -ENOSPC)
 			(void)sched_yield();
+		ck_rc(rc, 0);
 		unit_write(store, &block, i);
 		copy = block;
 		meet(&race);
@@ -452,7 +453,7 @@ START_TEST(R27_two_that_end_their_parts_at_once_make_the_block_ready_once)
 	atomic_store(writers.over, true);
 	(void)pthread_join(reader, NULL);
 	ck_assert_uint_eq(unit_counter(writers.race.store, KVS_COUNT_fills), ROUNDS);
-	ck_assert_uint_eq(unit_counter(writers.race.store, KVS_COUNT_parts), 2 * ROUNDS);
+	ck_assert_uint_eq(unit_counter(writers.race.store, KVS_COUNT_parts), (uint64_t)2 * ROUNDS);
 }
 END_TEST
 
