@@ -3,24 +3,26 @@
  *
  * A shared fill of two planes: shm/part.h, and in shm/table.c kvs_table_end_part(), kvs_table_finish() and
  * kvs_table_fail_part(); become_writer() in lib/tickets.c, publish_part() in lib/fill.c, end_work() in shm/recover.c.
- * F fills, W writes plane 0, V plane 1; H waits; R may remove the key at any time, or, with -DRIVAL=1 in its place, X
+ * F fills, W writes plane 0, V plane 1; H waits. With -DREMOVER=1 one may remove the key at any time; with -DRIVAL=1 X
  * tries to write plane 0 too. Any DEATHS of F, W, X and V may die after any step, and are then recovered, W by two
  * recoverers at once. Writers may fail instead of ending well; a filler to whom no writer comes gives up.
  * Shows: the block becomes READY only when both planes are whole and F has said what it is (A2, R27); a plane has one
  * writer (R27); nobody waits for ever (D3): READY, or DOOMED, is reached whoever dies; and once one who waited was told
  * that the fill has failed, it is whole for nobody (R26).
  *   spin -DDEATHS=1 -a parts.pml && cc -O2 -DSAFETY -DHC4 -DMEMLIM=8000 -o pan pan.c && ./pan -m100000 -w27
- * RESULTS
  * Planted faults, each found:
  * -DFAULT=1: the bit before the bytes                              (found: READY of torn bytes)
  * -DFAULT=2: recovery does not look whether the dead one was a writer (found: who waits does so for ever)
- * -DFAULT=3: no claim                                              (found: two writers of a plane)
+ * -DFAULT=3: no claim                                              (found with -DRIVAL=1: READY of torn bytes)
  * -DFAULT=4: a writer uncounts itself before its bit is set        (found: who waits does so for ever)
  * -DFAULT=5: claim first, then count                               (found: who waits does so for ever)
- * -DFAULT=6: the word alone decides                                (found: some are told whole, others failed)
+ * -DFAULT=6: the word alone decides                                (found with -DREMOVER=1: told failed, and whole later)
  */
 #ifndef DEATHS
 #define DEATHS 2
+#endif
+#ifndef REMOVER
+#define REMOVER 0
 #endif
 #ifndef RIVAL
 #define RIVAL 0
@@ -141,6 +143,7 @@ over:		skip
 	} unless { gone[me] };
 	ended[me] = 1
 }
+#if DEATHS
 /* DEATHS of them die at most, at any time. */
 inline die(me) { atomic { !ended[me] -> gone[me] = 1 } }
 proctype Death()
@@ -151,6 +154,7 @@ proctype Death()
 		if :: die(F) :: die(W) :: die(X) :: die(V) :: skip fi
 	}
 }
+#endif
 proctype Recoverer(byte dead)
 {
 	mtype s; byte k; byte n;
@@ -191,12 +195,18 @@ proctype Waiter()
 }
 init {
 	atomic {
-		run Filler(); run Writer(W, 0); run Writer(V, 1); run Waiter(); run Death();
+		run Filler(); run Writer(W, 0); run Writer(V, 1); run Waiter();
+#if DEATHS
+		run Death();
+#endif
 		run Recoverer(F); run Recoverer(W); run Recoverer(W); run Recoverer(V);
 #if RIVAL
 		run Writer(X, 0); run Recoverer(X)
 #else
-		ended[X] = 1; run Remover()
+		ended[X] = 1
+#endif
+#if REMOVER
+		; run Remover()
 #endif
 	}
 }
