@@ -16,7 +16,7 @@
  * -DFAULT=3: no claim                                              (found with -DRIVAL=1: READY of torn bytes)
  * -DFAULT=4: a writer uncounts itself before its bit is set        (found: who waits does so for ever)
  * -DFAULT=5: claim first, then count                               (found: who waits does so for ever)
- * -DFAULT=6: the word alone decides                                (found with -DREMOVER=1: told failed, and whole later)
+ * -DFAULT=6: the word alone decides                                (found with -DREMOVER=1: first failed, then whole)
  */
 #ifndef DEATHS
 #define DEATHS 2
