@@ -74,9 +74,9 @@ static inline uint64_t kvs_part_set(const struct kvs_map *map, uint32_t block, u
 	return written;
 }
 
-/* [publish] Ends a part well, unless the fill has failed; returns what it is then: see kvs_part_is_whole(). Release: its
- * bytes come before whoever sees the bit; acquire: so do the bytes of the others whose bits are seen, before the READY
- * that follows. */
+/* [publish] Ends a part well, unless the fill has failed; returns what it is then: see kvs_part_is_whole(). Release:
+ * its bytes come before whoever sees the bit; acquire: so do the bytes of the others whose bits are seen, before the
+ * READY that follows. */
 static inline uint64_t kvs_part_end(const struct kvs_map *map, uint32_t block, uint64_t part)
 {
 	return kvs_part_set(map, block, part);

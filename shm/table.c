@@ -174,8 +174,8 @@ int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length
 		if (taken >= 0) /* else the chain made no sense */
 			kvs_count(actor, KVS_COUNT_fill_races);
 	} else if (own_fill(actor, mine->block, &word)) {
-		/* Clearing, which goes by number, doomed it before it was linked, and found nothing to unlink. Who dooms
-		 * it from here on finds the link. */
+		/* Clearing, which goes by number, doomed it before it was linked, and found nothing to unlink. Who
+		 * dooms it from here on finds the link. */
 		(void)kvs_index_unlink(actor->map, mine->block);
 	}
 	kvs_leave(actor);
@@ -224,8 +224,8 @@ void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 	uint64_t now;
 
-	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Where it is
-	 * FILLING no more, another was first; or the key was removed, which came right behind. */
+	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Where it
+	 * is FILLING no more, another was first; or the key was removed, which came right behind. */
 	do {
 		if (kvs_word_state(word) != KVS_FILLING)
 			return;
