@@ -101,6 +101,7 @@ void ops_hold_things(struct load_worker *w)
 	enum kvshm_outcome outcome;
 	struct kvshm_handle pin, part, owned;
 	struct load_hold hold;
+	int rc;
 
 	for (unsigned i = 0; i < 3; i++)
 		if (ops_take(w, ops_any(w), &hold)) {
@@ -113,7 +114,8 @@ void ops_hold_things(struct load_worker *w)
 	if (ops_ask_shared(w, ops_any(w), &outcome, &hold) || outcome != KVSHM_FILL)
 		return;
 	base_expect(kvshm_ticket(w->store, &hold.handle, &ticket), 0);
-	base_expect(kvshm_join(w->store, &ticket, 0, &part), 0);
+	rc = kvshm_join(w->store, &ticket, 0, &part);
+	base_check(rc == 0 || rc == -ECANCELED); /* others may remove the key, or clear the store */
 }
 
 unsigned ops_look_at_keys(struct load_worker *w)
