@@ -34,8 +34,6 @@ struct batch {
 	bool shared;
 };
 
-static const struct kvshm_handle no_hold = {.kind = KVSHM_NONE};
-
 static int check(const struct batch *b, struct kvs_actor *actor, bool arrays)
 {
 	int rc = kvl_begin(b->store, actor);
@@ -86,7 +84,7 @@ KVS_HOT int by_keys(const struct batch *b, bool arrays, key_fn *one)
 			if (rc == 0)
 				rc = one(&actor, b, i, hashes[i - first]);
 			if (rc && b->taken)
-				b->taken[i] = no_hold;
+				b->taken[i] = kvl_no_hold;
 			b->results[i] = rc;
 		}
 	}
@@ -152,14 +150,8 @@ static uint32_t block_of(const struct batch *b, size_t i)
 
 static void fetch_blocks(const struct kvs_actor *actor, const struct batch *b, size_t first, size_t n)
 {
-	for (size_t i = first; i < first + n; i++) {
-		uint32_t block = block_of(b, i);
-
-		if (!kvs_resolve(actor->map, block))
-			continue;
-		__builtin_prefetch(kvs_block(actor->map, block));
-		__builtin_prefetch(&actor->row[block], 1);
-	}
+	for (size_t i = first; i < first + n; i++)
+		kvs_fetch_block(actor, block_of(b, i));
 }
 
 /* Each item is its single call. */
@@ -176,7 +168,7 @@ static int by_items(const struct batch *b, bool arrays, item_fn *one)
 		for (size_t i = first; i < first + n; i++) {
 			rc = one(b, i);
 			if (rc && b->taken)
-				b->taken[i] = no_hold;
+				b->taken[i] = kvl_no_hold;
 			b->results[i] = rc;
 		}
 	}

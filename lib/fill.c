@@ -18,7 +18,7 @@
 static void end(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
 	(void)kvs_hold_release(actor, handle->block, handle->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
-	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	*handle = kvl_no_hold;
 }
 
 static int no_fill(void)

@@ -77,7 +77,7 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 		return rc;
 	if (__builtin_expect(kvs_hold_sub(&store->row[block], life, unit, field), 0))
 		return refuse(handle, kind);
-	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	*handle = kvl_no_hold;
 	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
 		look(store, block, life);
 	if (__builtin_expect(since != 0, 0))

@@ -98,6 +98,8 @@ static inline int kvl_begin(struct kvshm *store, struct kvs_actor *actor)
 /* Every call with a handle: the block that it names, if this client holds it in that life; else -EBADF. */
 int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, struct kvs_block **block);
 
+static const struct kvshm_handle kvl_no_hold = {.kind = KVSHM_NONE};
+
 static inline struct kvshm_handle kvl_handle(uint32_t block, uint64_t life, enum kvshm_kind kind)
 {
 	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint16_t)kind};

@@ -9,8 +9,6 @@
 
 #include "keys.h"
 
-static const struct kvshm_handle no_hold = {.kind = KVSHM_NONE};
-
 static int check(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *keys, size_t count,
 		 const struct kvshm_handle *refs)
 {
@@ -29,7 +27,7 @@ static int take(const struct kvs_actor *actor, const struct kvshm_key *key, uint
 {
 	if (!kvl_no_key(key))
 		return kvl_get(actor, key, hash, ref);
-	*ref = no_hold;
+	*ref = kvl_no_hold;
 	return 0;
 }
 
@@ -39,7 +37,7 @@ static void let_go(const struct kvs_actor *actor, struct kvshm_handle *refs, siz
 		if (refs[count].kind == KVSHM_REF)
 			(void)kvs_hold_release(actor, refs[count].block, refs[count].life, KVS_ENTRY_REF,
 					       KVS_ENTRY_REFS);
-		refs[count] = no_hold;
+		refs[count] = kvl_no_hold;
 	}
 }
 
@@ -141,7 +139,7 @@ int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count,
 	if (!ready || !next)
 		return kvl_no_place();
 	for (size_t i = 0; i < count; i++)
-		refs[i] = no_hold;
+		refs[i] = kvl_no_hold;
 	s.next = KVSHM_NEXT_NONE;
 	rc = search(&s);
 	if (rc) {

@@ -40,14 +40,14 @@ int kvl_give_back(const struct kvs_actor *actor, struct kvshm_handle *handle)
 	if (!kvs_table_claim(actor, &owned))
 		return not_owned();
 	kvs_table_give_back(actor, &owned);
-	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	*handle = kvl_no_hold;
 	return 0;
 }
 
 static int cleared(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvs_found *mine)
 {
 	kvs_table_give_back(actor, mine);
-	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	*handle = kvl_no_hold;
 	return kvs_routine(ECANCELED, "the store was cleared since the block was taken: it has gone back");
 }
 
@@ -65,7 +65,7 @@ static int finish(const struct kvs_actor *actor, struct kvshm_handle *handle, en
 		return 0;
 	}
 	(void)kvs_hold_release(actor, handle->block, handle->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
-	*handle = kvl_handle(0, 0, KVSHM_NONE);
+	*handle = kvl_no_hold;
 	return kvs_routine(ECANCELED, "the key was removed, or the store cleared, while it was published");
 }
 
@@ -85,7 +85,7 @@ static int publish_as(const struct kvs_actor *actor, struct kvshm_handle *handle
 	rc = kvs_table_link(actor, key->bytes, key->length, hash, &mine, &found);
 	if (rc == KVS_GONE)
 		return finish(actor, handle, published);
-	*handle = kvl_handle(0, 0, KVSHM_NONE); /* it has gone back */
+	*handle = kvl_no_hold; /* it has gone back */
 	rc = kvl_judge_taken(actor, rc, &found, &outcome, handle);
 	if (rc == 0)
 		*published = outcome == KVSHM_READY ? KVSHM_DUPLICATE : KVSHM_DUPLICATE_PENDING;

@@ -105,10 +105,10 @@ void kvs_hold_look(const struct kvs_actor *actor, uint32_t number, uint64_t life
 	struct kvs_block *block = kvs_block(actor->map, number);
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 
-	/* A shared fill whose filler has let go of it is nobody's: a writer alone can't say what it is. Only this
-	 * client, or its recoverer, can take the word on from here, or the last part, which makes this CAS fail. The
-	 * life is read behind the word: who comes to look so late that this client fills the block again, in its next
-	 * life, finds another. */
+	/* A shared fill whose filler has let go of it is nobody's: a writer alone can't say what it is. Where the last
+	 * part, a removal or a recovery has taken the word on meanwhile, this CAS fails, rightly. The life is read
+	 * behind the word: who comes to look so late that this client fills the block again, in its next life, finds
+	 * another. */
 	if (kvs_word_state(word) == KVS_FILLING && kvs_word_owner(word) == actor->self &&
 	    atomic_load_explicit(&block->life, memory_order_seq_cst) == life &&
 	    !kvs_hold_counts(actor, number, life) && kvs_remove_doom(actor, number, word))

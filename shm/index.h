@@ -97,16 +97,19 @@ KVS_HOT void kvs_index_fetch_bucket(const struct kvs_map *map, uint64_t hash)
 	__builtin_prefetch(kvs_index_bucket(map, hash));
 }
 
-KVS_HOT void kvs_index_fetch_block(const struct kvs_actor *actor, uint64_t hash)
+/* A block's descriptor, and the client's entry for it. The number may be any. */
+KVS_HOT void kvs_fetch_block(const struct kvs_actor *actor, uint32_t number)
 {
-	const struct kvs_map *map = actor->map;
-	uint32_t number =
-		kvs_link_block(atomic_load_explicit(kvs_index_bucket(map, hash), memory_order_relaxed));
-
-	if (number < map->g.blocks) {
-		__builtin_prefetch(&map->blocks[number]);
+	if (number < actor->map->g.blocks) {
+		__builtin_prefetch(&actor->map->blocks[number]);
 		__builtin_prefetch(&actor->row[number], 1);
 	}
+}
+
+KVS_HOT void kvs_index_fetch_block(const struct kvs_actor *actor, uint64_t hash)
+{
+	kvs_fetch_block(actor, kvs_link_block(atomic_load_explicit(kvs_index_bucket(actor->map, hash),
+								   memory_order_relaxed)));
 }
 
 KVS_HOT void kvs_index_fetch_second(const struct kvs_actor *actor, const uint8_t *key, uint32_t length, uint64_t hash)
@@ -117,11 +120,8 @@ KVS_HOT void kvs_index_fetch_second(const struct kvs_actor *actor, const uint8_t
 
 	if (number >= map->g.blocks || kvs_key_is(map, number, key, length))
 		return;
-	number = kvs_link_block(atomic_load_explicit(&kvs_block(map, number)->next, memory_order_relaxed));
-	if (number < map->g.blocks) {
-		__builtin_prefetch(&map->blocks[number]);
-		__builtin_prefetch(&actor->row[number], 1);
-	}
+	kvs_fetch_block(actor, kvs_link_block(atomic_load_explicit(&kvs_block(map, number)->next,
+								   memory_order_relaxed)));
 }
 
 /* The next block with the key: KVS_NONE at the end, and KVS_NONE - 1 for nonsense. */
