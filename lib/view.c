@@ -84,7 +84,7 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 	info->destroyed = atomic_load_explicit(&head->state, memory_order_relaxed) != KVS_STORE_OPEN;
 	info->fence = g->fence != 0;
 	info->numa_node = head->plane_node;
-	info->huge_page = head->plane_page;
+	info->huge_page = head->planes.page;
 	info->clears = atomic_load_explicit(&head->floor, memory_order_relaxed) >> KVS_CLEARS_SHIFT;
 }
 

@@ -109,7 +109,7 @@ uint64_t kvs_layout_fingerprint(void)
 	static const size_t facts[] = {
 		sizeof(struct kvs_head),
 		offsetof(struct kvs_head, geometry),
-		offsetof(struct kvs_head, plane_page),
+		offsetof(struct kvs_head, planes.page),
 		offsetof(struct kvs_head, label),
 		offsetof(struct kvs_head, state),
 		offsetof(struct kvs_head, free_hand),

@@ -18,8 +18,9 @@
  * any other's store whose it is and whether anyone has it: the first KVS_FROZEN bytes; the names of the files (files.h,
  * pool_host.c); and the bytes of the segment's file that are locked (lock.h): 0 to 1023 by the clients, each that of
  * its slot's number, and 1024 by the owner; in a plane's file, byte 0 by its maker until the segment has its name. The
- * geometry never changes after the segment was linked into place; a process copies it to private memory at attach and
- * believes only that copy (F1). Every section starts on a page or cache line of its own.
+ * geometry, and which files the planes are, never change after the segment was linked into place; a process copies
+ * them to private memory at attach and believes only that copy (F1). Every section starts on a page or cache line of
+ * its own.
  *
  * Whatever changes here changes KVS_LAYOUT; kvs_layout_fingerprint() catches who forgets.
  */
@@ -73,6 +74,13 @@ struct kvs_geometry {
 	uint32_t reserved;
 };
 
+/* Where the planes are, fixed as well. */
+struct kvs_plane_files {
+	uint64_t device[KVS_PLANES_MAX]; /* the inodes that belong to it, so that */
+	uint64_t inode[KVS_PLANES_MAX];	 /* another store's file of that name is noticed */
+	uint64_t page; /* 0: they lie beside the segment; else in the hugetlbfs of that device and page size */
+};
+
 enum kvs_store_state { KVS_STORE_OPEN = 1, KVS_STORE_DESTROYED = 2 };
 
 struct kvs_head {
@@ -88,9 +96,7 @@ struct kvs_head {
 	uint8_t boot_id[16];  /* a segment in a file that outlived a boot has no living process behind its slots */
 	int64_t created;      /* seconds since 1970 */
 	struct kvs_geometry geometry;
-	uint64_t plane_device[KVS_PLANES_MAX]; /* the inodes that belong to it, so that */
-	uint64_t plane_inode[KVS_PLANES_MAX];  /* another store's file of that name is noticed */
-	uint64_t plane_page; /* 0: planes lie beside the segment; else in the hugetlbfs of that device and page size */
+	struct kvs_plane_files planes;
 	int32_t plane_node;  /* the NUMA node that they are bound to, or -1 */
 	uint32_t plane_reserved;
 	char label[KVS_LABEL_SIZE];

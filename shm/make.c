@@ -164,10 +164,10 @@ static void write_head(const struct making *m, struct kvs_head *head)
 	head->created = (int64_t)time(NULL);
 	head->geometry = m->geometry;
 	for (uint32_t i = 0; i < m->geometry.planes; i++) {
-		head->plane_device[i] = m->planes[i].device;
-		head->plane_inode[i] = m->planes[i].inode;
+		head->planes.device[i] = m->planes[i].device;
+		head->planes.inode[i] = m->planes[i].inode;
 	}
-	head->plane_page = m->page;
+	head->planes.page = m->page;
 	head->plane_node = m->options->node;
 	(void)snprintf(head->label, sizeof(head->label), "%s", m->options->label ? m->options->label : "");
 	atomic_store(&head->epoch, KVS_EPOCH_FIRST);
@@ -211,6 +211,7 @@ static int make_segment(struct making *m, struct kvs_map *map)
 	if (rc)
 		goto close_map;
 	write_head(m, map->head);
+	map->files = map->head->planes;
 	for (uint32_t i = 0; i < m->geometry.blocks; i++)
 		kvs_alloc_hint(map, i);
 	rc = show(m, file);

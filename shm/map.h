@@ -19,6 +19,7 @@
 
 struct kvs_map {
 	struct kvs_geometry g; /* the private copy, checked */
+	struct kvs_plane_files files; /* likewise; of a store that was opened or made */
 	struct kvs_head *head;
 	struct kvs_client *clients;
 	struct kvs_reader *readers;

@@ -140,7 +140,7 @@ int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 	if (rc)
 		return rc;
 	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size) ||
-	    head->plane_page & (head->plane_page - 1) || head->plane_page > UINT64_C(1) << 40)
+	    head->planes.page & (head->planes.page - 1) || head->planes.page > UINT64_C(1) << 40)
 		return kvs_fault(EUCLEAN, "the geometry in %s makes no sense: destroy the store", path);
 	head->label[KVS_LABEL_SIZE - 1] = '\0';
 	kvs_segment_boot_id(boot_id);
@@ -164,28 +164,28 @@ bool kvs_segment_is_ours(int file, struct kvs_head *head)
 	       head->fingerprint == kvs_layout_fingerprint();
 }
 
-void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_head *head, const char *dir, const char *name,
-		       uint32_t number)
+void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_geometry *geometry,
+		       const struct kvs_plane_files *files, const char *dir, const char *name, uint32_t number)
 {
 	*plane = (struct kvs_plane){
 		.dir = kvs_files_dir(dir),
 		.name = name,
 		.number = number,
-		.size = kvs_layout_plane(&head->geometry, head->plane_page),
-		.page = head->plane_page,
-		.device = head->plane_device[number],
-		.inode = head->plane_inode[number],
+		.size = kvs_layout_plane(geometry, files->page),
+		.page = files->page,
+		.device = files->device[number],
+		.inode = files->inode[number],
 	};
 }
 
-static int import_planes(struct kvs_map *map, const struct kvs_head *head, const char *dir, const char *name)
+static int import_planes(struct kvs_map *map, const char *dir, const char *name)
 {
-	map->plane_size = kvs_layout_plane(&map->g, head->plane_page);
+	map->plane_size = kvs_layout_plane(&map->g, map->files.page);
 	for (uint32_t i = 0; i < map->g.planes; i++) {
 		struct kvs_plane plane;
 		int rc;
 
-		kvs_segment_plane(&plane, head, dir, name, i);
+		kvs_segment_plane(&plane, &map->g, &map->files, dir, name, i);
 		rc = kvs_pool_host.import(&plane, &map->planes[i]);
 		if (rc)
 			return rc;
@@ -223,7 +223,8 @@ int kvs_segment_open(const char *name, const char *dir, const char *label, struc
 	(void)close(file);
 	if (rc)
 		return rc;
-	rc = import_planes(map, &head, dir, name);
+	map->files = head.planes;
+	rc = import_planes(map, dir, name);
 	if (rc)
 		kvs_map_close(map);
 	return rc;

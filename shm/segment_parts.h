@@ -17,9 +17,9 @@ bool kvs_segment_is_kin(int file);
 /* Has it a head of this layout, which can be read and marked, whatever it says? */
 bool kvs_segment_is_ours(int file, struct kvs_head *head);
 
-/* One plane of the store with this head. */
-void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_head *head, const char *dir, const char *name,
-		       uint32_t number);
+/* One plane of the store of that geometry. */
+void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_geometry *geometry,
+		       const struct kvs_plane_files *files, const char *dir, const char *name, uint32_t number);
 
 /* Something may have the name of a store that is to be made. 0: nothing has it now. A store without a living owner is
  * replaced if that is asked for; one that is not of this layout only if no client has it. */

@@ -35,14 +35,15 @@ struct dead {
 	struct kvs_head head;
 };
 
-static int hide_planes(const struct kvs_head *head, uint32_t planes, const char *dir, const char *name)
+static int hide_planes(const struct kvs_geometry *geometry, const struct kvs_plane_files *files, const char *dir,
+		       const char *name)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < planes && i < KVS_PLANES_MAX; i++) {
+	for (uint32_t i = 0; rc == 0 && i < geometry->planes && i < KVS_PLANES_MAX; i++) {
 		struct kvs_plane plane;
 
-		kvs_segment_plane(&plane, head, dir, name, i);
+		kvs_segment_plane(&plane, geometry, files, dir, name, i);
 		rc = kvs_pool_host.hide(&plane);
 	}
 	return rc;
@@ -55,7 +56,7 @@ void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 
 	if (kvs_map_whole(map) == 0) {
 		atomic_store(&map->head->state, KVS_STORE_DESTROYED);
-		(void)hide_planes(map->head, map->g.planes, dir, name);
+		(void)hide_planes(&map->g, &map->files, dir, name);
 	} else { /* touching what is gone raises SIGBUS: its planes are known by their names only */
 		(void)kvs_pool_host.sweep(kvs_files_dir(dir), name, KVS_SWEEP_OWNED);
 	}
@@ -74,7 +75,7 @@ bool kvs_segment_named(const char *name, const char *dir, const struct kvs_map *
 	for (uint32_t i = 0; i < map->g.planes; i++) {
 		struct kvs_plane plane;
 
-		kvs_segment_plane(&plane, map->head, dir, name, i);
+		kvs_segment_plane(&plane, &map->g, &map->files, dir, name, i);
 		if (!kvs_pool_host.named(&plane))
 			return false;
 	}
@@ -119,7 +120,7 @@ static int take_away(struct dead *dead)
 	if (fstat(dead->file, &st) || !kvs_files_is(dead->path, st.st_dev, st.st_ino))
 		return kvs_fault(ENOENT, "store '%s' was removed meanwhile", dead->name);
 	if (dead->ours)
-		rc = hide_planes(&dead->head, dead->head.geometry.planes, dead->dir, dead->name);
+		rc = hide_planes(&dead->head.geometry, &dead->head.planes, dead->dir, dead->name);
 	if (rc == 0)
 		rc = kvs_pool_host.sweep(dead->dir, dead->name, KVS_SWEEP_OWNED);
 	if (rc < 0)
