@@ -25,6 +25,8 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 			return KVS_TAKEN_FILLING;
 		if (state == KVS_FILLING)
 			taken = KVS_NOT_READY;
+		if (!kvs_state_exists(state))
+			kvs_count(actor, KVS_COUNT_nonsense);
 		if (state != KVS_REM_READY)
 			break;
 		/* Someone is looking whether anyone holds it, and we do. Whether this succeeds or not: look again. */
@@ -73,6 +75,8 @@ static enum kvs_taken judge_by_ticket(const struct kvs_actor *actor, uint32_t nu
 			return KVS_TAKEN_FILLING;
 		if (state == KVS_DOOMED)
 			return KVS_TAKEN_DOOMED;
+		if (!kvs_state_exists(state))
+			kvs_count(actor, KVS_COUNT_nonsense);
 		if (state != KVS_REM_READY && state != KVS_REM_DOOMED)
 			return KVS_GONE;
 		/* Someone is looking whether anyone holds it, and we do. */

@@ -211,7 +211,7 @@ static int add_blocks(const struct kvs_chunk *chunk, void *arg)
 		uint64_t word = word_of(chunk, i);
 		enum kvs_state state = kvs_word_state(word);
 
-		if (state >= KVS_STATES || state == KVS_ROOM)
+		if (!kvs_state_exists(state))
 			survey->unknown++;
 		else
 			survey->states[state]++;

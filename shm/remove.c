@@ -36,6 +36,15 @@ static bool held(const struct kvs_actor *actor, uint32_t number)
 	return kvs_hold_any(actor->map, number, atomic_load_explicit(&block->life, memory_order_acquire));
 }
 
+int kvs_remove_unlink(const struct kvs_actor *actor, uint32_t number)
+{
+	int rc = kvs_index_unlink(actor->map, number);
+
+	if (rc)
+		kvs_count(actor, KVS_COUNT_nonsense);
+	return rc;
+}
+
 /* What became of an attempt. */
 enum attempt {
 	LEFT, /* held, or another's now */
@@ -82,7 +91,7 @@ static enum attempt hide(const struct kvs_actor *actor, uint32_t number, uint64_
 	if (!step(block, word, KVS_DOOMED, 0))
 		return LEFT;
 	count_hidden(actor, number);
-	return kvs_index_unlink(actor->map, number) ? LEFT : HIDDEN;
+	return kvs_remove_unlink(actor, number) ? LEFT : HIDDEN;
 }
 
 /* DOOMED and unlinked, or a removal from there: lets it go if nobody holds it. */
@@ -124,7 +133,7 @@ static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum
 	case KVS_DOOMED:
 	case KVS_REM_DOOMED:
 		/* Whoever doomed it may have died before it took it out of the index. */
-		if (kvs_index_unlink(actor->map, number))
+		if (kvs_remove_unlink(actor, number))
 			return LEFT;
 		break;
 	default:
@@ -154,7 +163,7 @@ bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 		kvs_part_fail(actor->map, number);
 	if (!step(block, &word, KVS_DOOMED, 0))
 		return false;
-	(void)kvs_index_unlink(actor->map, number); /* where this finds nonsense, the way to LIMBO finds it again */
+	(void)kvs_remove_unlink(actor, number); /* where this finds nonsense, the way to LIMBO finds it again */
 	if (filling)
 		kvs_wait_wake(block);
 	return true;

@@ -176,7 +176,7 @@ int kvs_table_link(const struct kvs_actor *actor, const void *key, size_t length
 	} else if (own_fill(actor, mine->block, &word)) {
 		/* Clearing, which goes by number, doomed it before it was linked, and found nothing to unlink. Who
 		 * dooms it from here on finds the link. */
-		(void)kvs_index_unlink(actor->map, mine->block);
+		(void)kvs_remove_unlink(actor, mine->block);
 	}
 	kvs_leave(actor);
 	*found = taken == KVS_GONE ? *mine : theirs;

@@ -44,6 +44,12 @@ static inline enum kvs_state kvs_word_state(uint64_t word)
 	return (enum kvs_state)(word & ((1U << KVS_STATE_BITS) - 1));
 }
 
+/* Is it a state that blocks can be in? (None is in ROOM yet.) */
+static inline bool kvs_state_exists(enum kvs_state state)
+{
+	return state < KVS_STATES && state != KVS_ROOM;
+}
+
 static inline unsigned kvs_word_owner(uint64_t word)
 {
 	return (unsigned)(word >> KVS_OWNER_SHIFT);

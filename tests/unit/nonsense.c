@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "index.h"
 #include "part.h"
@@ -228,10 +229,13 @@ START_TEST(F1_a_failed_search_leaves_no_block_behind)
 }
 END_TEST
 
-START_TEST(F1_states_that_do_not_exist_are_no_hits)
+START_TEST(F1_states_that_do_not_exist_are_no_hits_and_counted)
 {
 	kvshm *store = damaged_store(16);
 	struct kvshm_handle ref = unit_fill(store, 100, 0), again;
+	struct kvshm_ticket ticket = unit_ticket(store, &ref);
+	enum kvshm_outcome outcome;
+	uint64_t met = 0;
 
 	for (unsigned state = KVS_STATES; state < 16; state++) {
 		_Atomic uint64_t *word = &kvs_block(&store->map, ref.block)->word;
@@ -239,10 +243,35 @@ START_TEST(F1_states_that_do_not_exist_are_no_hits)
 
 		atomic_store(word, (before & ~UINT64_C(15)) | state);
 		ck_rc(unit_get(store, 100, &again), -ENOENT);
+		ck_assert_uint_eq(unit_counter(store, KVS_COUNT_nonsense), ++met);
+		ck_rc(kvshm_hold(store, &ticket, &outcome, &again), -ESTALE);
+		ck_assert_uint_eq(unit_counter(store, KVS_COUNT_nonsense), ++met);
 		atomic_store(word, before);
 	}
 	ck_rc(unit_get(store, 100, &again), 0);
 	ck_assert_uint_eq(unit_refs(store, &ref), 2);
+}
+END_TEST
+
+START_TEST(F1_a_removal_that_meets_a_broken_chain_is_counted)
+{
+	kvshm *store = damaged_store(16);
+
+	atomic_store(bucket_of(store, 5), kvs_link_to(1U << 29));
+	ck_rc(kvshm_clear(store), 0); /* which goes by number, and so comes to removing it */
+	ck_assert_uint_ge(unit_counter(store, KVS_COUNT_nonsense), 1);
+}
+END_TEST
+
+START_TEST(F1_a_head_that_names_other_files_leaves_no_plane_behind)
+{
+	kvshm *store = damaged_store(16);
+
+	memset(&store->map.head->planes, 0x55, sizeof(store->map.head->planes));
+	ck_rc(kvshm_destroy(unit_owner), 0);
+	unit_owner = NULL;
+	ck_assert_int_eq(access(unit_path(0), F_OK), -1);
+	ck_assert_int_eq(access(unit_path(-1), F_OK), -1);
 }
 END_TEST
 
@@ -251,9 +280,12 @@ START_TEST(F1_a_fill_of_a_client_that_cannot_exist_is_waited_for_until_the_deadl
 	kvshm *store = damaged_store(16);
 	struct kvshm_handle fill = unit_begin(store, 100), ref;
 	_Atomic uint64_t *word = &kvs_block(&store->map, fill.block)->word;
+	uint32_t slot = 8 + 50 * sizeof(struct kvs_reader) / sizeof(struct kvs_client); /* an unused reader slot */
 	enum kvshm_outcome outcome;
 
-	atomic_store(word, kvs_word_next(atomic_load(word), KVS_FILLING, 4095));
+	/* Where that client's slot would be, it says that there is one; its row would lie outside of the mapping. */
+	atomic_store(&store->map.clients[slot].word, KVS_SLOT_LIVE);
+	atomic_store(word, kvs_word_next(atomic_load(word), KVS_FILLING, slot));
 	ck_rc(unit_ask(store, 100, &outcome, &ref), 0);
 	ck_assert_int_eq(outcome, KVSHM_PENDING);
 	ck_rc(kvshm_wait(store, &ref, unit_in_ms(25)), -ETIMEDOUT);
@@ -467,7 +499,9 @@ int main(void)
 		F1_a_cycle_in_a_chain_is_EUCLEAN_and_counted,
 		F1_a_link_to_no_block_is_EUCLEAN_and_counted,
 		F1_a_failed_search_leaves_no_block_behind,
-		F1_states_that_do_not_exist_are_no_hits,
+		F1_states_that_do_not_exist_are_no_hits_and_counted,
+		F1_a_removal_that_meets_a_broken_chain_is_counted,
+		F1_a_head_that_names_other_files_leaves_no_plane_behind,
 		F1_a_fill_of_a_client_that_cannot_exist_is_waited_for_until_the_deadline_only,
 		F1_a_length_beyond_the_block_is_EUCLEAN,
 		F1_client_words_of_nonsense_do_no_harm,
