@@ -244,12 +244,14 @@ static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 	return rc;
 }
 
-/* Is there a reason not to wait any longer: is the store destroyed, the filler or a writer dead? The dead are
- * recovered. */
+/* Is there a reason not to wait any longer: is the segment truncated (which is asked first, since the rest touches it),
+ * the store destroyed, the filler or a writer dead? The dead are recovered. */
 static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
-	int rc = kvl_check(store);
+	int rc = kvs_map_whole(actor->map);
 
+	if (rc == 0)
+		rc = kvl_check(store);
 	if (rc == 0 && kvs_word_owner(word) != actor->self)
 		rc = kvs_recover_slot(actor->map, kvs_word_owner(word));
 	if (rc >= 0)
@@ -275,6 +277,7 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 	while (rc == 0) {
 		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [publish] */
 		uint64_t now;
+		bool there;
 
 		rc = judge_wait(actor, number, word);
 		if (rc != -EAGAIN)
@@ -289,15 +292,15 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 			begin = now;
 			next_look = now + KVS_WAIT_SLICE;
 		}
-		kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
+		there = kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
 		rc = 0;
 		now = kvs_now();
-		if (now >= next_look || now >= deadline) {
+		if (!there || now >= next_look || now >= deadline) {
 			rc = look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
 	}
-	if (begin)
+	if (begin && rc != -EUCLEAN) /* else the reader slot may be gone, too */
 		kvs_time(actor->reader, KVS_TIME_wait, kvs_now() - begin);
 	return rc;
 }

@@ -644,8 +644,9 @@ struct kvshm_check_result {
 };
 
 /* Proves from the segment alone that every invariant holds: each key once, chains sound, counts against states, nothing
- * of a dead client after its recovery. fn (may be NULL) is called with one line for each finding. On a store at work it
- * reports only what no work in progress can explain. */
+ * of a dead client after its recovery. It also looks whether the planes' files are there, and as large as they were
+ * made; not at their bytes. fn (may be NULL) is called with one line for each finding. On a store at work it reports
+ * only what no work in progress can explain. */
 int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg), void *arg,
 		     struct kvshm_check_result *result);
 

@@ -156,8 +156,10 @@ int kvshm_detach(kvshm *store)
 		return kvs_fault(EINVAL, "no store was given (NULL)");
 	if (store->alive != KVL_ALIVE)
 		return kvs_routine(ECHILD, "the store was attached before fork(): the parent detaches it");
-	rc = leave(store);
-	if (rc) /* no reader slot to give things back through: recovery does it once the lock has fallen */
+	rc = kvs_map_whole(&store->map);
+	if (rc == 0)
+		rc = leave(store);
+	if (rc) /* truncated, or no reader slot to give things back through: recovery does it once the lock falls */
 		kvl_thread_remove_store(store);
 	store->alive = 0;
 	kvs_map_close(&store->map);

@@ -25,12 +25,12 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t at_exit;
 static int once_error;
 
-static bool attached(uint64_t attachment)
+static struct kvshm *attached(uint64_t attachment)
 {
 	for (struct kvshm *store = stores; store && store->alive == KVL_ALIVE; store = store->next)
 		if (store->attachment == attachment)
-			return true;
-	return false;
+			return store;
+	return NULL;
 }
 
 /* Drops the entries of stores that are detached; of all stores if the thread ends. */
@@ -41,13 +41,13 @@ static void prune(bool all)
 	(void)pthread_mutex_lock(&stores_lock);
 	while (*at) {
 		struct kvl_thread *entry = *at;
-		bool live = attached(entry->attachment);
+		struct kvshm *store = attached(entry->attachment);
 
-		if (live && !all) {
+		if (store && !all) {
 			at = &entry->next;
 			continue;
 		}
-		if (live)
+		if (store && kvs_map_whole(&store->map) == 0) /* a truncated one is not touched */
 			kvs_reader_give_back(entry->reader);
 		*at = entry->next;
 		free(entry);

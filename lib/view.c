@@ -281,6 +281,7 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 		rc = kvs_check(&view->inner, fn, arg, &inner);
 	if (rc)
 		return rc;
+	inner.unsound += kvs_check_planes(&view->inner, view->name, fn, arg);
 	*result = (struct kvshm_check_result){.unsound = inner.unsound,
 					      .pending = inner.pending,
 					      .leaked = inner.leaked,

@@ -18,4 +18,10 @@ struct kvs_check_result {
 int kvs_check(struct kvs_view *view, void (*fn)(const char *finding, void *arg), void *arg,
 	      struct kvs_check_result *result);
 
+/* Likewise of the files of its planes (those in a hugetlbfs only where that is mounted); returns how many are wrong:
+ * gone, another's, or not as large as they were made. A store that has lost its name, or is being destroyed, has none.
+ * name is the store's. */
+uint64_t kvs_check_planes(struct kvs_view *view, const char *name, void (*fn)(const char *finding, void *arg),
+			  void *arg);
+
 #endif

@@ -37,6 +37,8 @@ struct kvs_pool {
 	int (*hide)(const struct kvs_plane *plane);
 	/* Has it still got its name? */
 	bool (*named)(const struct kvs_plane *plane);
+	/* What is wrong with the file that has its name; false: nothing, or it can't be told from here. */
+	bool (*judge)(const struct kvs_plane *plane, char *text, size_t size);
 	/* Takes the names of planes away that are known by these only: how many, or a negative errno. */
 	int (*sweep)(const char *dir, const char *name, enum kvs_sweep which);
 	/* Calls fn with each name of a store in dir that a plane's file has, as often as there are such files. */

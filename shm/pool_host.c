@@ -137,6 +137,30 @@ static bool host_named(const struct kvs_plane *plane)
 	return path_of(path, plane) == 0 && kvs_files_is(path, plane->device, plane->inode);
 }
 
+static bool host_judge(const struct kvs_plane *plane, char *text, size_t size)
+{
+	char path[KVS_PATH_SIZE];
+	struct stat st;
+
+	if (path_of(path, plane))
+		return false;
+	if (lstat(path, &st)) {
+		if (errno != ENOENT)
+			return false;
+		(void)snprintf(text, size, "plane %u is gone: there is no %s", plane->number, path);
+		return true;
+	}
+	if (st.st_dev != plane->device || st.st_ino != plane->inode) {
+		(void)snprintf(text, size, "plane %u is gone: %s is another file", plane->number, path);
+		return true;
+	}
+	if ((uint64_t)st.st_size == plane->size)
+		return false;
+	(void)snprintf(text, size, "plane %u has %llu bytes, not %llu: %s was truncated", plane->number,
+		       (unsigned long long)st.st_size, (unsigned long long)plane->size, path);
+	return true;
+}
+
 /* ---- Planes that are known by their names only ------------------------------------------------------------ */
 
 struct sweep {
@@ -275,6 +299,7 @@ const struct kvs_pool kvs_pool_host = {
 	.import = host_import,
 	.hide = host_hide,
 	.named = host_named,
+	.judge = host_judge,
 	.sweep = host_sweep,
 	.each_name = host_each_name,
 };

@@ -9,6 +9,7 @@
 
 #include "wait.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -25,12 +26,13 @@ uint64_t kvs_now(void)
 	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
-void kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until)
+bool kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until)
 {
 	struct timespec time = {.tv_sec = (time_t)(until / SECOND), .tv_nsec = (long)(until % SECOND)};
 
-	/* FUTEX_WAIT_BITSET takes an absolute time. Why it returned does not matter: the caller looks again. */
-	(void)syscall(SYS_futex, &block->word, FUTEX_WAIT_BITSET, (uint32_t)word, &time, NULL, FUTEX_BITSET_MATCH_ANY);
+	/* FUTEX_WAIT_BITSET takes an absolute time. Why else it returned does not matter: the caller looks again. */
+	return syscall(SYS_futex, &block->word, FUTEX_WAIT_BITSET, (uint32_t)word, &time, NULL,
+		       FUTEX_BITSET_MATCH_ANY) == 0 || errno != EFAULT;
 }
 
 void kvs_wait_wake(struct kvs_block *block)

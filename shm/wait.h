@@ -6,6 +6,7 @@
 #ifndef KVS_WAIT_H
 #define KVS_WAIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "layout.h"
@@ -14,8 +15,9 @@
 
 uint64_t kvs_now(void);
 
-/* Sleeps until the block's word differs from the one given, somebody wakes, or until the time; or less. */
-void kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until);
+/* Sleeps until the block's word differs from the one given, somebody wakes, or until the time; or less. False if there
+ * is no memory behind the word any more: the segment was truncated. */
+bool kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until);
 
 /* Wakes all who wait for the block. A publisher may die between its CAS and this call: hence the slices. */
 void kvs_wait_wake(struct kvs_block *block);

@@ -22,7 +22,10 @@ for tool in "kvshm-stat --store $store" "kvshm-check --store $store" "kvshm-rm $
 	timeout 20 "$KVSHM_BIN"/$tool <&- >&- 2>&-
 	[ "$?" -lt 124 ] || fail "$tool: did not end well"
 done
-must kvshm-check --store "$store"
+try kvshm-check --store "$store"
+[ "$status" -eq 1 ] || fail "kvshm-check: status $status: $(cat "$tmp/out" "$tmp/err")"
+grep -q "^plane 0 is gone: there is no $shm/kvshm.$store.p0\$" "$tmp/out" || fail "not told: $(cat "$tmp/out")"
+grep -q "^$store: not sound: 1 unsound, 0 leaked" "$tmp/out" || fail "the segment was written to: $(cat "$tmp/out")"
 end_kvshmd TERM
 [ "$status" -eq 0 ] || fail "status $status"
 nothing_left
