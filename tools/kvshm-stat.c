@@ -218,6 +218,8 @@ static int show(const struct settings *settings, kvshm_view *view, const char *n
 static bool show_unviewed(const struct settings *settings, struct found *found, struct stat_sink *sink)
 {
 	found->why = strdup(kvshm_error());
+	if (found->why)
+		tool_printable(found->why); /* it may tell what the segment says */
 	if (settings->table == &stat_stores)
 		return stat_show_head_row(found->name, settings->dir, &settings->columns, sink);
 	if (settings->prometheus)

@@ -10,7 +10,7 @@
 
 own_directory
 segment=$shm/kvshm.$store
-MAGIC_AT=0 LAYOUT_AT=8 # of the frozen head, which no version changes
+MAGIC_AT=0 LAYOUT_AT=8 MAKER_AT=24 # of the frozen head, which no version changes
 size_of() { stat -c %s "$segment"; }
 
 # no_tool_takes PATTERN [STATE]: none of the tools takes what is there now; with STATE, kvshm-stat shows its head.
@@ -66,6 +66,12 @@ try kvshm-stat --store "$store" --json
 must kvshm-stat --list --columns name,state,maker
 grep -qE "^  $store +other-layout +[0-9.]+\$" "$tmp/out" || fail "--list: $(cat "$tmp/out")"
 grep -qE "layout 65535.* layout [0-9]+" "$tmp/out" || fail "--list does not say why: $(cat "$tmp/out")"
+put "$MAKER_AT" '\033[31m\r\0'
+for form in "--list" "--store $store"; do
+	# shellcheck disable=SC2086 # words
+	try kvshm-stat $form
+	! LC_ALL=C grep -q '[[:cntrl:]]' "$tmp/out" "$tmp/err" || fail "$form prints what the segment says as it is"
+done
 cp "$tmp/good" "$segment"
 put "$MAGIC_AT" 'X'
 no_tool_takes "is no kvshm segment"
