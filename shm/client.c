@@ -39,17 +39,25 @@ static bool slot_free(const struct kvs_map *map, uint32_t slot)
 	return !kvs_client_has_row(map, slot);
 }
 
+int kvs_client_reserve_row(const struct kvs_map *map, uint32_t slot)
+{
+	int error = kvs_files_reserve(map->fd, (uint64_t)row_at(map, slot), map->g.row_size);
+
+	return error ? kvs_fault(error, "cannot reserve the %llu bytes of the counts of client %u: %s",
+				 (unsigned long long)map->g.row_size, slot, strerror(error))
+		     : 0;
+}
+
 /* Makes a locked, free slot LIVE. IDLE comes first: whoever dies in here leaves a row that is known as reserved. */
 static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 {
 	struct kvs_client *client = &map->clients[slot];
-	int error;
+	int rc;
 
 	set_slot(map, slot, KVS_SLOT_IDLE);
-	error = kvs_files_reserve(map->fd, (uint64_t)row_at(map, slot), map->g.row_size);
-	if (error)
-		return kvs_fault(error, "cannot reserve the %llu bytes of this client's counts: %s",
-				 (unsigned long long)map->g.row_size, strerror(error));
+	rc = kvs_client_reserve_row(map, slot);
+	if (rc)
+		return rc;
 	kvs_client_clear_readers(map, slot); /* of a trimmer who died */
 	atomic_store_explicit(&client->pid, (int32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&client->attached, (int64_t)time(NULL), memory_order_relaxed);

@@ -28,6 +28,9 @@ static inline bool kvs_client_has_row(const struct kvs_map *map, uint32_t slot)
  * locked one, or a dead client's), -ENOSPC without memory for the row. */
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot);
 
+/* Reserves a slot's row, if it is not: 0, or -ENOSPC. Its byte is locked, also by one who recovers it. */
+int kvs_client_reserve_row(const struct kvs_map *map, uint32_t slot);
+
 /* Gives a slot back whose client holds nothing any more. The lock is the caller's to drop, afterwards. */
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot);
 

@@ -190,7 +190,10 @@ static int recover_locked(struct kvs_map *map, uint32_t slot)
 
 	if (!kvs_client_has_row(map, slot))
 		return 0; /* it left, or another has recovered it, in between */
-	rc = give_back_shared(map, slot);
+	/* It is reserved, unless the slot's word is nonsense: touching it in a full file system would raise SIGBUS. */
+	rc = kvs_client_reserve_row(map, slot);
+	if (rc == 0)
+		rc = give_back_shared(map, slot);
 	if (rc == 0)
 		rc = lock_alone(map, slot);
 	if (rc)
