@@ -29,14 +29,14 @@ const char *const mutate_names[MUTATE_SECTIONS] = {
 static const struct {
 	unsigned weight, back;
 } sections[MUTATE_SECTIONS] = {
-	[MUTATE_FROZEN] = { 2, 95 },  [MUTATE_GEOMETRY] = { 4, 95 },  [MUTATE_STATE] = { 1, 100 },
-	[MUTATE_HEAD] = { 12, 75 },   [MUTATE_CLIENTS] = { 8, 80 },   [MUTATE_READERS] = { 8, 85 },
-	[MUTATE_COUNTERS] = { 2, 0 }, [MUTATE_HINTS] = { 4, 50 },     [MUTATE_BUCKETS] = { 12, 85 },
-	[MUTATE_BLOCKS] = { 28, 75 }, [MUTATE_KEYS] = { 4, 50 },      [MUTATE_INFOS] = { 8, 75 },
-	[MUTATE_ROWS] = { 14, 75 },   [MUTATE_ANYWHERE] = { 6, 75 },
+	[MUTATE_FROZEN] = { 1, 95 },   [MUTATE_GEOMETRY] = { 2, 95 },  [MUTATE_STATE] = { 1, 100 },
+	[MUTATE_HEAD] = { 24, 75 },    [MUTATE_CLIENTS] = { 16, 80 },  [MUTATE_READERS] = { 16, 85 },
+	[MUTATE_COUNTERS] = { 3, 0 },  [MUTATE_HINTS] = { 8, 50 },     [MUTATE_BUCKETS] = { 24, 85 },
+	[MUTATE_BLOCKS] = { 56, 75 },  [MUTATE_KEYS] = { 8, 50 },      [MUTATE_INFOS] = { 16, 75 },
+	[MUTATE_ROWS] = { 28, 75 },    [MUTATE_ANYWHERE] = { 12, 75 },
 };
 
-enum kind { PLAIN, WORD, LIFE, LINK, LENGTH, ENTRY, SLOT, OWNER, EPOCH };
+enum kind { PLAIN, WORD, LIFE, LINK, LENGTH, ENTRY, SLOT, OWNER };
 
 struct field {
 	uint64_t at;
@@ -69,7 +69,7 @@ static struct field one_of(struct mutator *m, uint64_t section, size_t size, uin
 static struct field in_head(struct mutator *m)
 {
 	static const struct field fields[] = {
-		FIELD(kvs_head, readers_top, PLAIN), FIELD(kvs_head, epoch, EPOCH), FIELD(kvs_head, floor, LIFE),
+		FIELD(kvs_head, readers_top, PLAIN), FIELD(kvs_head, epoch, PLAIN), FIELD(kvs_head, floor, LIFE),
 		FIELD(kvs_head, generation, PLAIN), FIELD(kvs_head, owner_pid, PLAIN),
 		FIELD(kvs_head, free_hand, PLAIN), FIELD(kvs_head, evict_hand, PLAIN), FIELD(kvs_head, ticks, PLAIN),
 		FIELD(kvs_head, idle, PLAIN), FIELD(kvs_head, pressure, PLAIN),
@@ -93,7 +93,7 @@ static struct field in_clients(struct mutator *m)
 
 static struct field in_readers(struct mutator *m)
 {
-	static const struct field fields[] = { FIELD(kvs_reader, epoch, EPOCH), FIELD(kvs_reader, owner, OWNER) };
+	static const struct field fields[] = { FIELD(kvs_reader, epoch, PLAIN), FIELD(kvs_reader, owner, OWNER) };
 	uint32_t some = m->g.readers < 32 ? m->g.readers : 32; /* the first ones are those in use */
 
 	return one_of(m, m->g.readers_at, sizeof(struct kvs_reader), some, fields,
@@ -273,9 +273,11 @@ static uint64_t forge(struct mutator *m, const struct field *field, uint64_t bef
 	uint64_t some = below(m, 16);
 
 	switch (field->kind) {
-	case WORD:
-		return kvs_word_next(below(m, 4) ? before : base_random(&m->random), (enum kvs_state)some,
-				     below(m, 2) ? below(m, m->g.clients + 2) : base_random(&m->random));
+	case WORD: /* also a fill, say, of a client that there is not */
+		return kvs_word_next(below(m, 4) ? before : base_random(&m->random),
+				     below(m, 2) ? kvs_word_state(before) : (enum kvs_state)some,
+				     below(m, 2) ? below(m, m->g.clients + (below(m, 2) ? 2 : 64))
+						 : base_random(&m->random));
 	case LIFE:
 		return below(m, 2) ? before + some - 8 : before + (some - 8) * KVS_CLEARS_ONE;
 	case LINK:
@@ -290,8 +292,6 @@ static uint64_t forge(struct mutator *m, const struct field *field, uint64_t bef
 		return below(m, 5);
 	case OWNER:
 		return below(m, m->g.clients + 2) | (below(m, 2) ? KVS_READER_RECOVERER : 0);
-	case EPOCH:
-		return before + some - 8;
 	default:
 		return before + some - 8;
 	}
@@ -368,9 +368,20 @@ void mutate(struct mutator *m)
 	undo.after = load(m, field.at, field.width);
 	m->count++;
 	m->by_section[section]++;
-	if (below(m, 100) < sections[section].back && m->waiting < MUTATE_UNDONE)
+	if ((below(m, 100) < sections[section].back || below(m, 100) >= m->lasting) && m->waiting < MUTATE_UNDONE)
 		m->undo[m->waiting++] = undo;
 	take_back_due(m, m->count);
+}
+
+void mutate_fixed(struct mutator *m, unsigned mutations)
+{
+	while (mutations--) {
+		struct field field = choose(m, MUTATE_GEOMETRY);
+
+		store(m, field.at, field.width, invent(m, &field, load(m, field.at, field.width)));
+		m->count++;
+		m->by_section[MUTATE_GEOMETRY]++;
+	}
 }
 
 void mutate_mend_head(struct mutator *m)

@@ -42,7 +42,8 @@ struct mutator {
 	unsigned char *base;
 	struct kvs_geometry g;
 	uint64_t random;
-	bool counters; /* they may be damaged, too, and whose they are */
+	bool counters;	  /* they may be damaged, too, and whose they are */
+	unsigned lasting; /* of 100 mutations that would stay, so many do; the others are taken back, too */
 	uint64_t count;
 	uint64_t by_section[MUTATE_SECTIONS];
 	uint64_t undone;
@@ -59,6 +60,9 @@ void mutate_close(struct mutator *m);
 
 /* One mutation; and those that are due are taken back. */
 void mutate(struct mutator *m);
+
+/* Some lasting ones of what was fixed when the store was made. */
+void mutate_fixed(struct mutator *m, unsigned mutations);
 
 /* Takes back what waits for that, and all damage to what was fixed when the store was made, and to its state. */
 void mutate_mend_head(struct mutator *m);

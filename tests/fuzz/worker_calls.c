@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * worker_calls.c: the single calls. See worker.h.
+ */
+#include "config.h"
+
+#include <string.h>
+
+#include "worker.h"
+
+int worker_call_get(struct worker *w)
+{
+	struct kvshm_key key = worker_some_key(w, 0);
+	struct kvshm_handle ref;
+	int rc;
+
+	live_begin(w->p, LIVE_get);
+	rc = live_end(w->p, LIVE_get, kvshm_get(w->store, key.bytes, key.length, &ref));
+	if (rc == 0) {
+		worker_keep(w, &ref);
+		worker_touch_bytes(w, &ref);
+	}
+	return rc;
+}
+
+int worker_call_fill(struct worker *w)
+{
+	struct kvshm_key key = worker_some_key(w, 0);
+	struct kvshm_handle handle;
+	enum kvshm_outcome outcome;
+	int rc;
+
+	live_begin(w->p, LIVE_get_or_fill);
+	rc = live_end(w->p, LIVE_get_or_fill, kvshm_get_or_fill(w->store, key.bytes, key.length, &outcome, &handle));
+	if (rc)
+		return rc;
+	if (outcome == KVSHM_FILL && worker_below(w, 4)) {
+		struct kvshm_meta meta;
+
+		worker_touch_bytes(w, &handle);
+		worker_describe(w, &meta);
+		live_begin(w->p, LIVE_publish);
+		(void)live_end(w->p, LIVE_publish, kvshm_publish(w->store, &handle, worker_below(w, 2) ? &meta : NULL));
+	}
+	worker_keep(w, &handle);
+	if (outcome == KVSHM_PENDING && worker_below(w, 2)) {
+		live_begin(w->p, LIVE_wait);
+		(void)live_end(w->p, LIVE_wait, kvshm_wait(w->store, &handle, worker_soon(w)));
+	}
+	return 0;
+}
+
+int worker_call_fill_shared(struct worker *w)
+{
+	struct kvshm_key key = worker_some_key(w, 0);
+	struct kvshm_handle handle;
+	enum kvshm_outcome outcome;
+	int rc;
+
+	live_begin(w->p, LIVE_get_or_fill_shared);
+	rc = live_end(w->p, LIVE_get_or_fill_shared,
+		      kvshm_get_or_fill_shared(w->store, key.bytes, key.length, &outcome, &handle));
+	if (rc)
+		return rc;
+	live_begin(w->p, LIVE_ticket);
+	(void)live_end(w->p, LIVE_ticket, kvshm_ticket(w->store, &handle, worker_some_ticket(w, true)));
+	worker_keep(w, &handle);
+	return 0;
+}
+
+/* Ends a fill or a part of the holds well, if there is one. */
+int worker_call_publish(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+	struct kvshm_meta meta;
+	unsigned at = 0;
+	int rc;
+
+	while (at < w->count && w->holds[at].kind != KVSHM_WRITER && w->holds[at].kind != KVSHM_PART)
+		at++;
+	if (at < w->count) {
+		handle = w->holds[at];
+		worker_forget(w, at);
+	}
+	worker_describe(w, &meta);
+	live_begin(w->p, LIVE_publish);
+	rc = live_end(w->p, LIVE_publish,
+		      kvshm_publish(w->store, &handle, handle.kind == KVSHM_PART || worker_below(w, 2) ? NULL : &meta));
+	if (rc == 0)
+		worker_keep(w, &handle);
+	return rc;
+}
+
+int worker_call_give_up(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+
+	live_begin(w->p, LIVE_give_up);
+	return live_end(w->p, LIVE_give_up, kvshm_give_up(w->store, &handle));
+}
+
+int worker_call_wait(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+
+	live_begin(w->p, LIVE_wait);
+	return live_end(w->p, LIVE_wait, kvshm_wait(w->store, &handle, worker_soon(w)));
+}
+
+/* Of a hold that stays in the list, sometimes: it is stale then. */
+int worker_call_release(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+
+	if (w->count && worker_below(w, 4)) {
+		worker_let_go(w, worker_below(w, w->count));
+		return 0;
+	}
+	live_begin(w->p, LIVE_release);
+	return live_end(w->p, LIVE_release, kvshm_release(w->store, &handle));
+}
+
+int worker_call_pin(struct worker *w)
+{
+	struct kvshm_handle held = worker_some_handle(w), pin;
+	int rc;
+
+	live_begin(w->p, LIVE_pin);
+	rc = live_end(w->p, LIVE_pin, kvshm_pin(w->store, &held, &pin));
+	if (rc == 0)
+		worker_keep(w, &pin);
+	return rc;
+}
+
+int worker_call_unpin(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+
+	live_begin(w->p, LIVE_unpin);
+	return live_end(w->p, LIVE_unpin, kvshm_unpin(w->store, &handle));
+}
+
+int worker_call_remove(struct worker *w)
+{
+	struct kvshm_key key = worker_some_key(w, 0);
+
+	live_begin(w->p, LIVE_remove);
+	return live_end(w->p, LIVE_remove, kvshm_remove(w->store, key.bytes, key.length));
+}
+
+int worker_call_touch(struct worker *w)
+{
+	struct kvshm_key key = worker_some_key(w, 0);
+
+	live_begin(w->p, LIVE_touch);
+	return live_end(w->p, LIVE_touch, kvshm_touch(w->store, key.bytes, key.length));
+}
+
+int worker_call_clear(struct worker *w)
+{
+	live_begin(w->p, LIVE_clear);
+	return live_end(w->p, LIVE_clear, kvshm_clear(w->store));
+}
+
+int worker_call_get_meta(struct worker *w)
+{
+	struct kvshm_handle held = worker_some_handle(w);
+	struct kvshm_meta meta;
+	int rc;
+
+	live_begin(w->p, LIVE_get_meta);
+	rc = live_end(w->p, LIVE_get_meta, kvshm_get_meta(w->store, &held, &meta));
+	base_check(rc || meta.length <= w->geometry.block_size);
+	return rc;
+}
+
+int worker_call_address(struct worker *w)
+{
+	struct kvshm_handle held = worker_some_handle(w);
+
+	worker_touch_bytes(w, &held);
+	return 0;
+}
+
+int worker_call_alloc(struct worker *w)
+{
+	struct kvshm_handle owned;
+	int rc;
+
+	live_begin(w->p, LIVE_alloc);
+	rc = live_end(w->p, LIVE_alloc, kvshm_alloc(w->store, &owned));
+	if (rc == 0) {
+		worker_touch_bytes(w, &owned);
+		worker_keep(w, &owned);
+	}
+	return rc;
+}
+
+int worker_call_publish_as(struct worker *w)
+{
+	struct kvshm_handle handle = worker_some_handle(w);
+	struct kvshm_key key = worker_some_key(w, 0);
+	enum kvshm_published published;
+	struct kvshm_meta meta;
+	unsigned at = 0;
+	int rc;
+
+	while (at < w->count && w->holds[at].kind != KVSHM_OWNED)
+		at++;
+	if (at < w->count) {
+		handle = w->holds[at];
+		worker_forget(w, at);
+	}
+	worker_describe(w, &meta);
+	live_begin(w->p, LIVE_publish_as);
+	rc = live_end(w->p, LIVE_publish_as,
+		      kvshm_publish_as(w->store, &handle, key.bytes, key.length, &meta, &published));
+	if (rc == 0)
+		worker_keep(w, &handle);
+	return rc;
+}
+
+int worker_call_ticket(struct worker *w)
+{
+	struct kvshm_handle held = worker_some_handle(w);
+
+	live_begin(w->p, LIVE_ticket);
+	return live_end(w->p, LIVE_ticket, kvshm_ticket(w->store, &held, worker_some_ticket(w, false)));
+}
+
+int worker_call_hold(struct worker *w)
+{
+	struct kvshm_ticket ticket = *worker_some_ticket(w, worker_below(w, 2));
+	enum kvshm_outcome outcome;
+	struct kvshm_handle ref;
+	int rc;
+
+	live_begin(w->p, LIVE_hold);
+	rc = live_end(w->p, LIVE_hold, kvshm_hold(w->store, &ticket, &outcome, &ref));
+	if (rc == 0)
+		worker_keep(w, &ref);
+	return rc;
+}
+
+int worker_call_join(struct worker *w)
+{
+	struct kvshm_ticket ticket = *worker_some_ticket(w, worker_below(w, 4));
+	struct kvshm_handle part;
+	int rc;
+
+	live_begin(w->p, LIVE_join);
+	rc = live_end(w->p, LIVE_join, kvshm_join(w->store, &ticket, worker_below(w, w->geometry.planes), &part));
+	if (rc == 0)
+		worker_keep(w, &part);
+	return rc;
+}
+
+int worker_call_geometry(struct worker *w)
+{
+	struct kvshm_geometry geometry;
+	int rc;
+
+	memset(&geometry, 0, sizeof(geometry));
+	live_begin(w->p, LIVE_geometry);
+	rc = live_end(w->p, LIVE_geometry, kvshm_geometry(w->store, &geometry));
+	base_check(rc || memcmp(&geometry, &w->geometry, sizeof(geometry)) == 0);
+	return rc;
+}
+
+int worker_call_recover(struct worker *w)
+{
+	live_begin(w->p, LIVE_recover);
+	return live_end(w->p, LIVE_recover, kvshm_recover(w->store, NULL));
+}
