@@ -47,8 +47,8 @@ bool kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, u
 	struct kvs_block *block = kvs_block(map, number);
 
 	atomic_store_explicit(&block->next, head & ~KVS_LINK_MARK, memory_order_relaxed);
-	/* [insert] Release: the key, the link and the word come before the block can be found. Sequentially consistent,
-	 * since a filler that comes second must see the first one's word when it sees its link. */
+	/* [insert: link] Release: the key, the link and the word come before the block can be found. Sequentially
+	 * consistent for [doom-vs-link: link]: the filler looks at the word behind it. */
 	return atomic_compare_exchange_strong_explicit(kvs_index_bucket(map, hash), &head, kvs_link_to(number),
 						       memory_order_seq_cst, memory_order_relaxed);
 }
@@ -69,7 +69,9 @@ int kvs_index_unlink(const struct kvs_map *map, uint32_t number)
 		return -EUCLEAN;
 again:
 	before = bucket;
-	link = atomic_load_explicit(before, memory_order_acquire);
+	/* [doom-vs-link: doom] Behind the CAS to DOOMED. An acquire could be made before that, and miss the link of a
+	 * filler that missed the DOOMED. */
+	link = atomic_load_explicit(before, memory_order_seq_cst);
 	for (steps = 0; link != KVS_LINK_END; steps++) {
 		struct kvs_block *block = kvs_resolve(map, kvs_link_block(link));
 		uint32_t next;

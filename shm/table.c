@@ -103,6 +103,7 @@ void kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *
 /* The word, if the block is being filled by the actor. */
 static int own_fill(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
 {
+	/* [doom-vs-link: link] of who has linked it just now. */
 	*word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
 	switch (kvs_word_state(*word)) {
 	case KVS_FILLING:
