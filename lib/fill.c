@@ -230,7 +230,7 @@ static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t wo
 /* Recovers those writers of a block's parts that are dead. */
 static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 {
-	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, block)->life, memory_order_acquire);
+	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, block)->life, memory_order_relaxed);
 	uint32_t slots[KVS_PLANES_MAX];
 	unsigned count;
 	int rc = 0;

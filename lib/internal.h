@@ -59,7 +59,7 @@ int kvl_refuse(const struct kvshm *store);
 static inline int kvl_check(const struct kvshm *store)
 {
 	if (__builtin_expect(!store || store->alive != KVL_ALIVE, 0) ||
-	    __builtin_expect(atomic_load_explicit(&store->map.head->state, memory_order_acquire) != KVS_STORE_OPEN, 0))
+	    __builtin_expect(atomic_load_explicit(&store->map.head->state, memory_order_relaxed) != KVS_STORE_OPEN, 0))
 		return kvl_refuse(store);
 	return 0;
 }

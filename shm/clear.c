@@ -45,7 +45,7 @@ static bool in_the_way(const struct kvs_map *map, uint32_t number)
  * whole walk. */
 static void remove_cleared(const struct kvs_actor *actor, uint32_t number)
 {
-	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, number)->life, memory_order_acquire);
+	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, number)->life, memory_order_relaxed);
 	enum kvs_taken taken;
 
 	kvs_enter(actor);

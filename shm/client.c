@@ -113,7 +113,7 @@ void kvs_client_leave(const struct kvs_map *map, uint32_t slot)
 void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
 {
 	for (uint32_t i = 0; i < map->g.readers; i++) {
-		uint32_t owner = atomic_load_explicit(&map->readers[i].owner, memory_order_acquire);
+		uint32_t owner = atomic_load_explicit(&map->readers[i].owner, memory_order_relaxed);
 
 		if ((owner & ~KVS_READER_RECOVERER) == slot + 1)
 			kvs_reader_give_back(&map->readers[i]);

@@ -140,7 +140,7 @@ static bool held(const struct kvs_actor *actor, uint32_t number)
 
 	kvs_enter(actor);
 	any = kvs_hold_any(actor->map, number,
-			   atomic_load_explicit(&kvs_block(actor->map, number)->life, memory_order_acquire));
+			   atomic_load_explicit(&kvs_block(actor->map, number)->life, memory_order_relaxed));
 	kvs_leave(actor);
 	return any;
 }
@@ -174,7 +174,7 @@ static bool look(const struct kvs_actor *actor, uint32_t number, struct victims 
 {
 	struct kvs_map *map = actor->map;
 
-	switch (kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_acquire))) {
+	switch (kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_relaxed))) {
 	case KVS_FREE:
 	case KVS_LIMBO:
 		kvs_alloc_hint(map, number);

@@ -28,7 +28,7 @@ static inline uint64_t kvs_holder_bit(uint32_t slot)
 /* The counts that the actor's client has on a block in a life. */
 static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t block, uint64_t life)
 {
-	return kvs_entry_counts(atomic_load_explicit(&actor->row[block], memory_order_acquire), life);
+	return kvs_entry_counts(atomic_load_explicit(&actor->row[block], memory_order_relaxed), life);
 }
 
 /* Adds one unit (KVS_ENTRY_REF, _PIN or _WRITER) to the entry for a life that can't end meanwhile: the caller found the
