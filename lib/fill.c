@@ -205,7 +205,7 @@ static int doomed_half_way(const struct kvs_actor *actor, uint32_t block, uint64
 
 /* What a held block says to one who waits for it. One that was doomed when it was whole already is held like any other
  * whose key was removed: so who waits comes to the same, however late it looks (R26). One who sees all parts whole, and
- * the block not ready yet, does that for the writer that has stopped in between (D4). [clear] */
+ * the block not ready yet, does that for the writer that has stopped in between (D4). */
 static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	bool whole = kvs_part_whole(actor->map, block);
@@ -227,7 +227,7 @@ static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t wo
 	}
 }
 
-/* Recovers those writers of a block's parts that are dead. */
+/* Recovers those writers of a block's parts that are dead. The life is relaxed: the caller holds it. */
 static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 {
 	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, block)->life, memory_order_relaxed);
@@ -275,7 +275,8 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 	int rc = 0;
 
 	while (rc == 0) {
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [publish] */
+		/* [wake: wait] [publish: read] */
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 		uint64_t now;
 		bool there;
 

@@ -41,7 +41,7 @@ static void look(kvshm *store, uint32_t block, uint64_t life)
 }
 
 /* A fill of which the last hold ends is given up (kvs_hold_look()), which no sweep does for a living client: so it must
- * be possible before the hold is taken away. */
+ * be possible before the hold is taken away. Relaxed: who holds its own fill has seen the word FILLING, or later. */
 static int can_look(kvshm *store, uint32_t block)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(&store->map, block)->word, memory_order_relaxed);
@@ -136,7 +136,7 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 
 	if (rc)
 		return rc;
-	/* [publish] */
+	/* [publish: read] */
 	switch (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst))) {
 	case KVS_OWNED:
 		return kvs_routine(EAGAIN, "the block has no key yet");

@@ -55,7 +55,7 @@ void kvl_thread_remove_store(struct kvshm *store);
 /* The errors that a call can begin with, out of line. */
 int kvl_refuse(const struct kvshm *store);
 
-/* May a call with this store go on? */
+/* May a call with this store go on? Relaxed: nothing else is read because of the state. */
 static inline int kvl_check(const struct kvshm *store)
 {
 	if (__builtin_expect(!store || store->alive != KVL_ALIVE, 0) ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * view.c: looking at stores without attaching them. Contracts in kvshm.h.
+ * view.c: looking at stores without attaching them. Contracts in kvshm.h. Relaxed: what is looked at are copies.
  */
 #include "config.h"
 

@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * view_blocks.c: a store's blocks, one by one. Contract in kvshm.h. Blocks are read in chunks, and what belongs to
- * them (infos, the tails of their keys) with each chunk, so that memory stays bounded.
+ * them (infos, the tails of their keys) with each chunk, so that memory stays bounded. Relaxed: what
+ * is looked at are copies.
  */
 #include "config.h"
 

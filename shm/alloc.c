@@ -26,6 +26,7 @@ static uint64_t hint_bit(uint32_t block)
 	return UINT64_C(1) << (block % 64);
 }
 
+/* Relaxed, as all that search() does with hints: who loses one to another costs a block that the next sweep finds. */
 void kvs_alloc_hint(const struct kvs_map *map, uint32_t block)
 {
 	_Atomic uint64_t *hint = &map->hints[block / 64];
@@ -36,7 +37,8 @@ void kvs_alloc_hint(const struct kvs_map *map, uint32_t block)
 
 void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
 {
-	/* Set whatever it is: who drops the hint at this moment looks at the word afterwards (drop_hint()). */
+	/* [hint: idle] Behind the word. Set whatever it is: who drops the hint at this moment looks at the word
+	 * afterwards. */
 	atomic_fetch_or_explicit(&map->hints[block / 64], hint_bit(block), memory_order_seq_cst);
 	atomic_fetch_add_explicit(&map->head->idle, 1, memory_order_relaxed);
 }
@@ -46,7 +48,9 @@ static void drop_hint(const struct kvs_map *map, uint32_t number)
 {
 	enum kvs_state state;
 
+	/* [hint: drop] */
 	atomic_fetch_and_explicit(&map->hints[number / 64], ~hint_bit(number), memory_order_seq_cst);
+	/* [hint: drop] */
 	state = kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_seq_cst));
 	if (state == KVS_FREE || state == KVS_LIMBO)
 		kvs_alloc_hint(map, number);
@@ -54,7 +58,7 @@ static void drop_hint(const struct kvs_map *map, uint32_t number)
 
 enum claim { CLAIMED, WAITING, USELESS };
 
-/* Takes a block whose word is FREE, from exactly that word. */
+/* Takes a block whose word is FREE, from exactly that word. [reuse: claim] */
 static bool own(const struct kvs_actor *actor, uint32_t number, uint64_t word)
 {
 	struct kvs_map *map = actor->map;
@@ -68,8 +72,9 @@ static bool own(const struct kvs_actor *actor, uint32_t number, uint64_t word)
 	return true;
 }
 
-/* Takes one block if it is free, or in LIMBO for long enough. [reuse] Acquire: what its last readers and its remover
- * did comes before what its new owner does; the epoch's CAS stands between the two. */
+/* Takes one block if it is free, or in LIMBO for long enough. [reuse: claim] Acquire: what its last readers and its
+ * remover did comes before what its new owner does. The epoch comes behind the word: one from before it would make the
+ * word look very old. */
 static enum claim claim(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
@@ -78,6 +83,7 @@ static enum claim claim(const struct kvs_actor *actor, uint32_t number)
 	if (kvs_word_state(word) == KVS_LIMBO) {
 		uint64_t freed = kvs_word_next(word, KVS_FREE, 0);
 
+		/* [grace: claim] */
 		if (!kvs_word_aged(word, atomic_load_explicit(&actor->map->head->epoch, memory_order_seq_cst)))
 			return WAITING;
 		if (!atomic_compare_exchange_strong_explicit(&block->word, &word, freed, memory_order_seq_cst,
@@ -89,7 +95,8 @@ static enum claim claim(const struct kvs_actor *actor, uint32_t number)
 }
 
 /* Goes round the hints once, from where the last search ended. *waiting: how many idle blocks were met whose grace
- * period is not over. If that is all there is, the number of idle blocks, which deaths leave wrong, is set right. */
+ * period is not over. If that is all there is, the number of idle blocks, which deaths leave wrong, is set right. Hints
+ * are relaxed. */
 static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *waiting)
 {
 	struct kvs_map *map = actor->map;
@@ -142,7 +149,7 @@ struct waiting {
 	uint64_t word;
 };
 
-/* Notes some blocks that wait for their grace period, from where the last search ended. */
+/* Notes some blocks that wait for their grace period, from where the last search ended. Hints are relaxed. */
 static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP])
 {
 	uint64_t words = (map->g.blocks + UINT64_C(63)) / 64;
@@ -160,6 +167,7 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
 			block = kvs_resolve(map, seen[count].block);
 			if (!block)
 				break;
+			/* [section: look] comes later, behind the barrier: who enters then finds it gone. */
 			seen[count].word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 			count += kvs_word_state(seen[count].word) == KVS_LIMBO;
 		}
@@ -169,7 +177,7 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
 
 /* Frees blocks that wait for their grace period, if all readers are seen outside of their sections after the blocks
  * were noted; and takes one of them at once (found may be NULL), before others find it free. The CAS is from the word
- * that was noted, so that it covers no later turn of the same block. */
+ * that was noted, so that it covers no later turn of the same block. [reuse: claim] */
 static bool reap(const struct kvs_actor *actor, uint32_t *found)
 {
 	struct waiting seen[REAP];

@@ -5,7 +5,7 @@
  * blocks) only say where to look: the block's word decides, one CAS takes it, and hints that a death left wrong are
  * mended by whoever passes.
  *
- * Guarantees: a block is given to one owner (B1); not before its grace period is over: [reuse]; a call neither waits
+ * Guarantees: a block is given to one owner (B1); not before its grace period is over (reuse); a call neither waits
  * nor fails while a block is FREE, or in LIMBO for long enough, or can be evicted and no reader stalls the grace
  * period.
  */

@@ -6,7 +6,7 @@
  * A look reads everything and collects what is wrong with it, each finding with the word that it concerns. Since the
  * parts of a store at work are read one after the other, a look at one may see what never was; so there only that
  * counts which every look has seen, with the same word: a word that is the same has not changed in between, by its
- * step.
+ * step. (So loads are relaxed: of copies.)
  */
 #include "config.h"
 

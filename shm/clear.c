@@ -13,7 +13,7 @@
 #include "hold.h"
 #include "table.h"
 
-/* The one step. [clear] Release: what this process did before is seen by who finds the store cleared. */
+/* The one step. The floor is read relaxed: the CAS is tried again from what it finds. */
 static int raise_floor(const struct kvs_actor *actor)
 {
 	_Atomic uint64_t *floor = &actor->map->head->floor;
@@ -23,12 +23,14 @@ static int raise_floor(const struct kvs_actor *actor)
 		if (now > UINT64_MAX - KVS_CLEARS_ONE)
 			return kvs_fault(EOVERFLOW, "the store was cleared too often to be cleared again: make a new "
 						    "one (kvshmd --replace-dead)");
+		/* [clear: raise] Release: what this process did before is seen by who finds the store cleared. */
 	} while (!atomic_compare_exchange_weak_explicit(floor, &now, now + KVS_CLEARS_ONE, memory_order_seq_cst,
 							memory_order_relaxed));
 	kvs_count(actor, KVS_COUNT_clears);
 	return 0;
 }
 
+/* [life: judge] */
 static bool in_the_way(const struct kvs_map *map, uint32_t number)
 {
 	switch (kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_acquire))) {
@@ -42,7 +44,7 @@ static bool in_the_way(const struct kvs_map *map, uint32_t number)
 }
 
 /* Removes one block as if by its key: who dooms it holds it. A section for each, so that no grace period waits for the
- * whole walk. */
+ * whole walk. The life is relaxed: who takes a hold by it looks again. */
 static void remove_cleared(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t life = atomic_load_explicit(&kvs_block(actor->map, number)->life, memory_order_relaxed);

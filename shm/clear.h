@@ -15,7 +15,7 @@
 
 #include "map.h"
 
-/* [clear] The lowest life that counts. Acquire: what the one who cleared had done before is seen by who finds it. */
+/* [clear: look] The lowest life that counts. Acquire: what who cleared had done before is seen by who finds it so. */
 static inline uint64_t kvs_floor(const struct kvs_map *map)
 {
 	return atomic_load_explicit(&map->head->floor, memory_order_acquire);
@@ -26,7 +26,7 @@ static inline bool kvs_cleared(const struct kvs_map *map, uint64_t life)
 	return life < kvs_floor(map);
 }
 
-/* Is the block of a life from before the last clearing? */
+/* Is the block of a life from before the last clearing? [life: judge] Behind a look at its word. */
 static inline bool kvs_block_cleared(const struct kvs_map *map, uint32_t block)
 {
 	return kvs_cleared(map, atomic_load_explicit(&kvs_block(map, block)->life, memory_order_acquire));

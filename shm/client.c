@@ -19,6 +19,7 @@
 #include "files.h"
 #include "lock.h"
 
+/* [row-reserved: set] */
 static void set_slot(const struct kvs_map *map, uint32_t slot, enum kvs_slot_state state)
 {
 	atomic_store_explicit(&map->clients[slot].word, (uint64_t)state, memory_order_seq_cst);
@@ -29,6 +30,7 @@ static off_t row_at(const struct kvs_map *map, uint32_t slot)
 	return (off_t)(map->g.rows_at + slot * map->g.row_size);
 }
 
+/* [limbo-epoch: leave] [limbo-epoch: advance] Behind a look that found the slot IDLE; behind the advances. */
 static uint64_t epoch_now(const struct kvs_map *map)
 {
 	return atomic_load_explicit(&map->head->epoch, memory_order_seq_cst);
@@ -62,7 +64,7 @@ static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 	atomic_store_explicit(&client->pid, (int32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&client->attached, (int64_t)time(NULL), memory_order_relaxed);
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
-	set_slot(map, slot, KVS_SLOT_LIVE); /* [row-reserved] */
+	set_slot(map, slot, KVS_SLOT_LIVE);
 	return 0;
 }
 
@@ -110,6 +112,7 @@ void kvs_client_leave(const struct kvs_map *map, uint32_t slot)
 	set_slot(map, slot, KVS_SLOT_IDLE);
 }
 
+/* Relaxed: the lock comes behind whatever its owners did with a reader slot. */
 void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
 {
 	for (uint32_t i = 0; i < map->g.readers; i++) {
@@ -135,7 +138,7 @@ static bool outlived(const struct kvs_actor *actor)
 }
 
 /* Gives one idle row back, whose byte this process has write-locked. A punched hole reads as zeros, and the next client
- * reserves it anew. */
+ * reserves it anew. [row-reserved: look] Before the barrier: whose section begins behind that finds it IDLE, too. */
 static void trim_row(struct kvs_map *map, uint32_t slot)
 {
 	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
@@ -153,6 +156,7 @@ static void trim_row(struct kvs_map *map, uint32_t slot)
 		set_slot(map, slot, KVS_SLOT_EMPTY);
 }
 
+/* Relaxed: who finds an idle slot looks again when it has its lock. */
 void kvs_client_trim(struct kvs_map *map)
 {
 	for (uint32_t i = 0; i < map->g.clients; i++) {

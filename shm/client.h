@@ -18,7 +18,9 @@ static inline enum kvs_slot_state kvs_slot_state(uint64_t word)
 	return (enum kvs_slot_state)(word & 3);
 }
 
-/* [row-reserved] Acquire: the slot became LIVE after its row was reserved, so that reading it allocates nothing. */
+/* [row-reserved: look] Acquire: the slot became LIVE after its row was reserved, so that reading it allocates nothing;
+ * and is IDLE only behind all that its client did with what it held. Sequentially consistent, since it stands in the
+ * look at the rows (hold-vs-remove). */
 static inline bool kvs_client_has_row(const struct kvs_map *map, uint32_t slot)
 {
 	return kvs_slot_state(atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst)) == KVS_SLOT_LIVE;

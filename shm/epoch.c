@@ -42,30 +42,32 @@ int kvs_epoch_register(bool fence)
 	return 0;
 }
 
-/* Raises the bound of the walks over reader slots, before the slot's first section. [section] covers this store too:
- * who does not see it after its barrier, finds its section's loads behind that barrier. */
+/* Raises the bound of the walks over reader slots, before the slot's first section. Read relaxed: it only goes up, and
+ * who finds it high enough reads what another has raised. */
 static void raise_top(struct kvs_head *head, uint32_t top)
 {
 	uint32_t seen = atomic_load_explicit(&head->readers_top, memory_order_relaxed);
 
+	/* [section: enter] Who does not see it after its barrier, finds its section's loads behind that barrier. */
 	while (seen < top && !atomic_compare_exchange_weak_explicit(&head->readers_top, &seen, top,
 								    memory_order_seq_cst, memory_order_relaxed))
 		;
 }
 
+/* The first look at an owner is relaxed: it only says where to try. */
 int kvs_reader_take(const struct kvs_map *map, uint32_t owner, struct kvs_reader **reader)
 {
 	for (uint32_t i = 0; i < map->g.readers; i++) {
 		struct kvs_reader *r = &map->readers[i];
 		uint32_t nobody = 0;
 
-		if (atomic_load_explicit(&r->owner, memory_order_relaxed))
+		if (atomic_load_explicit(&r->owner, memory_order_relaxed)) /* the CAS has the last word */
 			continue;
 		raise_top(map->head, i + 1);
-		/* Acquire: pairs with the give-back of the one before, whose counts we go on from. */
+		/* [reader-slot: take] Acquire: its counts go on from those of the one before. */
 		if (atomic_compare_exchange_strong_explicit(&r->owner, &nobody, owner, memory_order_acq_rel,
 							    memory_order_relaxed)) {
-			/* [reader-alone] */
+			/* [reader-alone: take] */
 			atomic_thread_fence(memory_order_seq_cst);
 			*reader = r;
 			return 0;
@@ -79,11 +81,12 @@ int kvs_reader_take(const struct kvs_map *map, uint32_t owner, struct kvs_reader
 
 void kvs_reader_give_back(struct kvs_reader *reader)
 {
-	atomic_store_explicit(&reader->epoch, 0, memory_order_release);
+	atomic_store_explicit(&reader->epoch, 0, memory_order_release); /* [section: leave] */
+	/* [reader-slot: give-back] */
 	atomic_store_explicit(&reader->owner, 0, memory_order_release);
 }
 
-/* How many reader slots there are to look at. */
+/* How many reader slots there are to look at. [section: look] Behind the barrier, or the fence of alone(). */
 static uint32_t readers_to_see(const struct kvs_map *map)
 {
 	uint32_t top = atomic_load_explicit(&map->head->readers_top, memory_order_acquire);
@@ -91,8 +94,9 @@ static uint32_t readers_to_see(const struct kvs_map *map)
 	return top < map->g.readers ? top : map->g.readers;
 }
 
-/* Is the actor's reader slot the only one that is taken? [reader-alone]: who takes one later does so behind a fence,
- * and finds in its sections what was done before the fence here. */
+/* Is the actor's reader slot the only one that is taken? [reader-alone: look] Who takes one later does so behind a
+ * fence, and finds in its sections what was done before the fence here. Acquire: [reader-slot: take] what was done in a
+ * reader slot that is nobody's comes before what follows. */
 static bool alone(const struct kvs_actor *actor)
 {
 	const struct kvs_map *map = actor->map;
@@ -107,9 +111,9 @@ static bool alone(const struct kvs_actor *actor)
 	return true;
 }
 
-/* [section] In membarrier mode this makes every running reader's epoch visible, and its loads late. It can't fail once
- * this process is registered. It interrupts every processor that runs a client, so it is left out where there is no
- * other. */
+/* [section: look] In membarrier mode this makes every running reader's epoch visible, and its loads late. It can't fail
+ * once this process is registered. It interrupts every processor that runs a client, so it is left out where there is
+ * no other. */
 static bool barrier(const struct kvs_actor *actor)
 {
 	if (actor->map->g.fence || alone(actor)) {
@@ -122,6 +126,7 @@ static bool barrier(const struct kvs_actor *actor)
 bool kvs_epoch_advance(const struct kvs_actor *actor)
 {
 	const struct kvs_map *map = actor->map;
+	/* Acquire: before the barrier, which so stands between this epoch's beginning and the looks. */
 	uint64_t epoch = atomic_load_explicit(&map->head->epoch, memory_order_acquire);
 	uint32_t top;
 
@@ -129,14 +134,15 @@ bool kvs_epoch_advance(const struct kvs_actor *actor)
 		return false;
 	top = readers_to_see(map);
 	for (uint32_t i = 0; i < top; i++) {
-		uint64_t at = atomic_load_explicit(&map->readers[i].epoch, memory_order_acquire);
+		uint64_t at = atomic_load_explicit(&map->readers[i].epoch, memory_order_acquire); /* [section: look] */
 
 		if (at != 0 && at != epoch) {
 			kvs_count(actor, KVS_COUNT_grace_stalls);
 			return atomic_load_explicit(&map->head->epoch, memory_order_acquire) != epoch;
 		}
 	}
-	/* Acquire and release: the sections seen to have ended come before whatever the new epoch lets anyone reuse. */
+	/* [grace: advance] [limbo-epoch: advance] Acquire and release: the sections seen to have ended come before
+	 * whatever the new epoch lets anyone reuse. */
 	if (atomic_compare_exchange_strong_explicit(&map->head->epoch, &epoch, epoch + 1, memory_order_seq_cst,
 						    memory_order_seq_cst))
 		kvs_count(actor, KVS_COUNT_grace_periods);
@@ -152,7 +158,7 @@ bool kvs_epoch_quiet(const struct kvs_actor *actor)
 		return false;
 	top = readers_to_see(map);
 	for (uint32_t i = 0; i < top; i++)
-		if (atomic_load_explicit(&map->readers[i].epoch, memory_order_acquire)) /* [section] */
+		if (atomic_load_explicit(&map->readers[i].epoch, memory_order_acquire)) /* [section: look] */
 			return false;
 	kvs_count(actor, KVS_COUNT_quiet_looks);
 	return true;

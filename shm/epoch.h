@@ -28,21 +28,26 @@ int kvs_epoch_register(bool fence);
 int kvs_reader_take(const struct kvs_map *map, uint32_t owner, struct kvs_reader **reader);
 void kvs_reader_give_back(struct kvs_reader *reader);
 
-/* [section] The store of the epoch is made visible before anything that the section reads: by the other side's
+/* The store of the epoch is made visible before anything that the section reads: by the other side's
  * membarrier (or the fence here), which stands between its read of this slot and its believing that the reader has
- * left what it is about to reuse. */
+ * left what it is about to reuse. So the store is relaxed; a look that finds it has seen the release of the last leave,
+ * too (C11 5.1.2.4: the release sequence of that). The epoch is read before anything else (acquire): one that is read
+ * after what the section found could be later by two than the block's removal, and let go of it one advance too early.
+ */
 static inline void kvs_enter(const struct kvs_actor *actor)
 {
-	uint64_t epoch = atomic_load_explicit(&actor->map->head->epoch, memory_order_relaxed);
+	/* [section: enter] */
+	uint64_t epoch = atomic_load_explicit(&actor->map->head->epoch, memory_order_acquire);
 
 	atomic_store_explicit(&actor->reader->epoch, epoch, memory_order_relaxed);
+	/* [section: enter] */
 	if (actor->map->g.fence)
 		atomic_thread_fence(memory_order_seq_cst);
 	else
 		atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* [section] Release: what the section read and wrote comes before a look that finds this slot at 0. */
+/* [section: leave] Release: what the section read and wrote comes before a look that finds this slot at 0. */
 static inline void kvs_leave(const struct kvs_actor *actor)
 {
 	atomic_store_explicit(&actor->reader->epoch, 0, memory_order_release);

@@ -16,6 +16,8 @@
  * A contiguous window would meet the young end of the array too early: the hand goes from chunk to chunk in an order
  * that spreads each window over the whole array. Only fills tick, so a store that only hits never wraps its stamps
  * around; and the hand draws very old stamps along.
+ *
+ * What is relaxed here are these hints, and looks at what remove.c looks at again.
  */
 #include "config.h"
 

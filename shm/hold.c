@@ -16,7 +16,7 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 	enum kvs_taken taken = KVS_GONE;
 
 	for (;;) {
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [hold-vs-remove] */
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [hold-vs-remove: hold] */
 		enum kvs_state state = kvs_word_state(word);
 
 		if (state == KVS_READY)
@@ -39,7 +39,7 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 
 /* Counts a ref for a life that may be long past: a ticket can be of any age. An entry that another thread of this
  * client has in use for a later life is left alone: it says that ours has ended. One of an earlier life is overwritten:
- * who counted there held a ticket that was stale, and finds nothing to undo. */
+ * who counted there held a ticket that was stale, and finds nothing to undo. Relaxed first: see kvs_hold_add(). */
 static int add_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_t life)
 {
 	_Atomic uint64_t *at = &actor->row[number];
@@ -52,19 +52,20 @@ static int add_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_
 			return -ESTALE;
 		if ((counts & KVS_ENTRY_REFS) == KVS_ENTRY_REFS)
 			return -EMFILE;
-		/* [hold-vs-remove] */
+		/* [hold-vs-remove: hold] */
 	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + KVS_ENTRY_REF),
 							memory_order_seq_cst, memory_order_relaxed));
 	return 0;
 }
 
-/* Counted: what is it that is held? The word is read before the life: a life that is still the same was so then. */
+/* Counted: what is it that is held? [life: judge] The word is read before the life: a life that is still the same was
+ * so then. */
 static enum kvs_taken judge_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_t life)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 
 	for (;;) {
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [hold-vs-remove] */
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [hold-vs-remove: hold] */
 		enum kvs_state state = kvs_word_state(word), back;
 
 		if (atomic_load_explicit(&block->life, memory_order_seq_cst) != life)
@@ -92,6 +93,7 @@ enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number
 	enum kvs_taken taken;
 	int rc;
 
+	/* A first look; judge_by_ticket() has the last one. [life: judge] */
 	if (atomic_load_explicit(&block->life, memory_order_seq_cst) != life)
 		return KVS_GONE;
 	kvs_hold_mark(actor, block);
@@ -107,7 +109,7 @@ enum kvs_taken kvs_hold_take_life(const struct kvs_actor *actor, uint32_t number
 void kvs_hold_look(const struct kvs_actor *actor, uint32_t number, uint64_t life)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
-	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
+	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [life: judge] */
 
 	/* A shared fill whose filler has let go of it is nobody's: a writer alone can't say what it is. Where the last
 	 * part, a removal or a recovery has taken the word on meanwhile, this CAS fails, rightly. The life is read
@@ -148,13 +150,14 @@ static uint64_t counts_of(const struct kvs_map *map, uint32_t slot, uint32_t blo
 
 	if (!kvs_client_has_row(map, slot))
 		return 0;
-	entry = atomic_load_explicit(&kvs_row(map, slot)[block], memory_order_seq_cst); /* [hold-vs-remove] */
+	entry = atomic_load_explicit(&kvs_row(map, slot)[block], memory_order_seq_cst); /* [hold-vs-remove: remove] */
 	return kvs_entry_counts(entry, life);
 }
 
 bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life)
 {
-	uint64_t bits = atomic_load_explicit(&kvs_block(map, block)->holders, memory_order_seq_cst); /* [holders] */
+	/* [holders: look] */
+	uint64_t bits = atomic_load_explicit(&kvs_block(map, block)->holders, memory_order_seq_cst);
 
 	for (; bits; bits &= bits - 1)
 		for (uint32_t slot = (uint32_t)__builtin_ctzll(bits); slot < map->g.clients; slot += 64)
@@ -165,7 +168,8 @@ bool kvs_hold_any(const struct kvs_map *map, uint32_t block, uint64_t life)
 
 unsigned kvs_hold_writers(const struct kvs_map *map, uint32_t block, uint64_t life, uint32_t *slots, unsigned max)
 {
-	uint64_t bits = atomic_load_explicit(&kvs_block(map, block)->holders, memory_order_seq_cst); /* [holders] */
+	/* [holders: look] */
+	uint64_t bits = atomic_load_explicit(&kvs_block(map, block)->holders, memory_order_seq_cst);
 	unsigned count = 0;
 
 	for (; bits; bits &= bits - 1)

@@ -8,7 +8,7 @@
  * a count whose owner is unknown (B2, D1). A count never goes below zero, and a hold of one life is never taken from,
  * or added to, another's. A hold that was granted keeps the block until it is released (B1): the count comes before the
  * look at the word here, and the CAS to REMOVING before the look at the rows in remove.c, all sequentially consistent,
- * so that at least one side sees the other: [hold-vs-remove].
+ * so that at least one side sees the other: the tag hold-vs-remove.
  */
 #ifndef KVS_HOLD_H
 #define KVS_HOLD_H
@@ -25,7 +25,7 @@ static inline uint64_t kvs_holder_bit(uint32_t slot)
 	return UINT64_C(1) << (slot % 64);
 }
 
-/* The counts that the actor's client has on a block in a life. */
+/* The counts that the actor's client has on a block in a life. Relaxed: asked by who has a hold, or has just let go. */
 static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t block, uint64_t life)
 {
 	return kvs_entry_counts(atomic_load_explicit(&actor->row[block], memory_order_relaxed), life);
@@ -33,7 +33,8 @@ static inline uint64_t kvs_hold_counts(const struct kvs_actor *actor, uint32_t b
 
 /* Adds one unit (KVS_ENTRY_REF, _PIN or _WRITER) to the entry for a life that can't end meanwhile: the caller found the
  * block in its section, or holds it, which must_hold asks to be proved (else -EBADF). -EMFILE when the count is full.
- * An entry that is overwritten is of an earlier life: the CAS fails if another thread counts for this one by then. */
+ * An entry that is overwritten is of an earlier life: the CAS fails if another thread counts for this one by then. The
+ * first look is relaxed: only this client's threads write the entry, and who has a hold got it behind its count. */
 KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t unit, uint64_t field,
 			 bool must_hold)
 {
@@ -47,14 +48,13 @@ KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t
 			return -EBADF;
 		if ((counts & field) == field)
 			return -EMFILE;
-		/* [hold-vs-remove] */
+		/* [hold-vs-remove: hold] */
 	} while (!atomic_compare_exchange_weak_explicit(at, &entry, life << 32 | (counts + unit), memory_order_seq_cst,
 							memory_order_relaxed));
 	return 0;
 }
 
-/* Takes one unit away from the entry at: -EBADF if it has none for this life. [hold-vs-remove]: what the holder did
- * with the bytes comes before a look that finds the count at zero. */
+/* Takes one unit away from the entry at: -EBADF if it has none for this life. Relaxed first, as above. */
 KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uint64_t field)
 {
 	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);
@@ -62,18 +62,21 @@ KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uin
 	do {
 		if (!(kvs_entry_counts(entry, life) & field))
 			return -EBADF;
+		/* [hold-vs-remove: hold] Also: what the holder did with the bytes comes before a look that finds the
+		 * count at zero. */
 	} while (!atomic_compare_exchange_weak_explicit(at, &entry, entry - unit, memory_order_seq_cst,
 							memory_order_relaxed));
 	return 0;
 }
 
-/* [holders] The bit comes before the count: who looks at the rows that the bits name, looks at this one. Acquire:
- * another thread of this client may have set it. */
+/* The bit comes before the count: who looks at the rows that the bits name, looks at this one. Acquire: where another
+ * thread of this client has set it, that comes before this one's count too. */
 KVS_HOT void kvs_hold_mark(const struct kvs_actor *actor, struct kvs_block *block)
 {
 	uint64_t bit = kvs_holder_bit(actor->self);
 
 	if (!(atomic_load_explicit(&block->holders, memory_order_acquire) & bit))
+		/* [holders: mark] */
 		atomic_fetch_or_explicit(&block->holders, bit, memory_order_seq_cst);
 }
 
@@ -96,12 +99,12 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	struct kvs_block *block = kvs_block(actor->map, number);
 
 	*life = atomic_load_explicit(&block->life, memory_order_acquire);
-	if (__builtin_expect(kvs_cleared(actor->map, *life), 0)) /* [clear] */
+	if (__builtin_expect(kvs_cleared(actor->map, *life), 0))
 		return KVS_GONE;
 	kvs_hold_mark(actor, block);
 	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))
 		return KVS_TAKEN_FULL;
-	/* [hold-vs-remove] */
+	/* [hold-vs-remove: hold] [publish: read] */
 	if (__builtin_expect(kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_READY,
 			     1)) {
 		return KVS_TAKEN;
@@ -125,6 +128,7 @@ KVS_HOT bool kvs_hold_must_look(const struct kvs_map *map, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(map, number);
 
+	/* [hold-vs-remove: hold] Behind the count down: whoever did not see that has its REMOVING seen here. */
 	switch (kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst))) {
 	case KVS_READY:
 	case KVS_REM_READY:

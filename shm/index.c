@@ -42,6 +42,7 @@ static _Atomic uint32_t *bucket_of(const struct kvs_map *map, uint32_t block)
 	return kvs_index_bucket(map, kvs_index_hash(map, key, length));
 }
 
+/* The block's own link is stored relaxed: it is in no chain before the CAS. */
 bool kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head)
 {
 	struct kvs_block *block = kvs_block(map, number);
@@ -53,7 +54,8 @@ bool kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, u
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* Marks a block's own link, which freezes it: nothing is ever linked behind a marked block. Returns the link. */
+/* Marks a block's own link, which freezes it: nothing is ever linked behind a marked block. Returns the link.
+ * [insert: walk] It leads on to what another has linked. */
 static uint32_t mark(struct kvs_block *block)
 {
 	return atomic_fetch_or_explicit(&block->next, KVS_LINK_MARK, memory_order_seq_cst) | KVS_LINK_MARK;
@@ -85,7 +87,7 @@ again:
 			link = next;
 			continue;
 		}
-		/* Fails if the one before was marked or unlinked, or another helped. */
+		/* [insert: link] Fails if the one before was marked or unlinked, or another helped. */
 		if (!atomic_compare_exchange_strong_explicit(before, &link, next & ~KVS_LINK_MARK, memory_order_seq_cst,
 							     memory_order_relaxed))
 			goto again;

@@ -81,7 +81,7 @@ static inline _Atomic uint32_t *kvs_index_bucket(const struct kvs_map *map, uint
 	return &map->buckets[hash & (map->g.buckets - 1)];
 }
 
-/* [insert] Acquire: whoever linked the block had written its key before. */
+/* [insert: walk] Acquire: whoever linked the block had written its key before. */
 KVS_HOT void kvs_index_start(const struct kvs_map *map, struct kvs_walk *walk)
 {
 	walk->link = atomic_load_explicit(kvs_index_bucket(map, walk->hash), memory_order_acquire);
@@ -106,16 +106,18 @@ KVS_HOT void kvs_fetch_block(const struct kvs_actor *actor, uint32_t number)
 	}
 }
 
+/* Relaxed: only fetched. */
 KVS_HOT void kvs_index_fetch_block(const struct kvs_actor *actor, uint64_t hash)
 {
 	kvs_fetch_block(actor, kvs_link_block(atomic_load_explicit(kvs_index_bucket(actor->map, hash),
 								   memory_order_relaxed)));
 }
 
+/* The second's number is only fetched: relaxed. */
 KVS_HOT void kvs_index_fetch_second(const struct kvs_actor *actor, const uint8_t *key, uint32_t length, uint64_t hash)
 {
 	const struct kvs_map *map = actor->map;
-	uint32_t number = /* [insert] */
+	uint32_t number = /* [insert: walk] */
 		kvs_link_block(atomic_load_explicit(kvs_index_bucket(map, hash), memory_order_acquire));
 
 	if (number >= map->g.blocks || kvs_key_is(map, number, key, length))
@@ -137,7 +139,7 @@ KVS_HOT uint32_t kvs_index_next(const struct kvs_actor *actor, struct kvs_walk *
 		if (!block || walk->steps++ > map->g.blocks)
 			return KVS_WALK_NONSENSE;
 		__builtin_prefetch(&actor->row[number], 1); /* the client's entry: the hold is next */
-		walk->link = atomic_load_explicit(&block->next, memory_order_acquire); /* [insert] */
+		walk->link = atomic_load_explicit(&block->next, memory_order_acquire); /* [insert: walk] */
 		if (kvs_key_is(map, number, walk->key, walk->length))
 			return number;
 	}

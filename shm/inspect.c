@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * inspect.c: reading a segment by pread(2). See inspect.h.
+ * inspect.c: reading a segment by pread(2). See inspect.h. Relaxed: what was read are copies, that nobody writes.
  */
 #include "config.h"
 

@@ -106,10 +106,10 @@ struct kvs_head {
 	_Atomic uint32_t readers_top;	      /* no reader slot from here on was ever used */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t floor;	    /* the clear count, as the lowest life that is not cleared: see clear.h */
-	_Atomic uint8_t generation; /* of the stamps: see evict.c */
-	_Atomic int32_t owner_pid;  /* for people; the lock decides whether the owner lives */
+	_Atomic uint8_t generation; /* of the stamps: see evict.c. Relaxed: a hint */
+	_Atomic int32_t owner_pid;  /* for people, so relaxed; the lock decides whether the owner lives */
 
-	/* Hints of the allocator, written at fills. */
+	/* Hints of the allocator, written at fills. Relaxed: the blocks' words decide. */
 	_Alignas(128) _Atomic uint64_t free_hand; /* where to look for a free block */
 	_Atomic uint64_t evict_hand;
 	_Atomic uint64_t ticks;	   /* fills so far, from which the generations come */
@@ -126,6 +126,8 @@ enum kvs_slot_state {
 
 struct kvs_client {
 	_Alignas(128) _Atomic uint64_t word;
+	/* For people, so relaxed. The name is no atomic: it is read by pread(2) only, and may be torn just after the
+	 * slot became LIVE. */
 	_Atomic int32_t pid;
 	_Atomic uint32_t reserved;
 	_Atomic int64_t attached; /* seconds since 1970 */
@@ -136,9 +138,9 @@ struct kvs_client {
  * One thread writes it, so counting needs no locked instruction; counters are never set back, so they outlast it. */
 struct kvs_reader {
 	_Alignas(128) _Atomic uint64_t epoch;
-	_Atomic uint32_t
-		owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if taken by a recoverer of the slot */
+	_Atomic uint32_t owner; /* 0 nobody's; else slot + 1, with KVS_READER_RECOVERER if a recoverer of it has it */
 	uint32_t reserved;
+	/* Relaxed: written by one thread, read by people; whose turn it is, the owner says. */
 	_Atomic uint64_t counters[KVS_COUNTERS];
 	_Atomic uint64_t times[KVS_HISTOGRAMS][KVS_HISTOGRAM_CELLS];
 };
@@ -152,19 +154,20 @@ struct kvs_block {
 	_Atomic uint64_t life;
 	_Atomic uint64_t holders; /* bit slot % 64 of each client that has held it in this life; bits are only set */
 	_Atomic uint32_t next;	  /* the index link */
-	_Atomic uint16_t key_length;
-	_Atomic uint8_t stamp; /* the generation in which it was last released: a hint for eviction */
+	_Atomic uint16_t key_length; /* as the key: relaxed */
+	_Atomic uint8_t stamp; /* the generation in which it was last released: a hint for eviction, so relaxed */
 	uint8_t reserved;
-	uint8_t key[KVS_KEY_HEAD];
+	uint8_t key[KVS_KEY_HEAD]; /* its owner's until the word is FILLING, which releases it; not changed then */
 };
 
 /* What lookups do not need: a section of its own, so that they find more descriptors in fewer pages. */
 struct kvs_block_info {
-	uint64_t length;
-	_Atomic uint32_t depth;	  /* also a hint for eviction */
+	uint64_t length; /* as opaque: the filler's until it sets its bit in written, which releases it */
+	_Atomic uint32_t depth;	  /* the same, but also a hint for eviction: hence an atomic, and relaxed */
 	_Atomic uint32_t claimed; /* planes that have a writer: a bit each */
 	_Atomic uint64_t written; /* parts that are whole: a bit for each plane, and the filler's: see part.h */
-	_Atomic uint64_t since;	  /* CLOCK_MONOTONIC ns: when its fill began; once it is ready, when it became so */
+	/* Relaxed: a statistic. */
+	_Atomic uint64_t since; /* CLOCK_MONOTONIC ns: when its fill began; once it is ready, when it became so */
 	uint8_t opaque[KVS_OPAQUE_SIZE];
 };
 

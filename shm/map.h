@@ -74,6 +74,7 @@ struct kvs_actor {
 	uint32_t self;
 };
 
+/* Relaxed: see layout.h. */
 static inline void kvs_count_many(struct kvs_reader *reader, enum kvs_counter counter, uint64_t n)
 {
 	_Atomic uint64_t *at = &reader->counters[counter];
@@ -86,7 +87,7 @@ static inline void kvs_count(const struct kvs_actor *actor, enum kvs_counter cou
 	kvs_count_many(actor->reader, counter, 1);
 }
 
-/* Puts a time in ns into a histogram. */
+/* Puts a time in ns into a histogram. Relaxed, as counters. */
 static inline void kvs_time(struct kvs_reader *reader, enum kvs_histogram histogram, uint64_t ns)
 {
 	_Atomic uint64_t *cells = reader->times[histogram];

@@ -33,7 +33,7 @@ static inline uint64_t kvs_part_planes(uint32_t planes)
 	return (UINT64_C(1) << planes) - 1;
 }
 
-/* A fill begins, by the owner of the block. Relaxed: the block can't be found before it is linked. */
+/* A fill begins, by the owner of the block. Relaxed: nobody looks before the word is FILLING, which releases it. */
 static inline void kvs_part_begin(const struct kvs_map *map, uint32_t block, bool shared)
 {
 	struct kvs_block_info *info = &map->infos[block];
@@ -48,9 +48,11 @@ static inline bool kvs_part_claim(const struct kvs_map *map, uint32_t block, uin
 	_Atomic uint32_t *claimed = &map->infos[block].claimed;
 	uint32_t bit = (uint32_t)kvs_part_plane(plane);
 
-	/* A look first, so that in the common case who comes second leaves no trace. */
-	return !(atomic_load_explicit(claimed, memory_order_relaxed) & bit) &&
-	       !(atomic_fetch_or_explicit(claimed, bit, memory_order_seq_cst) & bit);
+	/* A look first (relaxed: the fetch-or decides), so that in the common case who comes second leaves no trace. */
+	if (atomic_load_explicit(claimed, memory_order_relaxed) & bit)
+		return false;
+	/* [death: step] Behind the writer's count. */
+	return !(atomic_fetch_or_explicit(claimed, bit, memory_order_seq_cst) & bit);
 }
 
 /* Do these bits say that a block of so many planes is whole? */
@@ -68,15 +70,15 @@ static inline uint64_t kvs_part_set(const struct kvs_map *map, uint32_t block, u
 	uint64_t written = atomic_load_explicit(at, memory_order_seq_cst);
 
 	while (!(written & KVS_PART_FAILED) && !kvs_part_is_whole(written, map->g.planes))
+		/* [publish: write] [decided: doom] Release: the part's bytes come before whoever sees the bit; acquire:
+		 * so do the bytes of the others whose bits are seen, before the READY that follows. */
 		if (atomic_compare_exchange_weak_explicit(at, &written, written | bit, memory_order_seq_cst,
 							  memory_order_seq_cst))
 			return written | bit;
 	return written;
 }
 
-/* [publish] Ends a part well, unless the fill has failed; returns what it is then: see kvs_part_is_whole(). Release:
- * its bytes come before whoever sees the bit; acquire: so do the bytes of the others whose bits are seen, before the
- * READY that follows. */
+/* Ends a part well, unless the fill has failed; returns what it is then: see kvs_part_is_whole(). */
 static inline uint64_t kvs_part_end(const struct kvs_map *map, uint32_t block, uint64_t part)
 {
 	return kvs_part_set(map, block, part);
@@ -89,18 +91,19 @@ static inline void kvs_part_fail(const struct kvs_map *map, uint32_t block)
 	(void)kvs_part_set(map, block, KVS_PART_FAILED);
 }
 
-/* Has this part ended well? */
+/* Has this part ended well? Relaxed: asked by the part's own writer, who reads nothing because of the answer. */
 static inline bool kvs_part_ended(const struct kvs_map *map, uint32_t block, uint64_t part)
 {
 	return atomic_load_explicit(&map->infos[block].written, memory_order_relaxed) & part;
 }
 
+/* [decided: read] */
 static inline bool kvs_part_failed(const struct kvs_map *map, uint32_t block)
 {
 	return atomic_load_explicit(&map->infos[block].written, memory_order_seq_cst) & KVS_PART_FAILED;
 }
 
-/* Are all parts whole? [publish] */
+/* Are all parts whole? [publish: read] [decided: read] */
 static inline bool kvs_part_whole(const struct kvs_map *map, uint32_t block)
 {
 	return kvs_part_is_whole(atomic_load_explicit(&map->infos[block].written, memory_order_seq_cst), map->g.planes);

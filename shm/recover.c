@@ -31,7 +31,7 @@ static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 	bool mine = kvs_word_owner(word) == actor->self;
 
 	switch (kvs_word_state(word)) {
-	case KVS_OWNED:
+	case KVS_OWNED: /* [reuse: leave] */
 		if (mine &&
 		    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
 							    memory_order_seq_cst, memory_order_relaxed))
@@ -49,6 +49,7 @@ static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 /* Heals a block that the walk passes, whoever left it. */
 static void heal(const struct kvs_actor *actor, uint32_t number)
 {
+	/* [hold-vs-remove: hold] Behind the count, as who releases looks. */
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
 
 	switch (kvs_word_state(word)) {
@@ -71,7 +72,7 @@ static void heal(const struct kvs_actor *actor, uint32_t number)
 	}
 }
 
-/* One block, in a section of its own, so that a grace period never waits for the whole walk. */
+/* One block, in a section of its own, so that a grace period never waits for the whole walk. [death: recover] */
 static void recover_block(const struct kvs_actor *actor, uint32_t number, bool dead)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
@@ -79,12 +80,12 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number, bool d
 	uint64_t word, entry, counts;
 
 	kvs_enter(actor);
-	word = atomic_load_explicit(&block->word, memory_order_seq_cst);
+	word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [life: judge] */
 	entry = atomic_load_explicit(at, memory_order_seq_cst);
 	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
 	end_work(actor, number, word, counts, dead);
 	if (entry) {
-		/* [hold-vs-remove] */
+		/* [hold-vs-remove: hold] */
 		atomic_store_explicit(at, 0, memory_order_seq_cst);
 		if (counts && dead)
 			kvs_count(actor, KVS_COUNT_recovered_holds);
@@ -93,6 +94,7 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number, bool d
 	kvs_leave(actor);
 }
 
+/* [death: recover] Behind the fall of the lock, with whatever the dead one did. */
 static bool concerned(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
@@ -103,7 +105,8 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 
-/* All blocks; returns how many of them are idle. dead: the client is; else it lets go by itself. */
+/* All blocks; returns about how many of them are idle (relaxed: a hint). dead: the client is; else it lets go by
+ * itself. */
 static int64_t recover_blocks(const struct kvs_actor *actor, bool dead)
 {
 	const struct kvs_map *map = actor->map;
@@ -129,6 +132,7 @@ static void clear_readers(const struct kvs_map *map, uint32_t slot)
 	for (uint32_t i = 0; i < map->g.readers; i++) {
 		uint32_t owner = slot + 1;
 
+		/* [reader-slot: take] The dead one's counts are there: its lock fell behind them. */
 		if (atomic_compare_exchange_strong_explicit(&map->readers[i].owner, &owner,
 							    owner | KVS_READER_RECOVERER, memory_order_acq_rel,
 							    memory_order_relaxed))

@@ -21,7 +21,8 @@ static bool step(struct kvs_block *block, uint64_t *word, enum kvs_state state, 
 {
 	uint64_t next = kvs_word_next(*word, state, owner);
 
-	/* [hold-vs-remove] and, for LIMBO, [reuse]: all that was done with the block comes before it is free. */
+	/* [hold-vs-remove: remove] For DOOMED [doom-vs-link: doom] and [decided: doom], for LIMBO [reuse: leave]: all
+	 * that was done with the block comes before it is free. */
 	if (!atomic_compare_exchange_strong_explicit(&block->word, word, next, memory_order_seq_cst,
 						     memory_order_seq_cst))
 		return false;
@@ -29,6 +30,7 @@ static bool step(struct kvs_block *block, uint64_t *word, enum kvs_state state, 
 	return true;
 }
 
+/* [life: judge] Behind the CAS to REMOVING. */
 static bool held(const struct kvs_actor *actor, uint32_t number)
 {
 	const struct kvs_block *block = kvs_block(actor->map, number);
@@ -61,6 +63,7 @@ static enum attempt lost(uint64_t word)
 	return state == KVS_READY || state == KVS_DOOMED ? AGAIN : LEFT;
 }
 
+/* Relaxed: only how old the block is comes from it. */
 static void count_hidden(const struct kvs_actor *actor, uint32_t number)
 {
 	uint64_t since;
@@ -106,8 +109,8 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
 		(void)step(block, word, KVS_DOOMED, 0);
 		return LEFT;
 	}
-	/* After the unlink and the CAS to REMOVING, in this section: an epoch read before would end the grace period
-	 * for readers that could still find the block. */
+	/* [limbo-epoch: leave] After the unlink and the CAS to REMOVING, in this section: an epoch read before would
+	 * end the grace period for readers that could still find the block. */
 	epoch = atomic_load_explicit(&actor->map->head->epoch, memory_order_seq_cst);
 	if (!step(block, word, KVS_LIMBO, epoch))
 		return LEFT;
@@ -115,7 +118,7 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
 	return GONE;
 }
 
-/* One attempt, from what the word is. */
+/* One attempt, from what the word is. [life: judge] Life and key are looked at behind it. */
 static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);

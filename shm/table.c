@@ -23,7 +23,7 @@ int kvs_table_nonsense(struct kvs_reader *reader)
 }
 
 /* The life that follows. A block's first one is the store's own, so that a handle that was kept from another store of
- * the name is of no life here; its lower half is of the store too, since a row's entries have only that. [clear] */
+ * the name is of no life here; its lower half is of the store too, since a row's entries have only that. */
 static uint64_t next_life(const struct kvs_map *map, uint64_t life)
 {
 	if (!life)
@@ -32,16 +32,17 @@ static uint64_t next_life(const struct kvs_map *map, uint64_t life)
 }
 
 /* An OWNED block of the actor's begins a new life, held by it: only its owner resets it, since a helper that did so
- * could erase a hold of the next life. The life changes first, so that whoever comes by an old number sees it; it
- * carries the clear count of now, since the bytes may be written from now on. [clear] */
+ * could erase a hold of the next life. The life changes before the word can be FILLING, so that whoever comes by an old
+ * number sees it; it carries the clear count of now, since the bytes may be written from now on. What is relaxed here
+ * is released by that word. */
 static void begin_life(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
 {
 	struct kvs_block *block = kvs_block(actor->map, found->block);
 	struct kvs_block_info *info = &actor->map->infos[found->block];
 
 	found->life = next_life(actor->map, atomic_load_explicit(&block->life, memory_order_relaxed));
-	atomic_store_explicit(&block->life, found->life, memory_order_seq_cst);
-	atomic_store_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst);
+	atomic_store_explicit(&block->life, found->life, memory_order_seq_cst); /* [life: begin] */
+	atomic_store_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst); /* [holders: mark] */
 	atomic_store_explicit(&block->key_length, 0, memory_order_relaxed);
 	info->length = 0;
 	atomic_store_explicit(&info->depth, 0, memory_order_relaxed);
@@ -61,7 +62,8 @@ int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found
 	return rc;
 }
 
-/* The word, if the block is OWNED by the actor. */
+/* The word, if the block is OWNED by the actor. [claim: next] Acquire: behind a count as writer that another thread has
+ * given back, what that one made of the word is seen. */
 static bool own_block(const struct kvs_actor *actor, uint32_t number, uint64_t *word)
 {
 	*word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_acquire);
@@ -93,7 +95,7 @@ void kvs_table_give_back(const struct kvs_actor *actor, const struct kvs_found *
 
 	/* In one step: between two, another could claim it. */
 	(void)kvs_hold_sub(&actor->row[owned->block], owned->life, KVS_ENTRY_REF + KVS_ENTRY_WRITER, KVS_ENTRY_REFS);
-	/* Nobody else ever saw it, so it needs no grace period. */
+	/* [reuse: leave] Nobody else ever saw it, so it needs no grace period. */
 	if (own_block(actor, owned->block, &word) &&
 	    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
 						    memory_order_seq_cst, memory_order_relaxed))
@@ -125,6 +127,7 @@ static int name(const struct kvs_actor *actor, const struct kvs_walk *walk, cons
 	bool mine_still;
 
 	kvs_key_write(actor->map, mine->block, walk->key, walk->length);
+	/* [life: begin] [claim: end] The word before the count: so no thread of the actor's claims it again. */
 	mine_still = own_block(actor, mine->block, &word) &&
 		     atomic_compare_exchange_strong_explicit(&block->word, &word,
 							     kvs_word_next(word, KVS_FILLING, actor->self),
@@ -206,14 +209,17 @@ int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number)
 	return own_part(actor, number, &word);
 }
 
-/* Is anyone else there who may be waiting? Who waits took its hold before it looked at the word: [hold-vs-remove]. */
+/* Is anyone else there who may be waiting? Who waits took its hold before it looked at the word. The life is relaxed:
+ * the caller holds it. */
 static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	uint64_t life = atomic_load_explicit(&block->life, memory_order_relaxed);
 
+	/* [wake: ready] */
 	return actor->map->g.clients > 64 || /* several share a bit */
 	       atomic_load_explicit(&block->holders, memory_order_seq_cst) != kvs_holder_bit(actor->self) ||
+	       /* [wake: ready] */
 	       kvs_entry_refs(kvs_entry_counts(atomic_load_explicit(&actor->row[number], memory_order_seq_cst), life)) >
 		       1;
 }
@@ -225,8 +231,9 @@ void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
 	uint64_t now;
 
-	/* [publish] Release: the bytes, and what is said of them, come before whoever finds the block READY. Where it
-	 * is FILLING no more, another was first; or the key was removed, which came right behind. */
+	/* [wake: ready] [publish: write] Release: the bytes, and what is said of them, come before whoever finds the
+	 * block READY. Where it is FILLING no more, another was first; or the key was removed, which came right
+	 * behind. */
 	do {
 		if (kvs_word_state(word) != KVS_FILLING)
 			return;
@@ -234,7 +241,7 @@ void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 							memory_order_seq_cst, memory_order_seq_cst));
 	if (others_hold(actor, number))
 		kvs_wait_wake(block);
-	now = kvs_now();
+	now = kvs_now(); /* relaxed below: for people */
 	kvs_time(actor->reader, KVS_TIME_fill, now - atomic_load_explicit(since, memory_order_relaxed));
 	atomic_store_explicit(since, now, memory_order_relaxed);
 	kvs_count(actor, KVS_COUNT_fills);
@@ -245,7 +252,7 @@ int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t 
 {
 	uint64_t written;
 
-	if (kvs_block_cleared(actor->map, number)) { /* [clear] */
+	if (kvs_block_cleared(actor->map, number)) {
 		(void)kvs_table_doom(actor, number);
 		return -ECANCELED;
 	}
@@ -283,7 +290,7 @@ bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number)
 	struct kvs_block *block = kvs_block(actor->map, number);
 
 	for (;;) {
-		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst);
+		uint64_t word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [life: judge] */
 		enum kvs_state state = kvs_word_state(word);
 
 		if (state != KVS_FILLING && state != KVS_READY && state != KVS_REM_READY)
@@ -295,6 +302,7 @@ bool kvs_table_doom(const struct kvs_actor *actor, uint32_t number)
 
 void kvs_table_fail_part(const struct kvs_actor *actor, uint32_t number)
 {
+	/* [life: judge] The bits that are set behind it are of this life. */
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
 
 	/* Only the others' parts, and the filler, go on from FILLING: not to READY, without this part. So it fails only
@@ -318,6 +326,7 @@ int kvs_table_touch(const struct kvs_actor *actor, const void *key, size_t lengt
 			return seen;
 		if (number == KVS_WALK_NONSENSE)
 			return kvs_table_nonsense(actor->reader);
+		/* [life: judge] */
 		state = kvs_word_state(atomic_load_explicit(&kvs_block(map, number)->word, memory_order_acquire));
 		if (kvs_block_cleared(map, number))
 			continue;
