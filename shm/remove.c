@@ -118,7 +118,11 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
 	return GONE;
 }
 
-/* One attempt, from what the word is. [life: judge] Life and key are looked at behind it. */
+/* One attempt, from what the word is. [life: judge] Life and key are looked at behind it.
+ *
+ * Where somebody else's hold is seen before the CAS to REMOVING, there is no need for one: that hold ends after ours has,
+ * so who ends it finds ours gone, and looks. It keeps two who let go of a block that a third holds from moving its word
+ * from under each other. A block that is being removed already is taken on in any case: its remover may be dead. */
 static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
@@ -127,6 +131,8 @@ static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum
 	switch (kvs_word_state(word)) {
 	case KVS_READY:
 		if (why != KVS_REMOVE_EVICT && !actor->map->g.drop && !kvs_block_cleared(actor->map, number))
+			return LEFT;
+		if (held(actor, number))
 			return LEFT;
 		result = hide(actor, number, &word);
 		break;
@@ -137,6 +143,8 @@ static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum
 	case KVS_REM_DOOMED:
 		/* Whoever doomed it may have died before it took it out of the index. */
 		if (kvs_remove_unlink(actor, number))
+			return LEFT;
+		if (kvs_word_state(word) == KVS_DOOMED && held(actor, number))
 			return LEFT;
 		break;
 	default:
