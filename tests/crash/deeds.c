@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * deeds.c: those who take part in a deed: the survivor, the victim, and one who died before. See deeds.h.
+ */
+#include "config.h"
+
+#include "deeds_inner.h"
+
+#include <errno.h>
+#include <signal.h>
+
+/* ---- Steps ------------------------------------------------------------------------------------------------ */
+
+struct kvshm_key deeds_key(unsigned number)
+{
+	static unsigned char bytes[KVSHM_KEY_MAX * 32];
+	unsigned char *at = bytes + (size_t)(number % 32) * KVSHM_KEY_MAX;
+
+	return (struct kvshm_key){ at, load_key(number, at) };
+}
+
+/* A fill of a key that is missing. */
+static struct load_hold begin_fill(struct load_worker *w, unsigned number, bool shared)
+{
+	struct kvshm_key key = deeds_key(number);
+	struct load_hold hold = { .key = number };
+	enum kvshm_outcome outcome;
+
+	base_expect(shared ? kvshm_get_or_fill_shared(w->store, key.bytes, key.length, &outcome, &hold.handle)
+			   : kvshm_get_or_fill(w->store, key.bytes, key.length, &outcome, &hold.handle), 0);
+	base_check(outcome == KVSHM_FILL);
+	return hold;
+}
+
+static struct load_hold fill(struct load_worker *w, unsigned number)
+{
+	struct load_hold hold = begin_fill(w, number, false);
+	struct kvshm_meta meta;
+
+	load_write(w, &hold, &meta);
+	base_expect(kvshm_publish(w->store, &hold.handle, &meta), 0);
+	return hold;
+}
+
+static void let_go(struct load_worker *w, struct load_hold *hold)
+{
+	base_expect(kvshm_release(w->store, &hold->handle), 0);
+}
+
+static void remove_key(struct load_worker *w, unsigned number)
+{
+	struct kvshm_key key = deeds_key(number);
+
+	base_expect(kvshm_remove(w->store, key.bytes, key.length), 0);
+}
+
+/* ---- The survivor ----------------------------------------------------------------------------------------- */
+
+static void take_one_of_everything(struct deeds_survivor *s, struct deeds_stage *stage)
+{
+	struct load_worker *w = &s->work;
+	struct load_hold brief;
+
+	s->ref = fill(w, 0);
+	base_expect(kvshm_ticket(w->store, &s->ref.handle, &stage->tickets[TICKET_READY]), 0);
+	s->pin = brief = fill(w, 1);
+	base_expect(kvshm_pin(w->store, &brief.handle, &s->pin.handle), 0);
+	let_go(w, &brief);
+	s->fill = begin_fill(w, 2, false);
+	s->shared = s->part = begin_fill(w, 3, true);
+	base_expect(kvshm_ticket(w->store, &s->shared.handle, &stage->tickets[TICKET_SHARED]), 0);
+	base_expect(kvshm_join(w->store, &stage->tickets[TICKET_SHARED], 0, &s->part.handle), 0);
+	s->doomed = fill(w, 4);
+	base_expect(kvshm_ticket(w->store, &s->doomed.handle, &stage->tickets[TICKET_DOOMED]), 0);
+	remove_key(w, 4);
+	s->owned = (struct load_hold){ .key = 30 };
+	base_expect(kvshm_alloc(w->store, &s->owned.handle), 0);
+}
+
+void deeds_survive(struct deeds_survivor *s, const char *name, struct deeds_stage *stage, bool drop)
+{
+	struct load_hold brief;
+
+	s->work = (struct load_worker){ .books = &stage->books, .random = 1, .id = 1 };
+	base_expect(kvshm_attach(name, NULL, &s->work.store), 0);
+	brief = fill(&s->work, 4);
+	base_expect(kvshm_ticket(s->work.store, &brief.handle, &stage->tickets[TICKET_STALE]), 0);
+	remove_key(&s->work, 4);
+	let_go(&s->work, &brief);
+	take_one_of_everything(s, stage);
+	for (unsigned key = 5; key < 8 && !drop; key++) {
+		brief = fill(&s->work, key);
+		let_go(&s->work, &brief);
+	}
+}
+
+/* The end of a fill, or of a part, that others may have cancelled if its key is among theirs. */
+static void end_fill(struct deeds_survivor *s, const struct deeds_stage *stage, struct load_hold *hold, int rc)
+{
+	base_check(rc == 0 || (rc == -ECANCELED && stage->may_change >> hold->key & 1));
+	if (rc == 0)
+		let_go(&s->work, hold);
+}
+
+void deeds_let_go(struct deeds_survivor *s, const struct deeds_stage *stage)
+{
+	kvshm *store = s->work.store;
+	struct kvshm_meta meta;
+
+	load_verify(&s->work, &s->ref);
+	load_verify(&s->work, &s->pin);
+	load_verify(&s->work, &s->doomed);
+	let_go(&s->work, &s->ref);
+	base_expect(kvshm_unpin(store, &s->pin.handle), 0);
+	let_go(&s->work, &s->doomed);
+	load_write(&s->work, &s->fill, &meta);
+	end_fill(s, stage, &s->fill, kvshm_publish(store, &s->fill.handle, &meta));
+	load_write_plane(&s->work, &s->part, 0);
+	end_fill(s, stage, &s->part, kvshm_publish(store, &s->part.handle, NULL));
+	base_expect(kvshm_give_up(store, &s->shared.handle), 0);
+	load_write(&s->work, &s->owned, &meta);
+	base_expect(kvshm_give_up(store, &s->owned.handle), 0);
+	base_expect(kvshm_detach(store), 0);
+	load_check(&stage->books);
+}
+
+/* ---- The victim ------------------------------------------------------------------------------------------- */
+
+void deeds_take(struct deeds_victim *v, unsigned number)
+{
+	struct kvshm_key key = deeds_key(number);
+	struct load_hold *hold = &v->holds[v->count++];
+
+	hold->key = number;
+	base_expect(kvshm_get(v->work.store, key.bytes, key.length, &hold->handle), 0);
+}
+
+void deeds_about(struct deeds_victim *v, unsigned number)
+{
+	v->stage->may_change |= UINT64_C(1) << number;
+}
+
+void deeds_begin(struct deeds_victim *v, unsigned number, bool shared)
+{
+	v->holds[v->count++] = begin_fill(&v->work, number, shared);
+	deeds_about(v, number);
+}
+
+void deeds_write(struct deeds_victim *v, unsigned number)
+{
+	deeds_begin(v, number, false);
+	load_write(&v->work, &v->holds[v->count - 1], &v->metas[(v->count - 1) % DEEDS_HANDLES]);
+}
+
+void deeds_fill(struct deeds_victim *v, unsigned number)
+{
+	v->holds[v->count++] = fill(&v->work, number);
+	deeds_about(v, number);
+}
+
+void deeds_remove(struct deeds_victim *v, unsigned number)
+{
+	remove_key(&v->work, number);
+}
+
+/* Takes every block that is left, for keys of their own; and keeps them, or not. */
+void deeds_make_full(struct deeds_victim *v, bool hold)
+{
+	unsigned number = DEEDS_FULL;
+
+	for (;; number++) {
+		struct kvshm_key key = deeds_key(number);
+		struct load_hold brief = { .key = number };
+		struct kvshm_usage usage;
+		enum kvshm_outcome outcome;
+		struct kvshm_meta meta;
+
+		base_usage(v->name, &usage);
+		if (usage.free + usage.grace == 0)
+			break;
+		base_expect(kvshm_get_or_fill(v->work.store, key.bytes, key.length, &outcome, &brief.handle), 0);
+		load_write(&v->work, &brief, &meta);
+		base_expect(kvshm_publish(v->work.store, &brief.handle, &meta), 0);
+		deeds_about(v, number);
+		if (hold)
+			v->holds[v->count++] = brief;
+		else
+			let_go(&v->work, &brief);
+	}
+	base_check(number <= 24);
+}
+
+void deeds_alloc(struct deeds_victim *v, unsigned number)
+{
+	struct load_hold *hold = &v->holds[v->count++];
+
+	hold->key = number;
+	base_expect(kvshm_alloc(v->work.store, &hold->handle), 0);
+	load_write(&v->work, hold, &v->metas[(v->count - 1) % DEEDS_HANDLES]);
+	deeds_about(v, number);
+}
+
+/* Its writer is the victim: whoever recovers the victim dooms the survivor's fill. */
+void deeds_join(struct deeds_victim *v)
+{
+	struct load_hold *hold = &v->holds[v->count++];
+
+	hold->key = 3;
+	base_expect(kvshm_join(v->work.store, &v->stage->tickets[TICKET_SHARED], 1, &hold->handle), 0);
+	load_write_plane(&v->work, hold, 1);
+	deeds_about(v, 3);
+}
+
+void deeds_do(void *victim)
+{
+	struct deeds_victim *v = victim;
+	struct kvshm_geometry geometry;
+
+	v->stage->slot = KVSHM_NO_SLOT;
+	if (!v->deed->attaches) {
+		base_expect(kvshm_attach(v->name, NULL, &v->work.store), 0);
+		base_expect(kvshm_geometry(v->work.store, &geometry), 0);
+		v->stage->slot = geometry.slot;
+	}
+	if (v->deed->prepare)
+		v->deed->prepare(v);
+	step_enter(&v->stage->step);
+	v->stage->rc = v->deed->act(v);
+	step_leave(&v->stage->step);
+}
+
+/* ---- One who died before ---------------------------------------------------------------------------------- */
+
+struct corpse {
+	const char *name;
+	struct deeds_stage *stage;
+};
+
+static void be_corpse(void *arg)
+{
+	const struct corpse *c = arg;
+	struct load_worker w = { .books = &c->stage->books, .random = 1, .id = 3 };
+	struct kvshm_key key = deeds_key(0);
+	struct kvshm_handle ref, pin, owned, part;
+
+	base_expect(kvshm_attach(c->name, NULL, &w.store), 0);
+	base_expect(kvshm_get(w.store, key.bytes, key.length, &ref), 0);
+	base_expect(kvshm_pin(w.store, &ref, &pin), 0);
+	base_expect(kvshm_alloc(w.store, &owned), 0);
+	(void)begin_fill(&w, 11, false);
+	base_expect(kvshm_join(w.store, &c->stage->tickets[TICKET_SHARED], 1, &part), 0);
+	(void)fill(&w, 10); /* and a ref of it */
+	(void)raise(SIGKILL);
+}
+
+void deeds_die(const char *name, struct deeds_stage *stage)
+{
+	struct corpse corpse = { name, stage };
+
+	base_check(base_reap(base_fork(be_corpse, &corpse)) == SIGKILL);
+	stage->may_change |= UINT64_C(1) << 3 | UINT64_C(1) << 10;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * inquest.c: see inquest.h.
+ */
+#include "config.h"
+
+#include "inquest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client.h"
+#include "clear.h"
+
+#define BLOCKS 64U /* at most */
+
+struct hearing {
+	const struct inquest *asked;
+	struct image_store *store;
+	const struct image *at_death;
+	struct load_books *books;
+	struct load_worker work; /* of who comes after the death */
+	uint32_t slot;
+	bool held[BLOCKS];  /* by the living */
+	bool maybe[BLOCKS]; /* by one who stands in a section: it may be about to undo that */
+	unsigned held_count;
+	char *why;
+};
+
+static bool __attribute__((format(printf, 2, 3))) no(const struct hearing *h, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(h->why, 256, format, args);
+	va_end(args);
+	return false;
+}
+
+static bool is_living(const struct hearing *h, uint32_t slot)
+{
+	return h->asked->living >> slot & 1;
+}
+
+/* ---- The dead --------------------------------------------------------------------------------------------- */
+
+static bool nobody_is_dead(const struct hearing *h)
+{
+	const struct kvs_map *map = &h->store->map;
+
+	for (uint32_t i = 0; i < map->g.clients; i++)
+		if (kvs_client_has_row(map, i) && i != h->slot && !is_living(h, i))
+			return no(h, "client %u is dead, and has not been recovered", i);
+	for (uint32_t i = 0; i < map->g.readers; i++) {
+		uint32_t owner = atomic_load(&map->readers[i].owner);
+
+		if (owner && owner != h->slot + 1 && (owner & KVS_READER_RECOVERER || !is_living(h, owner - 1)))
+			return no(h, "reader slot %u has owner %#x", i, owner);
+	}
+	return true;
+}
+
+/* ---- The living ------------------------------------------------------------------------------------------- */
+
+static bool in_section(const struct hearing *h, uint32_t slot)
+{
+	const struct kvs_map *map = &h->store->map;
+
+	for (uint32_t i = 0; i < map->g.readers; i++)
+		if (atomic_load(&map->readers[i].owner) == slot + 1 && atomic_load(&map->readers[i].epoch))
+			return true;
+	return false;
+}
+
+/* Their rows are what they were, and the blocks that they hold are in the same life, and not on their way out. */
+static bool living_have_theirs(struct hearing *h)
+{
+	const struct kvs_map *map = &h->store->map;
+	const struct kvs_geometry *g = &map->g;
+
+	memset(h->held, 0, sizeof(h->held));
+	memset(h->maybe, 0, sizeof(h->maybe));
+	for (uint32_t slot = 0; slot < g->clients; slot++)
+		for (uint32_t i = 0; i < g->blocks && is_living(h, slot); i++) {
+			uint64_t was = image_entry(h->at_death, g, slot, i);
+			uint64_t life = image_life(h->at_death, g, i);
+
+			if (atomic_load(&kvs_row(map, slot)[i]) != was)
+				return no(h, "the entry of living client %u for block %u was %#" PRIx64 ", is %#" PRIx64,
+					  slot, i, was, (uint64_t)atomic_load(&kvs_row(map, slot)[i]));
+			if (!kvs_entry_counts(was, life))
+				continue;
+			if (in_section(h, slot)) {
+				h->maybe[i] = true;
+				continue;
+			}
+			h->held[i] = true;
+			if (atomic_load(&map->blocks[i].life) != life)
+				return no(h, "block %u, which living client %u holds, has begun another life", i, slot);
+		}
+	return true;
+}
+
+/* A block that a living client holds is there for it; one that is its own stays so; any other is to be had. */
+static bool block_is_accounted_for(const struct hearing *h, uint32_t i)
+{
+	const struct kvs_map *map = &h->store->map;
+	uint64_t was = image_word(h->at_death, &map->g, i), is = atomic_load(&map->blocks[i].word);
+	enum kvs_state state = kvs_word_state(is);
+
+	if (kvs_word_state(was) == KVS_OWNED && is_living(h, kvs_word_owner(was)))
+		return is == was || no(h, "block %u of living client %u is in state %d", i, kvs_word_owner(was), state);
+	switch (state) {
+	case KVS_FREE:
+	case KVS_LIMBO:
+		return !h->held[i] || no(h, "block %u is held, and in state %d", i, state);
+	case KVS_READY:
+		if (h->held[i] || h->maybe[i] || h->asked->crowded)
+			return true;
+		return !(map->g.drop || kvs_block_cleared(map, i)) || no(h, "block %u is ready, and nobody's", i);
+	case KVS_FILLING:
+		return is_living(h, kvs_word_owner(is)) || no(h, "block %u is being filled by the dead", i);
+	case KVS_DOOMED:
+		return h->held[i] || h->asked->crowded || no(h, "block %u is doomed, and nobody's", i);
+	case KVS_REM_READY:
+	case KVS_REM_DOOMED:
+		return is_living(h, kvs_word_owner(is)) || no(h, "block %u is being removed by nobody", i);
+	default:
+		return no(h, "block %u is in state %d of client %u", i, state, kvs_word_owner(is));
+	}
+}
+
+static bool blocks_are_accounted_for(struct hearing *h)
+{
+	h->held_count = 0;
+	for (uint32_t i = 0; i < h->store->map.g.blocks; i++) {
+		if (!block_is_accounted_for(h, i))
+			return false;
+		h->held_count += h->held[i];
+	}
+	return true;
+}
+
+static void keep_finding(const char *finding, void *arg)
+{
+	(void)snprintf(arg, 256, "unsound: %s", finding);
+}
+
+static bool checker_is_content(struct hearing *h)
+{
+	struct kvshm_check_result result;
+	kvshm_view *view;
+	int rc = kvshm_view_open(h->store->name, NULL, &view);
+
+	if (rc)
+		return no(h, "view: %d: %s", rc, kvshm_error());
+	(void)snprintf(h->why, 256, "the checker counts something, and says nothing");
+	rc = kvshm_view_check(view, keep_finding, h->why, &result);
+	kvshm_view_close(view);
+	if (rc)
+		return no(h, "check: %d: %s", rc, kvshm_error());
+	if (result.unsound || result.leaked)
+		return false;
+	return !result.pending || h->asked->crowded || no(h, "%" PRIu64 " things wait for recovery", result.pending);
+}
+
+/* ---- Keys ------------------------------------------------------------------------------------------------- */
+
+enum seen { ABSENT, PENDING, FOUND, WRONG };
+
+static enum seen look_at_key(struct hearing *h, unsigned key)
+{
+	unsigned char bytes[KVSHM_KEY_MAX];
+	size_t length = load_key(key, bytes);
+	struct load_hold hold = { .key = key };
+	int rc = kvshm_get(h->work.store, bytes, length, &hold.handle);
+
+	if (rc == -ENOENT)
+		return ABSENT;
+	if (rc == -EAGAIN)
+		return PENDING;
+	if (rc) {
+		(void)no(h, "get of key %u: %d: %s", key, rc, kvshm_error());
+		return WRONG;
+	}
+	load_verify(&h->work, &hold);
+	rc = kvshm_release(h->work.store, &hold.handle);
+	if (rc) {
+		(void)no(h, "release of key %u: %d: %s", key, rc, kvshm_error());
+		return WRONG;
+	}
+	if (h->books->torn || h->books->foreign || h->books->wrong) {
+		(void)no(h, "key %u is found, and its bytes are not what was published", key);
+		return WRONG;
+	}
+	return FOUND;
+}
+
+static bool keys_are_whole_or_absent(struct hearing *h)
+{
+	const struct inquest *q = h->asked;
+	unsigned kept = 0, gone = 0;
+
+	for (unsigned key = 0; key < INQUEST_KEYS; key++) {
+		static const char *const names[] = { "absent", "being filled", "found" };
+		enum seen seen = look_at_key(h, key);
+		enum seen wanted = q->found >> key & 1 ? FOUND : q->pending >> key & 1 ? PENDING : ABSENT;
+
+		if (seen == WRONG)
+			return false;
+		if (wanted != ABSENT && q->may_change >> key & 1) {
+			kept += seen == wanted;
+			gone += seen == ABSENT;
+		} else if (seen != wanted && !(q->may_change >> key & 1)) {
+			return no(h, "key %u is %s, and should be %s", key, names[seen], names[wanted]);
+		}
+	}
+	return !(q->one_step && kept && gone) || no(h, "%u keys are left, and %u gone, of one step", kept, gone);
+}
+
+void inquest_keys(struct image_store *store, uint64_t *found, uint64_t *pending)
+{
+	struct load_books books = { .planes = store->map.g.planes, .kills = true, .brief = true };
+	char why[256];
+	struct hearing h = { .store = store, .books = &books, .why = why,
+			     .work = { .books = &books, .random = 1, .id = 77 } };
+
+	*found = *pending = 0;
+	base_expect(kvshm_attach(store->name, NULL, &h.work.store), 0);
+	for (unsigned key = 0; key < INQUEST_KEYS; key++) {
+		enum seen seen = look_at_key(&h, key);
+
+		if (seen == WRONG)
+			base_fail("before any death: %s", why);
+		*found |= (uint64_t)(seen == FOUND) << key;
+		*pending |= (uint64_t)(seen == PENDING) << key;
+	}
+	base_expect(kvshm_detach(h.work.store), 0);
+}
+
+/* ---- Work ------------------------------------------------------------------------------------------------- */
+
+static bool takes_a_fill(struct hearing *h)
+{
+	unsigned char bytes[KVSHM_KEY_MAX];
+	size_t length = load_key(INQUEST_FRESH, bytes);
+	struct load_hold hold = { .key = INQUEST_FRESH };
+	enum kvshm_outcome outcome;
+	struct kvshm_meta meta;
+	int rc = kvshm_get_or_fill(h->work.store, bytes, length, &outcome, &hold.handle);
+
+	if (rc || outcome != KVSHM_FILL)
+		return no(h, "a fresh key: %d, outcome %d: %s", rc, rc ? -1 : (int)outcome, kvshm_error());
+	load_write(&h->work, &hold, &meta);
+	rc = kvshm_publish(h->work.store, &hold.handle, &meta);
+	if (rc)
+		return no(h, "publishing a fresh key: %d: %s", rc, kvshm_error());
+	load_verify(&h->work, &hold);
+	rc = kvshm_remove(h->work.store, bytes, length);
+	if (rc == 0)
+		rc = kvshm_release(h->work.store, &hold.handle);
+	if (rc || h->books->torn || h->books->foreign || h->books->wrong)
+		return no(h, "a fresh key is not what was published: %d", rc);
+	return true;
+}
+
+/* A block that is not to be had, when all that can be are taken, is the living's; or, if some of them stand in the
+ * middle of a call, in their hands, or in a grace period that they stall. */
+static bool is_rightly_kept(const struct hearing *h, uint32_t i)
+{
+	enum kvs_state state = kvs_word_state(atomic_load(&h->store->map.blocks[i].word));
+
+	if (h->held[i] || h->maybe[i])
+		return true;
+	return h->asked->crowded && state != KVS_FREE;
+}
+
+/* Every block that the living do not hold can be had: none is lost. */
+static bool all_blocks_can_be_had(struct hearing *h)
+{
+	struct kvshm_handle owned[BLOCKS];
+	bool had[BLOCKS] = { false };
+	unsigned blocks = h->store->map.g.blocks, count = 0;
+	int rc = 0;
+
+	for (; count < blocks; count++) {
+		rc = kvshm_alloc(h->work.store, &owned[count]);
+		if (rc)
+			break;
+		had[owned[count].block] = true;
+	}
+	if (rc && rc != -ENOSPC)
+		return no(h, "taking all blocks: %d: %s", rc, kvshm_error());
+	for (uint32_t i = 0; i < blocks; i++)
+		if (had[i] ? h->held[i] : !is_rightly_kept(h, i))
+			return no(h, "%u blocks can be had; block %u is %s", count, i,
+				  had[i] ? "among them, and held" : "not, and not held");
+	while (count--)
+		if (kvshm_give_up(h->work.store, &owned[count]))
+			return no(h, "giving a block back: %s", kvshm_error());
+	return true;
+}
+
+static bool takes_work(struct hearing *h)
+{
+	bool room = h->held_count < h->store->map.g.blocks && !h->asked->crowded;
+
+	return (!room || takes_a_fill(h)) && all_blocks_can_be_had(h);
+}
+
+/* ---- The inquest ------------------------------------------------------------------------------------------ */
+
+static bool hear(struct hearing *h)
+{
+	return nobody_is_dead(h) && living_have_theirs(h) && blocks_are_accounted_for(h) && checker_is_content(h) &&
+	       keys_are_whole_or_absent(h) && takes_work(h) && living_have_theirs(h) && checker_is_content(h);
+}
+
+bool inquest(const struct inquest *asked, struct image_store *store, const struct image *at_death, char why[256])
+{
+	struct load_books books = { .planes = store->map.g.planes, .kills = true, .brief = true };
+	struct hearing h = { .asked = asked, .store = store, .at_death = at_death, .books = &books, .why = why,
+			     .work = { .books = &books, .random = 1, .id = 77 } };
+	struct kvshm_geometry geometry;
+	bool content;
+	int rc = kvshm_attach(store->name, NULL, &h.work.store);
+
+	base_check(store->map.g.blocks <= BLOCKS);
+	if (rc)
+		return no(&h, "attach: %d: %s", rc, kvshm_error());
+	base_expect(kvshm_geometry(h.work.store, &geometry), 0);
+	h.slot = geometry.slot;
+	content = hear(&h);
+	rc = kvshm_detach(h.work.store);
+	return content && (rc == 0 || no(&h, "detach: %d: %s", rc, kvshm_error()));
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * two_deaths.c: recovery that dies itself, or stands still (D2).
+ *
+ * First, a recoverer (the store's owner, who has no slot) dies after each single instruction of its recovery of a
+ * client that died in a deed: the next one recovers both, and all is as after one death. The seed chooses the deeds,
+ * and the deaths in them; in long runs it is each death in each deed that left a store of its own.
+ *
+ * Then, a recoverer is stopped after every instruction that changes the store, and after others that the seed chooses,
+ * while another recovers, and a new client comes, who gets the dead one's slot if it is free, and takes holds. When
+ * the stopped one goes on, it touches nothing of the new client's.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "scene.h"
+
+#define SHARE 6U /* one deed in so many */
+#define MORE 4U	 /* stops at steps that the seed chooses */
+#define TOLD 10U /* failures */
+#define STORES 256U
+
+struct sum {
+	uint64_t deaths, instructions, stores, failures; /* first ones; the recoverers' instructions; what they left */
+	uint64_t stops, same_slot; /* of these, how often the new client got the dead one's slot */
+};
+
+struct run {
+	struct scene scene;
+	struct scene_copy first;	  /* what the deed's death left, where the recoverer dies */
+	struct scene_copy second;	  /* what that left */
+	struct image images[STORES]; /* what deaths in the deed left */
+	unsigned count;
+	struct image left;
+	struct step *step; /* the recoverer's */
+	char where[128];   /* it is */
+	uint64_t random;
+	struct sum sum;
+	bool all;
+};
+
+static void tell(struct run *r, const char *what, const char *why)
+{
+	if (r->sum.failures++ >= TOLD)
+		return;
+	(void)printf("FAILED: death in %s (%s); the recoverer %s after instruction %" PRIu64 ", at %s: %s\n",
+		     r->scene.deed->name, r->scene.drop ? "drop" : "keep", what, r->step->count, r->where, why);
+}
+
+/* ---- First deaths ----------------------------------------------------------------------------------------- */
+
+/* Keeps every different store that a death in the deed leaves. */
+static void collect(struct run *r, const struct deed *deed)
+{
+	struct scene *s = &r->scene;
+	bool more = true;
+
+	scene_begin(s, deed);
+	r->count = 0;
+	image_new(&s->store, &r->left);
+	scene_look(s, &r->first, &r->left);
+	image_forget(&r->left);
+	while (more && r->count < STORES) {
+		if (image_take(&s->store, &r->left)) {
+			image_new(&s->store, &r->images[r->count]);
+			(void)image_take(&s->store, &r->images[r->count++]);
+		}
+		more = step_one(&s->stage->step);
+	}
+	base_check(!more);
+	step_kill(&s->stage->step);
+}
+
+static void forget(struct run *r)
+{
+	for (unsigned i = 0; i < r->count; i++)
+		image_free(&r->images[i]);
+	image_free(&r->left);
+	scene_end(&r->scene);
+}
+
+/* ---- The recoverer ---------------------------------------------------------------------------------------- */
+
+static void be_recoverer(void *arg)
+{
+	struct run *r = arg;
+	kvshm_owner *owner;
+
+	base_expect(kvshm_adopt(r->first.store.name, NULL, &owner), 0);
+	step_enter(r->step);
+	base_expect(kvshm_owner_recover(owner, NULL), 0);
+	step_leave(r->step);
+}
+
+/* Makes the store that a death left, and a recoverer that is about to begin. */
+static void set_out(struct run *r, const struct image *image)
+{
+	image_put(image, &r->scene.store, &r->first.store);
+	image_let_live(&r->first.store, r->scene.asked.living);
+	step_start(r->step, be_recoverer, r);
+}
+
+/* ---- It dies ---------------------------------------------------------------------------------------------- */
+
+static void die_here(struct run *r)
+{
+	char why[256];
+
+	if (!image_take(&r->first.store, &r->left))
+		return;
+	r->sum.stores++;
+	step_where(r->step, r->where);
+	image_put(&r->left, &r->first.store, &r->second.store);
+	if (!inquest(&r->scene.asked, &r->second.store, &r->left, why))
+		tell(r, "died", why);
+}
+
+static void die_everywhere(struct run *r, const struct image *image)
+{
+	set_out(r, image);
+	r->sum.deaths++;
+	image_forget(&r->left);
+	do
+		die_here(r);
+	while (step_one(r->step));
+	r->sum.instructions += r->step->count;
+	step_kill(r->step);
+}
+
+/* ---- It stands still -------------------------------------------------------------------------------------- */
+
+/* One who comes while the recoverer stands. */
+struct newcomer {
+	struct load_books books;
+	struct load_worker work;
+	struct kvshm_handle ref, pin, fill, owned;
+	uint32_t slot;
+};
+
+static void move_in(const struct run *r, struct newcomer *n)
+{
+	unsigned char bytes[KVSHM_KEY_MAX];
+	size_t length = load_key(INQUEST_FRESH + 1, bytes);
+	struct kvshm_geometry geometry;
+	enum kvshm_outcome outcome;
+
+	memset(n, 0, sizeof(*n));
+	n->books.planes = DEEDS_PLANES;
+	n->books.kills = n->books.brief = true;
+	n->work = (struct load_worker){ .books = &n->books, .random = 3, .id = 3 };
+	base_expect(kvshm_attach(r->first.store.name, NULL, &n->work.store), 0);
+	base_expect(kvshm_geometry(n->work.store, &geometry), 0);
+	n->slot = geometry.slot;
+	base_expect(kvshm_get_or_fill(n->work.store, bytes, length, &outcome, &n->fill), 0);
+	base_check(outcome == KVSHM_FILL);
+	base_expect(kvshm_alloc(n->work.store, &n->owned), 0);
+	base_expect(kvshm_hold(n->work.store, &r->scene.stage->tickets[TICKET_DOOMED], &outcome, &n->ref), 0);
+	base_expect(kvshm_pin(n->work.store, &n->ref, &n->pin), 0);
+}
+
+/* Each hold must be there, to the last. */
+static bool move_out(struct run *r, struct newcomer *n)
+{
+	int results[4];
+
+	results[0] = kvshm_publish(n->work.store, &n->fill, NULL);
+	results[1] = kvshm_give_up(n->work.store, &n->owned);
+	results[2] = kvshm_release(n->work.store, &n->ref);
+	results[3] = kvshm_unpin(n->work.store, &n->pin);
+	base_expect(kvshm_detach(n->work.store), 0);
+	for (unsigned i = 0; i < 4; i++)
+		if (results[i]) {
+			char why[64];
+
+			(void)snprintf(why, sizeof(why), "a new client's hold: %d", results[i]);
+			tell(r, "stood, and went on", why);
+			return false;
+		}
+	return true;
+}
+
+/* The recoverer stops after so many instructions. */
+static void stop_after(struct run *r, const struct image *image, uint64_t steps, uint32_t dead)
+{
+	struct newcomer newcomer;
+	char why[256];
+
+	set_out(r, image);
+	if (!step_many(r->step, steps)) {
+		step_kill(r->step);
+		return;
+	}
+	step_where(r->step, r->where);
+	move_in(r, &newcomer);
+	r->sum.stops++;
+	r->sum.same_slot += newcomer.slot == dead;
+	step_finish(r->step);
+	(void)image_take(&r->first.store, &r->left);
+	if (move_out(r, &newcomer)) {
+		step_kill(r->step);
+		if (!inquest(&r->scene.asked, &r->first.store, &r->left, why))
+			tell(r, "stood, went on, and died", why);
+	} else {
+		step_kill(r->step);
+	}
+}
+
+/* After which instructions the recovery changes the store. */
+static unsigned changes(struct run *r, const struct image *image, uint64_t at[STORES], uint64_t *steps)
+{
+	unsigned count = 0;
+
+	set_out(r, image);
+	(void)image_take(&r->first.store, &r->left);
+	while (step_one(r->step))
+		if (image_take(&r->first.store, &r->left) && count < STORES)
+			at[count++] = r->step->count;
+	*steps = r->step->count;
+	step_kill(r->step);
+	return count;
+}
+
+static void stop_everywhere(struct run *r, const struct image *image)
+{
+	uint32_t dead = r->scene.stage->slot;
+	uint64_t at[STORES], steps;
+	unsigned count = changes(r, image, at, &steps);
+
+	for (unsigned i = 0; i < count; i++)
+		if (r->all || base_below(&r->random, 8) == 0)
+			stop_after(r, image, at[i], dead);
+	for (unsigned i = 0; i < MORE; i++)
+		stop_after(r, image, base_random(&r->random) % steps, dead);
+}
+
+/* ---- Runs ------------------------------------------------------------------------------------------------- */
+
+static void try(struct run *r, const struct deed *deed)
+{
+	unsigned chosen;
+
+	collect(r, deed);
+	chosen = base_below(&r->random, r->count);
+	for (unsigned i = 0; i < r->count; i++)
+		if (r->all || i == chosen)
+			die_everywhere(r, &r->images[i]);
+	if (r->all || base_below(&r->random, 4) == 0)
+		stop_everywhere(r, &r->images[chosen]);
+	forget(r);
+}
+
+static void try_all(bool drop, struct sum *sum)
+{
+	struct run *r = calloc(1, sizeof(*r));
+
+	base_check(r);
+	r->step = base_shared(sizeof(*r->step));
+	r->random = base_stream(drop);
+	r->all = getenv("KVSHM_TEST_LONG");
+	r->sum = *sum;
+	scene_new(&r->scene, base_store(drop ? "drop" : "keep"), drop);
+	scene_copy_new(&r->first, base_store(drop ? "first-drop" : "first-keep"), drop);
+	scene_copy_new(&r->second, base_store(drop ? "second-drop" : "second-keep"), drop);
+	base_expect(kvshm_disown(r->first.owner), 0); /* the recoverers own it, one after the other */
+	image_let_live(&r->second.store, 1);
+	for (unsigned i = 0; i < deeds_count; i++)
+		if (scene_has(&deeds[i], drop) && (r->all || base_below(&r->random, SHARE) == 0))
+			try(r, &deeds[i]);
+	base_expect(kvshm_adopt(r->first.store.name, NULL, &r->first.owner), 0);
+	scene_copy_end(&r->first);
+	scene_copy_end(&r->second);
+	*sum = r->sum;
+	free(r);
+}
+
+int main(void)
+{
+	struct sum sum = { 0 };
+
+	base_begin();
+	if (!step_possible())
+		base_skip("ptrace(2) is not possible here");
+	try_all(false, &sum);
+	try_all(true, &sum);
+	(void)printf("%" PRIu64 " deaths of clients; their recoverers died after each of %" PRIu64 " instructions, and "
+		     "left %" PRIu64 " different stores\n", sum.deaths, sum.instructions, sum.stores);
+	(void)printf("recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
+		     " times\n", sum.stops, sum.same_slot);
+	(void)printf("%" PRIu64 " failures\n", sum.failures);
+	base_check(sum.same_slot > 0);
+	base_check(sum.failures == 0);
+	return base_pass();
+}
