@@ -213,8 +213,8 @@ int main(void)
 	base_begin();
 	if (!step_possible())
 		base_skip("ptrace(2) is not possible here");
-	(void)printf("%-32s %s %8s %5s %8s %7s %7s %12s %8s\n", "operation", "    ", "stops", "late", "deaths", "stalls",
-		     "named", "slowest (ms)", "failures");
+	(void)printf("%-32s %s %8s %5s %8s %7s %7s %12s %8s\n", "operation", "    ", "stops", "late", "deaths",
+		     "stalls", "named", "slowest (ms)", "failures");
 	try_all(false, &sum);
 	try_all(true, &sum);
 	print("all", "    ", &sum);

@@ -13,8 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "client.h"
 #include "clear.h"
+#include "client.h"
+#include "part.h"
 
 #define BLOCKS 64U /* at most */
 
@@ -90,8 +91,7 @@ static bool living_have_theirs(struct hearing *h)
 			uint64_t life = image_life(h->at_death, g, i);
 
 			if (atomic_load(&kvs_row(map, slot)[i]) != was)
-				return no(h, "the entry of living client %u for block %u was %#" PRIx64 ", is %#" PRIx64,
-					  slot, i, was, (uint64_t)atomic_load(&kvs_row(map, slot)[i]));
+				return no(h, "the entry of living client %u for block %u is not what it was", slot, i);
 			if (!kvs_entry_counts(was, life))
 				continue;
 			if (in_section(h, slot)) {
@@ -123,7 +123,9 @@ static bool block_is_accounted_for(const struct hearing *h, uint32_t i)
 			return true;
 		return !(map->g.drop || kvs_block_cleared(map, i)) || no(h, "block %u is ready, and nobody's", i);
 	case KVS_FILLING:
-		return is_living(h, kvs_word_owner(is)) || no(h, "block %u is being filled by the dead", i);
+		if (!is_living(h, kvs_word_owner(is)))
+			return no(h, "block %u is being filled by the dead", i);
+		return h->asked->crowded || !kvs_part_failed(map, i) || no(h, "block %u can't become whole", i);
 	case KVS_DOOMED:
 		return h->held[i] || h->asked->crowded || no(h, "block %u is doomed, and nobody's", i);
 	case KVS_REM_READY:
