@@ -122,7 +122,8 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
  *
  * Where somebody else's hold is seen before the CAS to REMOVING, there is no need for one: that hold ends after ours
  * has, so who ends it finds ours gone, and looks. It keeps two who let go of a block that a third holds from moving its
- * word from under each other. A block that is being removed already is taken on in any case: its remover may be dead. */
+ * word from under each other. A block that is being removed already is taken on in any case: its remover may be dead.
+ */
 static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(actor->map, number)->word, memory_order_seq_cst);
