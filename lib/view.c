@@ -268,9 +268,24 @@ int kvshm_view_histograms(kvshm_view *view, int (*fn)(const struct kvshm_histogr
 	return rc;
 }
 
+struct told {
+	void (*fn)(const char *finding, void *arg);
+	void *arg;
+};
+
+static void tell(enum kvs_finding_kind kind, const char *text, void *arg)
+{
+	const struct told *told = arg;
+
+	(void)kind;
+	if (told->fn)
+		told->fn(text, told->arg);
+}
+
 int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg), void *arg,
 		     struct kvshm_check_result *result)
 {
+	struct told told = {fn, arg};
 	struct kvs_check_result inner;
 	int rc;
 
@@ -278,7 +293,7 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 		return kvl_no_place();
 	rc = kvs_inspect_refresh(&view->inner);
 	if (rc == 0)
-		rc = kvs_check(&view->inner, fn, arg, &inner);
+		rc = kvs_check(&view->inner, tell, &told, &inner);
 	if (rc)
 		return rc;
 	inner.unsound += kvs_check_planes(&view->inner, view->name, fn, arg);
