@@ -8,6 +8,7 @@
 
 #include "replay.h"
 #include "replay_bytes.h"
+#include "replay_settings.h"
 #include "tool.h"
 
 #include <errno.h>
@@ -23,89 +24,12 @@
 
 enum {
 	STATUS_FOUND = 2, /* something was corrupt, has leaked or was missed */
-	PROCESSES_MAX = KVSHM_CLIENTS_MAX - 1, /* one client is for the inspection */
 	GENERATE_SEED = 1,
-	IN_FLIGHT_MAX = 4096,
-	GENERATE_MAX = 1000000,
-	TIME_MAX = 1000000000, /* s, ms: what a deadline can hold by far */
 };
 
-static const char *const retain_words[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
+/* ---- The trace ------------------------------------------------------------------------------------------- */
 
-/* What was asked for. 0, NULL or -1: not said. */
-struct settings {
-	const char *store, *dir, *trace;
-	uint64_t capacity, block_size, planes;
-	uint64_t procs, in_flight, kill_every, seconds, generate;
-	int retain;
-	bool tickets, json;
-};
-
-/* How many processes an own store is for. Unless told, it has one plane. */
-static uint64_t processes(const struct settings *settings)
-{
-	uint64_t planes = settings->planes ? settings->planes : 1;
-
-	return settings->procs * (settings->tickets ? 1 + planes : 1);
-}
-
-/* ---- What is asked for ----------------------------------------------------------------------------------- */
-
-static void read_settings(int argc, char **argv, struct settings *to)
-{
-	const struct tool_option options[] = {
-		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &to->store,
-		  .help = "replay through this store; unless told, through one of its own" },
-		{ .name = "capacity", .argument = "BLOCKS", .kind = TOOL_NUMBER, .to.number = &to->capacity, .min = 1,
-		  .max = KVSHM_BLOCKS_MAX, .help = "blocks of its own store" },
-		{ .name = "block-size", .argument = "BYTES", .kind = TOOL_SIZE, .to.number = &to->block_size, .min = 1,
-		  .help = "size of its own store's blocks in each plane; 4K unless told" },
-		{ .name = "planes", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->planes, .min = 1,
-		  .max = KVSHM_PLANES_MAX, .help = "planes of its own store; 1 unless told" },
-		{ .name = "retain", .argument = "keep|drop", .kind = TOOL_CHOICE, .to.choice = &to->retain,
-		  .choices = retain_words,
-		  .help = "what the last release does in its own store; keep unless told" },
-		{ .name = "procs", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->procs, .min = 1,
-		  .max = PROCESSES_MAX, .help = "engines; 1 unless told" },
-		{ .name = "in-flight", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->in_flight, .min = 1,
-		  .max = IN_FLIGHT_MAX, .help = "requests that each engine holds; 1 unless told" },
-		{ .name = "tickets", .kind = TOOL_FLAG, .to.flag = &to->tickets,
-		  .help = "make each engine a scheduler process, and a worker process for each plane" },
-		{ .name = "kill-every", .argument = "MS", .kind = TOOL_NUMBER, .to.number = &to->kill_every, .min = 1,
-		  .max = TIME_MAX, .help = "kill a process of an engine so often, and start another in its place" },
-		{ .name = "seconds", .argument = "S", .kind = TOOL_NUMBER, .to.number = &to->seconds, .min = 1,
-		  .max = TIME_MAX,
-		  .help = "go round the trace, with new keys each time, for so long; once unless told" },
-		{ .name = "generate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->generate, .min = 1,
-		  .max = GENERATE_MAX, .help = "make a multi-turn workload of N requests instead of reading a trace" },
-		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &to->json, .help = "print the result as JSON" },
-		{ .name = NULL },
-	};
-	const struct tool_program program = {
-		.name = "kvshm-replay",
-		.summary = "Replays a trace of LLM requests (JSON lines with hash_ids; - for standard input) through a "
-			   "store",
-		.operands = "TRACE",
-		.options = options,
-	};
-	int operand = tool_options(&program, argc, argv, &to->dir);
-
-	to->trace = argv[operand];
-	if (to->trace && to->generate)
-		tool_bad_use("there is a trace, '%s', and --generate: leave one out", to->trace);
-	if (!to->trace && !to->generate)
-		tool_bad_use("no trace: name one, - for standard input, or use --generate");
-	if (to->trace && operand + 1 < argc)
-		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
-	if (!to->store && processes(to) > PROCESSES_MAX)
-		tool_bad_use("--procs %" PRIu64 " with --tickets and --planes %" PRIu64 " are %" PRIu64 " processes"
-			     ": the most is %d",
-			     to->procs, processes(to) / to->procs - 1, processes(to), PROCESSES_MAX);
-	if (!to->store && !to->capacity)
-		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
-}
-
-static bool get_trace(const struct settings *settings, struct replay_trace *trace)
+static bool get_trace(const struct replay_settings *settings, struct replay_trace *trace)
 {
 	if (settings->trace)
 		return replay_trace_read(trace, settings->trace);
@@ -117,7 +41,7 @@ static bool get_trace(const struct settings *settings, struct replay_trace *trac
 /* ---- The store ------------------------------------------------------------------------------------------- */
 
 /* A store of our process number that has no living owner is one that an earlier process could not clear away. */
-static bool make_store(const struct settings *settings, const char *name, kvshm_owner **owner)
+static bool make_store(const struct replay_settings *settings, const char *name, kvshm_owner **owner)
 {
 	struct kvshm_create_options options;
 
@@ -130,8 +54,8 @@ static bool make_store(const struct settings *settings, const char *name, kvshm_
 	if (settings->retain >= 0)
 		options.retain = (enum kvshm_retain)settings->retain;
 	options.replace_dead = 1;
-	if (processes(settings) >= options.clients)
-		options.clients = (uint32_t)processes(settings) + 1; /* one for the inspection */
+	if (replay_settings_processes(settings) >= options.clients)
+		options.clients = (uint32_t)replay_settings_processes(settings) + 1; /* one for the inspection */
 	if (__builtin_mul_overflow(settings->capacity, options.block_size, &options.size)) {
 		tool_say("--capacity %" PRIu64 " and --block-size %" PRIu64 " make more than 2^64 bytes: use less",
 			 settings->capacity, settings->block_size);
@@ -197,13 +121,13 @@ static bool has_slots(const struct replay_job *job)
 }
 
 /* Whether a store that was named is what the command line says of it, and takes our keys. */
-static bool store_fits(const struct settings *settings, const struct kvshm_geometry *geometry)
+static bool store_fits(const struct replay_settings *settings, const struct kvshm_geometry *geometry)
 {
 	const char *store = settings->store;
 
 	if (settings->retain >= 0 && settings->retain != (int)geometry->retain) {
 		tool_say("--retain %s: store '%s' has %s; leave the option out, or name another store",
-			 retain_words[settings->retain], store, retain_words[geometry->retain]);
+			 replay_retains[settings->retain], store, replay_retains[geometry->retain]);
 		return false;
 	}
 	if (geometry->key_max < REPLAY_KEY_SIZE) {
@@ -219,7 +143,7 @@ static bool store_fits(const struct settings *settings, const struct kvshm_geome
 /* ---- The replay ------------------------------------------------------------------------------------------ */
 
 /* Returns the exit status. The store is there. */
-static int replay(const struct settings *settings, struct replay_job *job)
+static int replay(const struct replay_settings *settings, struct replay_job *job)
 {
 	struct replay_result result = { 0 };
 	uint64_t before = 0, after = 0;
@@ -253,14 +177,14 @@ static void hold_signals(void)
 
 int main(int argc, char **argv)
 {
-	struct settings settings = { .procs = 1, .in_flight = 1, .retain = -1 };
+	struct replay_settings settings;
 	struct replay_job job = { 0 };
 	kvshm_owner *owner = NULL;
 	struct timespec now;
 	char own_name[32];
 	int status = EXIT_FAILURE;
 
-	read_settings(argc, argv, &settings);
+	replay_settings_read(argc, argv, &settings);
 	/* The time too: in other pid namespaces, on the same files, the pid may be the same. */
 	clock_gettime(CLOCK_REALTIME, &now);
 	snprintf(own_name, sizeof(own_name), "replay-%d-%05ld", (int)getpid(), now.tv_nsec / 10000);

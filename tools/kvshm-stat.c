@@ -7,131 +7,13 @@
  */
 #include "config.h"
 
-#include "stat.h"
+#include "stat_settings.h"
 #include "tool.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct settings {
-	const char *store;
-	const char *dir;
-	const char *columns_text;
-	bool list, clients, blocks, json, prometheus;
-	uint64_t interval; /* ns; 0: not line by line */
-	uint64_t count;	   /* of lines; 0: no end */
-	const struct stat_table *table; /* of the rows; NULL: a page */
-	struct stat_columns columns;
-};
-
-/* ---- What is asked --------------------------------------------------------------------------------------- */
-
-static void print_columns(void)
-{
-	stat_columns_help(stat_lines_table());
-	stat_columns_help(&stat_stores);
-	stat_columns_help(&stat_clients);
-	stat_columns_help(&stat_blocks);
-}
-
-/* Seconds, perhaps with a fraction, from a millisecond to a day. */
-static uint64_t read_interval(const char *text)
-{
-	double seconds = strtod(text, NULL);
-
-	if (!*text || text[strspn(text, "0123456789.")] || strchr(text, '.') != strrchr(text, '.'))
-		tool_bad_use("INTERVAL '%s': seconds are wanted, such as 1 or 0.5", text);
-	if (seconds < 0.001 || seconds > 86400)
-		tool_bad_use("INTERVAL %s: the least is 0.001, the most 86400 seconds", text);
-	return (uint64_t)(seconds * 1e9);
-}
-
-static uint64_t read_count(const char *text)
-{
-	uint64_t count;
-
-	errno = 0;
-	count = strtoull(text, NULL, 10);
-	if (!*text || text[strspn(text, "0123456789")])
-		tool_bad_use("COUNT '%s': a number of lines is wanted", text);
-	if (errno || !count)
-		tool_bad_use("COUNT %s: the least is 1, the most %" PRIu64, text, UINT64_MAX);
-	return count;
-}
-
-static void judge(const struct settings *settings)
-{
-	unsigned rows = settings->clients + settings->blocks + (settings->interval != 0);
-
-	if (settings->store && settings->list)
-		tool_bad_use("--store shows one store and --list all of them: leave one out");
-	if (settings->json && settings->prometheus)
-		tool_bad_use("--json and --prometheus are two forms of output: leave one out");
-	if (rows > 1)
-		tool_bad_use("--clients, --blocks and INTERVAL show one thing each: leave all but one out");
-	if (settings->list && settings->interval)
-		tool_bad_use("INTERVAL is for one store, and --list shows all of them: leave one out");
-	if (settings->prometheus && (rows || settings->columns_text))
-		tool_bad_use("--prometheus shows all there is, once: leave out --clients, --blocks, --columns and "
-			     "INTERVAL");
-	if (settings->columns_text && !rows && !settings->list)
-		tool_bad_use("--columns chooses of rows: say INTERVAL, --clients, --blocks or --list as well");
-}
-
-static void choose_table(struct settings *settings)
-{
-	if (settings->interval)
-		settings->table = stat_lines_table();
-	else if (settings->clients)
-		settings->table = &stat_clients;
-	else if (settings->blocks)
-		settings->table = &stat_blocks;
-	else if (settings->list && !settings->prometheus)
-		settings->table = &stat_stores;
-	if (settings->table)
-		stat_columns_choose(settings->table, settings->columns_text, settings->list, &settings->columns);
-}
-
-static void read_settings(int argc, char **argv, struct settings *settings)
-{
-	const struct tool_option options[] = {
-		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &settings->store,
-		  .help = "show this store; may be left out where there is only one" },
-		{ .name = "list", .kind = TOOL_FLAG, .to.flag = &settings->list,
-		  .help = "show which stores there are, a line each" },
-		{ .name = "clients", .kind = TOOL_FLAG, .to.flag = &settings->clients,
-		  .help = "show only the clients; with --list, those of every store" },
-		{ .name = "blocks", .kind = TOOL_FLAG, .to.flag = &settings->blocks,
-		  .help = "show only the blocks that are not free; with --list, those of every store" },
-		{ .name = "columns", .argument = "NAME,...", .kind = TOOL_TEXT, .to.text = &settings->columns_text,
-		  .help = "show these columns of INTERVAL, --list, --clients or --blocks" },
-		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &settings->json,
-		  .help = "print a JSON document instead of a page; with INTERVAL, one for each line" },
-		{ .name = "prometheus", .kind = TOOL_FLAG, .to.flag = &settings->prometheus,
-		  .help = "print metrics for Prometheus; with --list, those of every store" },
-		{ .name = NULL },
-	};
-	const struct tool_program program = {
-		.name = "kvshm-stat",
-		.summary = "Shows a kvshm store, once or a line each INTERVAL seconds, or which stores there are",
-		.operands = "[INTERVAL [COUNT]]",
-		.options = options,
-		.more_help = print_columns,
-	};
-	int next = tool_options(&program, argc, argv, &settings->dir);
-
-	if (next < argc)
-		settings->interval = read_interval(argv[next++]);
-	if (next < argc)
-		settings->count = read_count(argv[next++]);
-	if (next < argc)
-		tool_bad_use("nothing was expected at '%s'", argv[next]);
-	judge(settings);
-	choose_table(settings);
-}
 
 /* ---- Which stores there are ------------------------------------------------------------------------------ */
 
@@ -163,7 +45,7 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(((const struct found *)a)->name, ((const struct found *)b)->name);
 }
 
-static bool find_names(const struct settings *settings, struct names *names)
+static bool find_names(const struct stat_settings *settings, struct names *names)
 {
 	int rc = kvshm_list(settings->dir, add_name, names);
 
@@ -184,7 +66,7 @@ static void forget_names(struct names *names)
 }
 
 /* The one store of the directory; NULL, with a message: there is none, or there are several. */
-static const char *only_name(const struct settings *settings, struct names *names)
+static const char *only_name(const struct stat_settings *settings, struct names *names)
 {
 	if (names->count == 1)
 		return names->of[0].name;
@@ -201,7 +83,7 @@ static const char *only_name(const struct settings *settings, struct names *name
 /* ---- Showing --------------------------------------------------------------------------------------------- */
 
 /* The rows of one store, into a section that is open; or the page. */
-static int show(const struct settings *settings, kvshm_view *view, const char *name, struct stat_sink *sink)
+static int show(const struct stat_settings *settings, kvshm_view *view, const char *name, struct stat_sink *sink)
 {
 	const struct stat_columns *columns = &settings->columns;
 
@@ -215,7 +97,7 @@ static int show(const struct settings *settings, kvshm_view *view, const char *n
 }
 
 /* A store that can't be viewed has no rows of its own, but is one of the stores. */
-static bool show_unviewed(const struct settings *settings, struct found *found, struct stat_sink *sink)
+static bool show_unviewed(const struct stat_settings *settings, struct found *found, struct stat_sink *sink)
 {
 	found->why = strdup(kvshm_error());
 	if (found->why)
@@ -228,7 +110,7 @@ static bool show_unviewed(const struct settings *settings, struct found *found, 
 }
 
 /* A store that has gone since it was listed is no fault. */
-static bool show_found(const struct settings *settings, struct found *found, struct stat_sink *sink)
+static bool show_found(const struct stat_settings *settings, struct found *found, struct stat_sink *sink)
 {
 	kvshm_view *view;
 	int rc = kvshm_view_open(found->name, settings->dir, &view);
@@ -247,7 +129,7 @@ static bool show_found(const struct settings *settings, struct found *found, str
 	return good;
 }
 
-static bool show_all(const struct settings *settings, const struct names *names, struct stat_sink *sink)
+static bool show_all(const struct stat_settings *settings, const struct names *names, struct stat_sink *sink)
 {
 	bool good = true;
 
@@ -264,7 +146,7 @@ static bool show_all(const struct settings *settings, const struct names *names,
 	return good;
 }
 
-static bool show_view(const struct settings *settings, kvshm_view *view, struct stat_sink *sink)
+static bool show_view(const struct stat_settings *settings, kvshm_view *view, struct stat_sink *sink)
 {
 	int rc;
 
@@ -280,7 +162,7 @@ static bool show_view(const struct settings *settings, kvshm_view *view, struct 
 	return !rc;
 }
 
-static bool show_one(const struct settings *settings, struct stat_sink *sink)
+static bool show_one(const struct stat_settings *settings, struct stat_sink *sink)
 {
 	kvshm_view *view;
 	int rc = kvshm_view_open(settings->store, settings->dir, &view);
@@ -297,7 +179,7 @@ static bool show_one(const struct settings *settings, struct stat_sink *sink)
 	return good;
 }
 
-static struct stat_sink *new_sink(const struct settings *settings)
+static struct stat_sink *new_sink(const struct stat_settings *settings)
 {
 	struct stat_sink *sink;
 
@@ -312,12 +194,12 @@ static struct stat_sink *new_sink(const struct settings *settings)
 
 int main(int argc, char **argv)
 {
-	struct settings settings = { 0 };
+	struct stat_settings settings;
 	struct names names = { 0 };
 	struct stat_sink *sink = NULL;
 	bool good = true;
 
-	read_settings(argc, argv, &settings);
+	stat_settings_read(argc, argv, &settings);
 	if (!settings.store) {
 		good = find_names(&settings, &names);
 		if (good && !settings.list)

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * replay_settings.c: the command line of kvshm-replay: its options, and which of them go together.
+ */
+#include "config.h"
+
+#include "replay_settings.h"
+#include "tool.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+enum {
+	PROCESSES_MAX = KVSHM_CLIENTS_MAX - 1, /* one client is for the inspection */
+	IN_FLIGHT_MAX = 4096,
+	GENERATE_MAX = 1000000,
+	TIME_MAX = 1000000000, /* s, ms: what a deadline can hold by far */
+};
+
+const char *const replay_retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
+
+uint64_t replay_settings_processes(const struct replay_settings *settings)
+{
+	uint64_t planes = settings->planes ? settings->planes : 1;
+
+	return settings->procs * (settings->tickets ? 1 + planes : 1);
+}
+
+void replay_settings_read(int argc, char **argv, struct replay_settings *to)
+{
+	const struct tool_option options[] = {
+		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &to->store,
+		  .help = "replay through this store; unless told, through one of its own" },
+		{ .name = "capacity", .argument = "BLOCKS", .kind = TOOL_NUMBER, .to.number = &to->capacity, .min = 1,
+		  .max = KVSHM_BLOCKS_MAX, .help = "blocks of its own store" },
+		{ .name = "block-size", .argument = "BYTES", .kind = TOOL_SIZE, .to.number = &to->block_size, .min = 1,
+		  .help = "size of its own store's blocks in each plane; 4K unless told" },
+		{ .name = "planes", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->planes, .min = 1,
+		  .max = KVSHM_PLANES_MAX, .help = "planes of its own store; 1 unless told" },
+		{ .name = "retain", .argument = "keep|drop", .kind = TOOL_CHOICE, .to.choice = &to->retain,
+		  .choices = replay_retains,
+		  .help = "what the last release does in its own store; keep unless told" },
+		{ .name = "procs", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->procs, .min = 1,
+		  .max = PROCESSES_MAX, .help = "engines; 1 unless told" },
+		{ .name = "in-flight", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->in_flight, .min = 1,
+		  .max = IN_FLIGHT_MAX, .help = "requests that each engine holds; 1 unless told" },
+		{ .name = "tickets", .kind = TOOL_FLAG, .to.flag = &to->tickets,
+		  .help = "make each engine a scheduler process, and a worker process for each plane" },
+		{ .name = "kill-every", .argument = "MS", .kind = TOOL_NUMBER, .to.number = &to->kill_every, .min = 1,
+		  .max = TIME_MAX, .help = "kill a process of an engine so often, and start another in its place" },
+		{ .name = "seconds", .argument = "S", .kind = TOOL_NUMBER, .to.number = &to->seconds, .min = 1,
+		  .max = TIME_MAX,
+		  .help = "go round the trace, with new keys each time, for so long; once unless told" },
+		{ .name = "generate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->generate, .min = 1,
+		  .max = GENERATE_MAX, .help = "make a multi-turn workload of N requests instead of reading a trace" },
+		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &to->json, .help = "print the result as JSON" },
+		{ .name = NULL },
+	};
+	const struct tool_program program = {
+		.name = "kvshm-replay",
+		.summary = "Replays a trace of LLM requests (JSON lines with hash_ids; - for standard input) through a "
+			   "store",
+		.operands = "TRACE",
+		.options = options,
+	};
+	uint64_t processes;
+	int operand;
+
+	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1 };
+	operand = tool_options(&program, argc, argv, &to->dir);
+	processes = replay_settings_processes(to);
+	to->trace = argv[operand];
+	if (to->trace && to->generate)
+		tool_bad_use("there is a trace, '%s', and --generate: leave one out", to->trace);
+	if (!to->trace && !to->generate)
+		tool_bad_use("no trace: name one, - for standard input, or use --generate");
+	if (to->trace && operand + 1 < argc)
+		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
+	if (!to->store && processes > PROCESSES_MAX)
+		tool_bad_use("--procs %" PRIu64 " with --tickets and --planes %" PRIu64 " are %" PRIu64 " processes"
+			     ": the most is %d",
+			     to->procs, processes / to->procs - 1, processes, PROCESSES_MAX);
+	if (!to->store && !to->capacity)
+		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
+}

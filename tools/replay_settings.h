@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * replay_settings.h: what the command line of kvshm-replay asks for.
+ */
+#ifndef REPLAY_SETTINGS_H
+#define REPLAY_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What was asked for. 0, NULL or -1: not said. */
+struct replay_settings {
+	const char *store, *dir, *trace;
+	uint64_t capacity, block_size, planes;
+	uint64_t procs, in_flight, kill_every, seconds, generate;
+	int retain;
+	bool tickets, json;
+};
+
+/* The words of --retain, by enum kvshm_retain. */
+extern const char *const replay_retains[];
+
+/* How many processes an own store is for. Unless told, it has one plane. */
+uint64_t replay_settings_processes(const struct replay_settings *settings);
+
+/* Reads the command line; ends the program for --help, --version and bad use. */
+void replay_settings_read(int argc, char **argv, struct replay_settings *settings);
+
+#endif /* REPLAY_SETTINGS_H */
