@@ -72,6 +72,24 @@ AS_VAR_APPEND([KVS_CXXFLAGS], [" $kvs_flags"])
 AS_VAR_APPEND([KVS_LDFLAGS], [" -fsanitize=$1"])
 AS_VAR_APPEND([KVS_SANITIZERS], ["${KVS_SANITIZERS:+ }$1"])])
 
+# KVS_LIBFUZZER: compiles everything so that libFuzzer sees what an input reaches; its targets link it. Programs that
+# are no targets get stubs of what it calls from AddressSanitizer.
+AC_DEFUN([KVS_LIBFUZZER],
+[AS_IF([test "$enable_asan" != yes], [AC_MSG_ERROR([--enable-fuzzer goes with --enable-asan])])
+kvs_save_CFLAGS=$CFLAGS
+CFLAGS="$CFLAGS -fsanitize=fuzzer"
+AC_MSG_CHECKING([whether $CC links with libFuzzer])
+AC_LINK_IFELSE([AC_LANG_SOURCE([[
+	int LLVMFuzzerTestOneInput(const unsigned char *data, __SIZE_TYPE__ size);
+	int LLVMFuzzerTestOneInput(const unsigned char *data, __SIZE_TYPE__ size) { return size && !*data ? 0 : 0; }
+	]])], [AC_MSG_RESULT([yes])],
+	[AC_MSG_RESULT([no])
+	AC_MSG_ERROR([$CC has no libFuzzer.
+    On Debian: apt-get install clang libclang-rt-14-dev g++, and configure with CC=clang])])
+CFLAGS=$kvs_save_CFLAGS
+AS_VAR_APPEND([KVS_CFLAGS], [" -fsanitize=fuzzer-no-link"])
+AS_VAR_APPEND([KVS_SANITIZERS], [" fuzzer"])])
+
 # KVS_FIND(VARIABLE, MODULE, PACKAGE): looks for a pkg-config module. Sets VARIABLE_CFLAGS and VARIABLE_LIBS, and
 # kvs_found_VARIABLE to yes or to the Debian package that is missing.
 AC_DEFUN([KVS_FIND],

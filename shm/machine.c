@@ -63,3 +63,18 @@ bool kvs_machine_field(const char *path, const char *word, uint64_t *number)
 	(void)fclose(file);
 	return found;
 }
+
+bool kvs_machine_in_list(const char *list, unsigned long number)
+{
+	while (*list) {
+		char *end;
+		unsigned long first = strtoul(list, &end, 10), last = first;
+
+		if (*end == '-')
+			last = strtoul(end + 1, &end, 10);
+		if (number >= first && number <= last)
+			return true;
+		list = *end ? end + 1 : end;
+	}
+	return false;
+}

@@ -10,7 +10,6 @@
 #include <linux/mempolicy.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,21 +30,6 @@ static bool read_nodes(char *list, size_t size)
 	if (found)
 		list[strcspn(list, "\n")] = '\0';
 	return found;
-}
-
-static bool in_list(const char *list, unsigned long node)
-{
-	while (*list) {
-		char *end;
-		unsigned long first = strtoul(list, &end, 10), last = first;
-
-		if (*end == '-')
-			last = strtoul(end + 1, &end, 10);
-		if (node >= first && node <= last)
-			return true;
-		list = *end ? end + 1 : end;
-	}
-	return false;
 }
 
 /* Bytes of the node that are free, or page cache that the kernel can drop. */
@@ -76,7 +60,7 @@ int kvs_numa_room(int32_t node, uint64_t bytes, uint64_t page, const char *what)
 		return 0;
 	if (!read_nodes(list, sizeof(list)))
 		return kvs_fault(ENODEV, "this kernel knows no NUMA nodes: make the store without --numa");
-	if (node < 0 || !in_list(list, (unsigned long)node))
+	if (node < 0 || !kvs_machine_in_list(list, (unsigned long)node))
 		return kvs_fault(ENODEV, "there is no NUMA node %d with memory: there are %s", node, list);
 	room = free_bytes(node, page);
 	if (bytes <= room)

@@ -27,8 +27,7 @@ struct look {
 	unsigned count; /* clients */
 };
 
-/* The byte that a line of fdinfo says is locked, or -1: "lock: 1: OFDLCK ADVISORY WRITE -1 00:1b:37 1024 1024". */
-static long locked_byte(const char *line)
+long kvs_users_locked_byte(const char *line)
 {
 	const char *last = strrchr(line, ' ');
 
@@ -66,7 +65,7 @@ static void look_at(struct look *look, const char *pid, const char *fd)
 	(void)snprintf(path, sizeof(path), "/proc/%.16s/fdinfo/%.16s", pid, fd);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file)) {
-		long byte = locked_byte(line);
+		long byte = kvs_users_locked_byte(line);
 
 		if (byte >= 0)
 			note(look, pid, byte >= (long)KVS_LOCK_OWNER);

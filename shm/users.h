@@ -13,4 +13,8 @@
  * or that they can't be seen from here. */
 void kvs_users(int file, char *text, size_t size);
 
+/* The byte that a line of /proc/PID/fdinfo/N says is locked, such as "lock: 1: OFDLCK ADVISORY WRITE -1 00:1b:37 1024
+ * 1024"; -1: it is no such line. */
+long kvs_users_locked_byte(const char *line);
+
 #endif

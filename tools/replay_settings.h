@@ -25,6 +25,6 @@ extern const char *const replay_retains[];
 uint64_t replay_settings_processes(const struct replay_settings *settings);
 
 /* Reads the command line; ends the program for --help, --version and bad use. */
-void replay_settings_read(int argc, char **argv, struct replay_settings *settings);
+void replay_settings_read(int argc, char **argv, struct replay_settings *to);
 
 #endif /* REPLAY_SETTINGS_H */
