@@ -35,9 +35,10 @@ struct run {
 
 static void judge(struct run *r, struct image_store *store, const char *how)
 {
-	const struct scene *s = &r->scene;
+	struct scene *s = &r->scene;
 	char why[256];
 
+	s->asked.outside = !s->asked.outside;
 	if (inquest(&s->asked, store, &r->image, why) || r->line.failures++ >= TOLD)
 		return;
 	(void)printf("FAILED: %s (%s), %s after instruction %" PRIu64 ", at %s: %s\n", s->deed->name,

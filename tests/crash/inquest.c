@@ -16,6 +16,8 @@
 #include "clear.h"
 #include "client.h"
 #include "part.h"
+#include "recover.h"
+#include "segment.h"
 
 #define BLOCKS 64U /* at most */
 
@@ -25,7 +27,7 @@ struct hearing {
 	const struct image *at_death;
 	struct load_books *books;
 	struct load_worker work; /* of who comes after the death */
-	uint32_t slot;
+	uint32_t slot; /* its own */
 	bool held[BLOCKS];  /* by the living */
 	bool maybe[BLOCKS]; /* by one who stands in a section: it may be about to undo that */
 	unsigned held_count;
@@ -56,6 +58,10 @@ static bool nobody_is_dead(const struct hearing *h)
 	for (uint32_t i = 0; i < map->g.clients; i++)
 		if (kvs_client_has_row(map, i) && i != h->slot && !is_living(h, i))
 			return no(h, "client %u is dead, and has not been recovered", i);
+	for (uint32_t slot = 0; slot < map->g.clients; slot++)
+		for (uint32_t i = 0; i < map->g.blocks && !is_living(h, slot); i++)
+			if (kvs_row(map, slot)[i] & KVS_ENTRY_COUNTS)
+				return no(h, "the row of slot %u, which is nobody's, has a count for block %u", slot, i);
 	for (uint32_t i = 0; i < map->g.readers; i++) {
 		uint32_t owner = atomic_load(&map->readers[i].owner);
 
@@ -322,6 +328,22 @@ static bool hear(struct hearing *h)
 	       keys_are_whole_or_absent(h) && takes_work(h) && living_have_theirs(h) && checker_is_content(h);
 }
 
+/* As the owner of a store does it. */
+static bool recover_from_outside(struct hearing *h)
+{
+	struct kvs_map map;
+	int rc = kvs_segment_open(h->store->name, NULL, NULL, &map);
+
+	if (rc == 0) {
+		rc = kvs_recover_dead(&map);
+		kvs_map_close(&map);
+	}
+	if (rc < 0)
+		return no(h, "recovery without a slot: %d: %s", rc, kvshm_error());
+	h->slot = KVS_NONE - 1;
+	return nobody_is_dead(h);
+}
+
 bool inquest(const struct inquest *asked, struct image_store *store, const struct image *at_death, char why[256])
 {
 	struct load_books books = { .planes = store->map.g.planes, .kills = true, .brief = true };
@@ -329,9 +351,12 @@ bool inquest(const struct inquest *asked, struct image_store *store, const struc
 			     .work = { .books = &books, .random = 1, .id = 77 } };
 	struct kvshm_geometry geometry;
 	bool content;
-	int rc = kvshm_attach(store->name, NULL, &h.work.store);
+	int rc;
 
 	base_check(store->map.g.blocks <= BLOCKS);
+	if (asked->outside && !recover_from_outside(&h))
+		return false;
+	rc = kvshm_attach(store->name, NULL, &h.work.store);
 	if (rc)
 		return no(&h, "attach: %d: %s", rc, kvshm_error());
 	base_expect(kvshm_geometry(h.work.store, &geometry), 0);

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * inquest.h: what must be true of a store after a death (D1, D2), looked at by one who comes then. The dead are
- * recovered by its attach; then nothing of them is left; what the living hold is as it was; every block is someone's,
+ * recovered by its attach, or before that by one who takes no slot; then nothing of them is left; what the living hold is as it was; every block is someone's,
  * or to be had; each key is whole or absent, and only those that the operation was about have changed; the checker
  * finds nothing; and the store takes work at once.
  */
@@ -21,6 +21,7 @@ struct inquest {
 	uint64_t pending;    /* and that must be seen being filled, but that */
 	uint64_t may_change; /* these may be found, or filled, or absent. All others are absent */
 	bool one_step;	     /* those that may change are all as they should be without that, or all absent */
+	bool outside;	     /* one without a slot recovers them, as an owner does; else the attach */
 	bool crowded;	     /* some of the living stand in the middle of calls */
 };
 

@@ -115,6 +115,7 @@ static void die_here(struct run *r)
 	if (!image_take(&r->first.store, &r->left))
 		return;
 	r->sum.stores++;
+	r->scene.asked.outside = r->sum.stores % 2;
 	step_where(r->step, r->where);
 	image_put(&r->left, &r->first.store, &r->second.store);
 	if (!inquest(&r->scene.asked, &r->second.store, &r->left, why))
