@@ -205,7 +205,7 @@ static int doomed_half_way(const struct kvs_actor *actor, uint32_t block, uint64
 
 /* What a held block says to one who waits for it. One that was doomed when it was whole already is held like any other
  * whose key was removed: so who waits comes to the same, however late it looks (R26). One who sees all parts whole, and
- * the block not ready yet, does that for the writer that has stopped in between (D4). */
+ * the block not ready yet, does that for the writer that has stopped in between (D4). (tests/model/parts.pml) */
 static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	bool whole = kvs_part_whole(actor->map, block);

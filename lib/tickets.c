@@ -123,7 +123,7 @@ int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outco
 }
 
 /* Becomes the writer of a plane of a block that was seen being filled, and is held. The count comes first: who dies
- * behind the claim is seen to have been a writer. */
+ * behind the claim is seen to have been a writer. (tests/model/parts.pml) */
 static int become_writer(const struct kvs_actor *actor, const struct kvs_found *found, unsigned plane)
 {
 	int rc = kvs_hold_add(actor, found->block, found->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS, true);

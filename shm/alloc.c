@@ -177,7 +177,8 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
 
 /* Frees blocks that wait for their grace period, if all readers are seen outside of their sections after the blocks
  * were noted; and takes one of them at once (found may be NULL), before others find it free. The CAS is from the word
- * that was noted, so that it covers no later turn of the same block. [reuse: claim] */
+ * that was noted, so that it covers no later turn of the same block. [reuse: claim]
+ * (tests/model/quiet_look.pml) */
 static bool reap(const struct kvs_actor *actor, uint32_t *found)
 {
 	struct waiting seen[REAP];

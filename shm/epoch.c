@@ -113,7 +113,7 @@ static bool alone(const struct kvs_actor *actor)
 
 /* [section: look] In membarrier mode this makes every running reader's epoch visible, and its loads late. It can't fail
  * once this process is registered. It interrupts every processor that runs a client, so it is left out where there is
- * no other. */
+ * no other. (tests/model/quiet_look.pml) */
 static bool barrier(const struct kvs_actor *actor)
 {
 	if (actor->map->g.fence || alone(actor)) {

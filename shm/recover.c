@@ -24,7 +24,7 @@
 #include "part.h"
 #include "remove.h"
 
-/* Ends what the word says that the client was doing with the block. */
+/* Ends what the word says that the client was doing with the block. (tests/model/parts.pml) */
 static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts, bool dead)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);

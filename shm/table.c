@@ -248,6 +248,7 @@ void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 	kvs_evict_tick(actor->map);
 }
 
+/* (tests/model/parts.pml) */
 int kvs_table_end_part(const struct kvs_actor *actor, uint32_t number, uint64_t part)
 {
 	uint64_t written;

@@ -45,11 +45,17 @@ done >"$TMPDIR/places"
 complain 'config.h is not the first thing that it includes' <"$TMPDIR/places"
 
 # A file that no list has is built by nobody, or missing in a release. Programs of one file stand without their .c.
-find shm lib tools tests -name '*.[ch]' -o -name '*.cc' -o -path 'tests/*/*.sh' -o -name '*.[1378]' |
+find shm lib tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o -path 'tests/*/*.sh' -o -name '*.[1378]' |
 	while read -r file; do
 		grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am || echo "$file"
 	done >"$TMPDIR/places"
 complain "is in no Makemodule.am" <"$TMPDIR/places"
+
+# (That a model's functions are there, and name it, is seen by tests/model/check.sh.)
+grep -rnoE 'tests/model(/[a-z_]+\.pml)?' shm lib | while IFS=: read -r file line model; do
+	[ -f "$model" ] || echo "$file:$line"
+done >"$TMPDIR/places"
+complain "names a model that is not there" <"$TMPDIR/places"
 
 # Includes point one way: shm sees only itself, tools the public header.
 grep -nE '#include "kvshm\.h"' shm/*.[ch] >"$TMPDIR/places" || :

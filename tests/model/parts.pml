@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * A shared fill of two planes: shm/part.h, and in shm/table.c kvs_table_end_part(), kvs_table_finish() and
- * kvs_table_fail_part(); become_writer() in lib/tickets.c, publish_part() in lib/fill.c, end_work() in shm/recover.c.
- * F fills, W writes plane 0, V plane 1; H waits. With -DREMOVER=1 one may remove the key at any time; with -DRIVAL=1 X
- * tries to write plane 0 too. Any DEATHS of F, W, X and V may die after any step, and are then recovered, W by two
- * recoverers at once. Writers may fail instead of ending well; a filler to whom no writer comes gives up.
+ * A shared fill of two planes. F fills, W writes plane 0, V plane 1; H waits. With -DREMOVER=1 one may remove the key
+ * at any time; with -DRIVAL=1 X tries to write plane 0 too; with -DPLANES=1 plane 1 is whole already. Any DEATHS of F,
+ * W, X and V may die after any step, and are then recovered, W by two recoverers at once. Writers may fail instead of
+ * ending well; a filler to whom no writer comes gives up.
  * Shows: the block becomes READY only when both planes are whole and F has said what it is (A2, R27); a plane has one
  * writer (R27); nobody waits for ever (D3): READY, or DOOMED, is reached whoever dies; and once one who waited was told
  * that the fill has failed, it is whole for nobody (R26).
- *   spin -DDEATHS=1 -a parts.pml && cc -O2 -DSAFETY -DHC4 -DMEMLIM=8000 -o pan pan.c && ./pan -m100000 -w27
- * Clean: 29 million states with one death, 4 million with a remover, 7 million with a rival (these without deaths), in
- * less than a minute each; two deaths, or several of these at once, have not been searched to the end.
- * Planted faults, each found within seconds:
- * -DFAULT=1: the bit before the bytes                              (found: READY of torn bytes)
- * -DFAULT=2: recovery does not look whether the dead one was a writer (found: who waits does so for ever)
- * -DFAULT=3: no claim                                              (found with -DRIVAL=1: READY of torn bytes)
- * -DFAULT=4: a writer uncounts itself before its bit is set        (found: who waits does so for ever)
- * -DFAULT=5: claim first, then count                               (found: who waits does so for ever)
- * -DFAULT=6: the word alone decides                                (found with -DREMOVER=1: first failed, then whole)
+ * stands for shm/part.h: kvs_part_begin() kvs_part_claim() kvs_part_set()
+ * stands for shm/table.c: kvs_table_end_part() kvs_table_finish() kvs_table_fail_part()
+ * stands for lib/tickets.c: become_writer()
+ * stands for lib/fill.c: publish_part() judge_wait()
+ * stands for shm/recover.c: end_work()
+ * check: -DDEATHS=1 -DPLANES=1
+ * check: -DDEATHS=0 -DREMOVER=1
+ * long: -DDEATHS=1
+ * long: -DDEATHS=0 -DRIVAL=1
+ * fault 1: -DFAULT=1 -DDEATHS=0 the bit comes before the bytes
+ * fault 2: -DFAULT=2 -DDEATHS=1 -DPLANES=1 recovery does not ask whether the dead one was a writer
+ * fault 3: -DFAULT=3 -DDEATHS=0 -DRIVAL=1 no claim
+ * fault 4: -DFAULT=4 -DDEATHS=1 -DPLANES=1 a writer uncounts itself before its bit is set
+ * fault 5: -DFAULT=5 -DDEATHS=1 -DPLANES=1 claim first, then count
+ * fault 6: -DFAULT=6 -DDEATHS=0 -DREMOVER=1 the word alone decides: first failed, then whole
  */
 #ifndef DEATHS
 #define DEATHS 2
@@ -28,6 +32,9 @@
 #endif
 #ifndef RIVAL
 #define RIVAL 0
+#endif
+#ifndef PLANES
+#define PLANES 2
 #endif
 #ifndef FAULT
 #define FAULT 0
@@ -197,11 +204,16 @@ proctype Waiter()
 }
 init {
 	atomic {
-		run Filler(); run Writer(W, 0); run Writer(V, 1); run Waiter();
+#if PLANES == 1
+		written[1] = 1; bytes[1] = 2; claimed[1] = 1; ended[V] = 1;
+#else
+		run Writer(V, 1); run Recoverer(V);
+#endif
+		run Filler(); run Writer(W, 0); run Waiter();
 #if DEATHS
 		run Death();
 #endif
-		run Recoverer(F); run Recoverer(W); run Recoverer(W); run Recoverer(V);
+		run Recoverer(F); run Recoverer(W); run Recoverer(W);
 #if RIVAL
 		run Writer(X, 0); run Recoverer(X)
 #else

@@ -7,10 +7,13 @@
  * Meanwhile a reader I comes through the index, and one N by number; both enter by a store that may stay in their
  * store buffer until a membarrier, or until they leave.
  * Shows: no section that reached the block in its first life goes on in its second.
- *   spin -a quiet_look.pml && cc -O2 -DSAFETY -o pan pan.c && ./pan
- * -DFAULT=1: no membarrier                          (found)
- * -DFAULT=2: the word is noted after the membarrier  (found)
- * -DFAULT=3: one slot is not looked at               (found)
+ * stands for shm/epoch.h: kvs_enter() kvs_leave()
+ * stands for shm/epoch.c: barrier() kvs_epoch_quiet()
+ * stands for shm/alloc.c: note_waiting() reap()
+ * check: no section that reached the block in its first life goes on in its second
+ * fault 1: -DFAULT=1 no membarrier
+ * fault 2: -DFAULT=2 the word is noted after the membarrier
+ * fault 3: -DFAULT=3 one slot is not looked at
  */
 #ifndef FAULT
 #define FAULT 0
@@ -50,11 +53,19 @@ proctype V()
 proctype A()
 {
 	bool quiet = 1;
-	if :: FAULT != 2 -> st == LIMBO :: else fi;
-	if :: FAULT != 1 -> atomic { drain(0); drain(1) } :: else fi;	/* membarrier */
-	if :: FAULT == 2 -> st == LIMBO :: else fi;
+#if FAULT != 2
+	st == LIMBO;
+#endif
+#if FAULT != 1
+	atomic { drain(0); drain(1) };				/* membarrier */
+#endif
+#if FAULT == 2
+	st == LIMBO;
+#endif
 	if :: slot[0] -> quiet = 0 :: else fi;
-	if :: slot[1] && FAULT != 3 -> quiet = 0 :: else fi;
+#if FAULT != 3
+	if :: slot[1] -> quiet = 0 :: else fi;
+#endif
 	if :: quiet -> atomic { st == LIMBO -> st = TAKEN; life = 2 } :: else fi
 }
 init { atomic { run Buffer(0); run Buffer(1); run I(); run N(); run V(); run A() } }
