@@ -33,7 +33,7 @@ void kvs_reader_give_back(struct kvs_reader *reader);
  * left what it is about to reuse. So the store is relaxed; a look that finds it has seen the release of the last leave,
  * too (C11 5.1.2.4: the release sequence of that). The epoch is read before anything else (acquire): one that is read
  * after what the section found could be later by two than the block's removal, and let go of it one advance too early.
- */
+ * (tests/model/epochs.pml, fault 9) */
 static inline void kvs_enter(const struct kvs_actor *actor)
 {
 	/* [section: enter] */

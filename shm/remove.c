@@ -110,7 +110,7 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
 		return LEFT;
 	}
 	/* [limbo-epoch: leave] After the unlink and the CAS to REMOVING, in this section: an epoch read before would
-	 * end the grace period for readers that could still find the block. */
+	 * end the grace period for readers that could still find the block. (tests/model/epochs.pml) */
 	epoch = atomic_load_explicit(&actor->map->head->epoch, memory_order_seq_cst);
 	if (!step(block, word, KVS_LIMBO, epoch))
 		return LEFT;

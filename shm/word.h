@@ -65,7 +65,7 @@ static inline uint64_t kvs_word_next(uint64_t word, enum kvs_state state, uint64
 
 /* Has a block that went to LIMBO at the word's epoch waited long enough? The difference is compared, never the order;
  * one that looks small after a whole turn of the field is only reused later. By-number accesses need three epochs,
- * readers that come through the index two (tests/model: access_by_number). */
+ * readers that come through the index two. (tests/model/epochs.pml) */
 #define KVS_GRACE 3
 static inline bool kvs_word_aged(uint64_t word, uint64_t epoch)
 {

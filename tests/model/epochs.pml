@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * Grace periods by epochs, with stores of readers that are delayed until the barrier (readers.inc).
+ * stands for shm/epoch.h: kvs_enter(), kvs_leave()
+ * stands for shm/epoch.c: kvs_reader_take(), kvs_reader_give_back(), raise_top(), alone(), barrier(), kvs_epoch_advance()
+ * stands for shm/remove.c: let_go()
+ * stands for shm/alloc.c: claim(), age()
+ * stands for shm/word.h: kvs_word_aged()
+ *
+ * Client R removes a block (DOOMED, unlinked, LIMBO of an epoch), advances the epoch, frees and reuses the block; so
+ * does client A but for the removal: so two advance at once, and either may be long about it. Reader I comes through
+ * the index, reader T by number. Each takes a reader slot at any time, and the readers give theirs back.
+ *
+ * Shows: a section finds one life of a block, and no other while it goes on, whether it came through the index or by
+ * number; also where there was no membarrier because there was no other reader.
+ *
+ * Left out: counts (a hold is a locked instruction, which drains the buffer: less is delayed); who takes the removal
+ * over (one of the CAS to LIMBO succeeds, with an epoch that its own section read); deaths (a dead reader is one that
+ * does not go on, until recovery's CAS: slots.pml); the quiet look (quiet_look.pml).
+ *
+ * check: -DNUMBER=0 two clients, the reader through the index
+ * check: -DINDEX=0 two clients, the reader by number
+ * check: -DCLIENTS=1 one client, which may be alone, and both readers
+ * check: -DFENCE=1 -DCLIENTS=1 fences, no membarrier
+ * check: -DGRACE=2 -DNUMBER=0 two epochs are enough for who comes through the index
+ * long: -DINDEX=2 two clients, both readers
+ * long: -DFENCE=1 the same with fences
+ * fault 1: -DFAULT=1 -DCLIENTS=1 no membarrier
+ * fault 2: -DGRACE=2 -DFAULT=2 -DINDEX=0 two epochs for who comes by number
+ * fault 3: -DFAULT=3 -DNUMBER=0 the epoch of LIMBO is read before the section and the unlink
+ * fault 4: -DFAULT=4 -DINDEX=0 LIMBO comes after the section
+ * fault 5: -DFAULT=5 -DINDEX=0 the epoch is advanced by an addition in place of the CAS
+ * fault 6: -DFAULT=6 -DCLIENTS=1 a reader slot is taken without a fence
+ * fault 7: -DFAULT=7 -DCLIENTS=1 the bound of the walks is raised late
+ * fault 8: -DFAULT=8 -DGRACE=2 -DNUMBER=0 the look comes before the membarrier (a third epoch makes up for it)
+ * fault 9: -DFAULT=9 -DINDEX=0 the epoch is read relaxed
+ * fault 10: -DFAULT=10 -DFENCE=1 -DCLIENTS=1 no fence in fence mode
+ * fault 11: -DFAULT=11 -DGRACE=2 -DNUMBER=0 the block is in LIMBO before it is unlinked
+ */
+#ifndef CLIENTS
+#define CLIENTS 2
+#endif
+#ifndef INDEX
+#define INDEX 1
+#endif
+#ifndef NUMBER
+#define NUMBER 1
+#endif
+#include "readers.inc"
+
+mtype = { READY, DOOMED, LIMBO };
+mtype st = READY; byte limbo;		/* the block's word */
+byte life = 1; bool linked = 1;
+
+/* hide() and let_go() of shm/remove.c, in one section. */
+inline remove()
+{
+#if FAULT == 3
+	le = epoch;
+#endif
+	kvs_enter(R);
+	atomic { drain(R); st = DOOMED };
+#if FAULT != 11
+	linked = 0;
+#endif
+#if FAULT != 3
+	le = epoch;
+#endif
+#if FAULT == 4
+	kvs_leave(R);
+#endif
+	atomic { drain(R); st = LIMBO; limbo = le; le = 0 };
+#if FAULT == 11
+	atomic { if :: life == 1 -> linked = 0 :: else fi };
+#endif
+#if FAULT != 4
+	kvs_leave(R)
+#endif
+}
+/* claim(): the epoch only grows, so the age is as good as if it were read at the CAS. */
+proctype Client(byte me)
+{
+	byte e, le, i, n; bool stalled, lone;
+
+	kvs_reader_take(me);
+	if
+	:: me == R -> remove()
+	:: else
+	fi;
+end:	do
+	:: d_step { st == LIMBO && epoch - limbo >= GRACE -> st = READY; limbo = 0; life++; linked = 1 }
+	:: epoch < LAST -> kvs_epoch_advance(me)
+	od
+}
+#if INDEX
+proctype Index()
+{
+	byte e, met;
+
+	kvs_reader_take(I);
+	kvs_enter(I);
+	d_step {
+		if
+		:: linked -> met = life
+		:: else
+		fi
+	};
+	if
+	:: met -> assert(life == met); met = 0	/* as late as it likes */
+	:: else
+	fi;
+	kvs_leave(I);
+	kvs_reader_give_back(I)
+}
+#endif
+#if NUMBER
+/* One who saw DOOMED, say, and is going to mark the block's link: kvs_index_unlink(). */
+proctype Number()
+{
+	byte e, met;
+
+	kvs_reader_take(T);
+#if FAULT != 9
+	kvs_enter(T);
+#endif
+	d_step {
+		if
+		:: st != LIMBO -> met = life
+		:: else
+		fi;
+#if FAULT == 9
+		early[T] = 1
+#endif
+	};
+#if FAULT == 9
+	e = epoch;
+	d_step { buffer[T] = e; early[T] = 0; e = 0 };
+#endif
+	if
+	:: met -> assert(life == met); met = 0
+	:: else
+	fi;
+	kvs_leave(T);
+	kvs_reader_give_back(T)
+}
+#endif
+init {
+	atomic {
+		run Client(R);
+#if CLIENTS == 2
+		run Client(A);
+#endif
+#if INDEX
+		run Index();
+#endif
+#if NUMBER
+		run Number()
+#endif
+	}
+}
