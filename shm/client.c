@@ -124,7 +124,8 @@ void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot)
 }
 
 /* Waits out, without waiting, the sections that may have seen the slot LIVE: those that were entered before now. The
- * epoch is this call's own: one that the leaving client had noted could be long past by the time that it was stored. */
+ * epoch is this call's own: one that the leaving client had noted could be long past by the time that it was stored.
+ * (tests/model/rows.pml) */
 static bool outlived(const struct kvs_actor *actor)
 {
 	uint64_t epoch = epoch_now(actor->map);

@@ -6,7 +6,7 @@
  * Guarantees: a slot is LIVE exactly while its client is attached or waits for recovery. The lock comes before the slot
  * at attach, and the slot before the lock at detach. A row is reserved before its slot is LIVE and is read only while
  * it is; it is given back once no section that saw the slot LIVE goes on. A death in between leaves an EMPTY or IDLE
- * slot, which the next client takes.
+ * slot, which the next client takes. (tests/model/rows.pml)
  */
 #ifndef KVS_CLIENT_H
 #define KVS_CLIENT_H

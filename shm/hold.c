@@ -143,7 +143,7 @@ int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t lif
 	return rc;
 }
 
-/* What one client has on a block in a life. */
+/* What one client has on a block in a life. (tests/model/rows.pml: in a section, the row stays.) */
 static uint64_t counts_of(const struct kvs_map *map, uint32_t slot, uint32_t block, uint64_t life)
 {
 	uint64_t entry;

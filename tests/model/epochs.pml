@@ -24,8 +24,10 @@
  * check: -DCLIENTS=1 one client, which may be alone, and both readers
  * check: -DFENCE=1 -DCLIENTS=1 fences, no membarrier
  * check: -DGRACE=2 -DNUMBER=0 two epochs are enough for who comes through the index
- * long: -DINDEX=2 two clients, both readers
- * long: -DFENCE=1 the same with fences
+ * long: -DSECTIONS=2 -DNUMBER=0 two sections
+ * long: -DSECTIONS=2 -DINDEX=0 two sections
+ * long: -DSECTIONS=2 -DCLIENTS=1 two sections of both readers
+ * long: -DFENCE=1 two clients, both readers
  * fault 1: -DFAULT=1 -DCLIENTS=1 no membarrier
  * fault 2: -DGRACE=2 -DFAULT=2 -DINDEX=0 two epochs for who comes by number
  * fault 3: -DFAULT=3 -DNUMBER=0 the epoch of LIMBO is read before the section and the unlink
@@ -49,9 +51,7 @@
 #endif
 #include "readers.inc"
 
-mtype = { READY, DOOMED, LIMBO };
-mtype st = READY; byte limbo;		/* the block's word */
-byte life = 1; bool linked = 1;
+byte limbo;				/* the epoch of the block's word */
 
 /* hide() and let_go() of shm/remove.c, in one section. */
 inline remove()
@@ -93,58 +93,6 @@ end:	do
 	:: epoch < LAST -> kvs_epoch_advance(me)
 	od
 }
-#if INDEX
-proctype Index()
-{
-	byte e, met;
-
-	kvs_reader_take(I);
-	kvs_enter(I);
-	d_step {
-		if
-		:: linked -> met = life
-		:: else
-		fi
-	};
-	if
-	:: met -> assert(life == met); met = 0	/* as late as it likes */
-	:: else
-	fi;
-	kvs_leave(I);
-	kvs_reader_give_back(I)
-}
-#endif
-#if NUMBER
-/* One who saw DOOMED, say, and is going to mark the block's link: kvs_index_unlink(). */
-proctype Number()
-{
-	byte e, met;
-
-	kvs_reader_take(T);
-#if FAULT != 9
-	kvs_enter(T);
-#endif
-	d_step {
-		if
-		:: st != LIMBO -> met = life
-		:: else
-		fi;
-#if FAULT == 9
-		early[T] = 1
-#endif
-	};
-#if FAULT == 9
-	e = epoch;
-	d_step { buffer[T] = e; early[T] = 0; e = 0 };
-#endif
-	if
-	:: met -> assert(life == met); met = 0
-	:: else
-	fi;
-	kvs_leave(T);
-	kvs_reader_give_back(T)
-}
-#endif
 init {
 	atomic {
 		run Client(R);
