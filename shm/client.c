@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * client.c: taking a slot, leaving it, and giving rows back. See client.h.
+ * client.c: taking a slot, leaving it, and giving rows back. See client.h, and tests/model/slots.pml.
  */
 #include "config.h"
 

@@ -6,7 +6,7 @@
  * A reader may read the epoch, be delayed, and store it when it is long past: it then stalls the next advance, and its
  * loads come after the barrier of every advance that did not see it, so that it can't reach what those let go. That
  * is why two epochs are enough for who comes through the index, and three for who comes by number.
- * (tests/model/epochs.pml; tests/model/rows.pml for the rows of counts)
+ * (tests/model/epochs.pml; tests/model/rows.pml for the rows of counts; tests/model/slots.pml for who has a slot)
  */
 #include "config.h"
 

@@ -7,7 +7,7 @@
  * dead runs any more. Open file description locks, never POSIX ones: those fall with any close of the file.
  *
  * Which bytes they are is frozen, as the first bytes of the segment are: so any version sees who lives in any other's
- * store.
+ * store. (tests/model/slots.pml)
  */
 #ifndef KVS_LOCK_H
 #define KVS_LOCK_H
