@@ -39,7 +39,8 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 
 /* Counts a ref for a life that may be long past: a ticket can be of any age. An entry that another thread of this
  * client has in use for a later life is left alone: it says that ours has ended. One of an earlier life is overwritten:
- * who counted there held a ticket that was stale, and finds nothing to undo. Relaxed first: see kvs_hold_add(). */
+ * who counted there held a ticket that was stale, and finds nothing to undo. (tests/model/stale_ticket.pml) Relaxed
+ * first: see kvs_hold_add(). */
 static int add_by_ticket(const struct kvs_actor *actor, uint32_t number, uint64_t life)
 {
 	_Atomic uint64_t *at = &actor->row[number];

@@ -54,7 +54,8 @@ KVS_HOT int kvs_hold_add(const struct kvs_actor *actor, uint32_t block, uint64_t
 	return 0;
 }
 
-/* Takes one unit away from the entry at: -EBADF if it has none for this life. Relaxed first, as above. */
+/* Takes one unit away from the entry at: -EBADF if it has none for this life. Relaxed first, as above.
+ * (tests/model/stale_ticket.pml) */
 KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uint64_t field)
 {
 	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed);

@@ -85,7 +85,7 @@ static inline uint64_t kvs_part_end(const struct kvs_map *map, uint32_t block, u
 }
 
 /* Lets a fill fail, unless it is whole. In a section in which the block was seen to be FILLING, so that this is not its
- * next life. */
+ * next life. (tests/model/recovery_order.pml) */
 static inline void kvs_part_fail(const struct kvs_map *map, uint32_t block)
 {
 	(void)kvs_part_set(map, block, KVS_PART_FAILED);

@@ -6,7 +6,8 @@
  * The order for each block is: read the word, then the entry, then CAS from exactly that word. (Reading the entry first
  * would doom an innocent fill of the block's next life.) A recoverer acts in the name of the dead client, whose number
  * it uses in words, through a reader slot of its own that carries that number and a flag. Whoever takes the slot's byte
- * for itself alone, at the end, looks once more for both. (tests/model/slots.pml)
+ * for itself alone, at the end, looks once more for both.
+ * (tests/model/slots.pml, tests/model/recovery_order.pml, tests/model/stale_ticket.pml)
  */
 #include "config.h"
 
@@ -177,8 +178,8 @@ static int finish(struct kvs_map *map, uint32_t slot)
 }
 
 /* Turns the read lock on the slot's byte into a write lock. Where another recoverer is in the way, each lets go and
- * asks once more, so that the one who lets go last gets it, and the slot is freed. (One who attaches or trims may have it
- * at that moment, who saw the slot free before: that one lets go, and the next recovery frees the slot.) */
+ * asks once more, so that the one who lets go last gets it, and the slot is freed. (One who attaches or trims may have
+ * it at that moment, who saw the slot free before: that one lets go, and the next recovery frees the slot.) */
 static int lock_alone(const struct kvs_map *map, uint32_t slot)
 {
 	int rc = kvs_lock_write(map->probe, slot);

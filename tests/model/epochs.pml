@@ -3,7 +3,8 @@
  *
  * Grace periods by epochs, with stores of readers that are delayed until the barrier (readers.inc).
  * stands for shm/epoch.h: kvs_enter(), kvs_leave()
- * stands for shm/epoch.c: kvs_reader_take(), kvs_reader_give_back(), raise_top(), alone(), barrier(), kvs_epoch_advance()
+ * stands for shm/epoch.c: kvs_reader_take(), kvs_reader_give_back(), raise_top()
+ * stands for shm/epoch.c: alone(), barrier(), kvs_epoch_advance()
  * stands for shm/remove.c: let_go()
  * stands for shm/alloc.c: claim(), age()
  * stands for shm/word.h: kvs_word_aged()

@@ -4,19 +4,21 @@
  * Reuse after one quiet look, without an advance of the epoch, with stores of readers that are delayed until the
  * barrier (readers.inc).
  * stands for shm/epoch.h: kvs_enter(), kvs_leave()
- * stands for shm/epoch.c: kvs_reader_take(), kvs_reader_give_back(), raise_top(), alone(), barrier(), kvs_epoch_quiet()
+ * stands for shm/epoch.c: kvs_reader_take(), kvs_reader_give_back(), raise_top()
+ * stands for shm/epoch.c: alone(), barrier(), kvs_epoch_quiet()
  * stands for shm/alloc.c: note_waiting(), reap()
  *
- * Client R removes a block (DOOMED, unlinked, LIMBO), and again once it has been reused: in two lives. Both clients note
- * its word where they see it in LIMBO, look whether all readers are outside, and take it by a CAS from the word that
- * they noted. Reader I comes through the index, reader T by number, each once or twice, at any time, and with a
+ * Client R removes a block (DOOMED, unlinked, LIMBO), and again once it has been reused: in two lives. Both clients
+ * note its word where they see it in LIMBO, look whether all readers are outside, and take it by a CAS from the word
+ * that they noted. Reader I comes through the index, reader T by number, each once or twice, at any time, and with a
  * reader slot that it takes then and gives back.
  *
- * Shows: a section finds one life of a block, and no other while it goes on; also where there was no membarrier because
- * there was no other reader, and where a block that was noted has had another life since.
+ * Shows: a section finds one life of a block, and no other while it goes on; also where there was no membarrier
+ * because there was no other reader, and where a block that was noted has had another life since.
  *
- * Left out: the epochs, which go on beside it: what is freed by them is freed by a CAS of the same word (epochs.pml); FREE
- * and OWNED, between which nobody finds the block; counts, deaths, and others that take a removal over, as there.
+ * Left out: the epochs, which go on beside it: what is freed by them is freed by a CAS of the same word (epochs.pml);
+ * FREE and OWNED, between which nobody finds the block; counts, deaths, and others that take a removal over, as
+ * there.
  *
  * check: -DSECTIONS=2 -DNUMBER=0 two clients, the reader through the index
  * check: -DSECTIONS=2 -DINDEX=0 two clients, the reader by number

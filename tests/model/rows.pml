@@ -7,15 +7,16 @@
  * stands for shm/hold.c: counts_of()
  * stands for shm/epoch.c: kvs_epoch_quiet(), kvs_epoch_advance()
  *
- * One slot. Its client leaves, and others move in, one after the other, each of which leaves too, or dies. A trims the
- * row, twice if need be; R advances the epoch meanwhile, whenever it likes. I looks at the row in a section if it saw
- * the slot LIVE, and stays as long as it likes; its stores are delayed until the barrier (readers.inc).
+ * One slot. Its client leaves, and others move in, one after the other, each of which leaves too, or dies. A trims
+ * the row, twice if need be; R advances the epoch meanwhile, whenever it likes. I looks at the row in a section if it
+ * saw the slot LIVE, and stays as long as it likes; its stores are delayed until the barrier (readers.inc).
  *
- * Shows: [row-reserved] who saw the slot LIVE in its section finds the row reserved until it leaves; the row of a LIVE
- * slot is reserved, also of a dead client's; an EMPTY slot's is not: no memory is lost.
+ * Shows: [row-reserved] who saw the slot LIVE in its section finds the row reserved until it leaves; the row of a
+ * LIVE slot is reserved, also of a dead client's; an EMPTY slot's is not: no memory is lost.
  *
- * Left out: what is in the row, recovery but for its last step, and the flagged reader slots of trimmers who died, which
- * are outside of sections (all in slots.pml). A's advances go on where one has failed: the epoch decides at the end.
+ * Left out: what is in the row, recovery but for its last step, and the flagged reader slots of trimmers who died,
+ * which are outside of sections (all in slots.pml). A's advances go on where one has failed: the epoch decides at the
+ * end.
  *
  * check: -DLAST=5 the row is given back after a quiet look, or three advances, while another advances
  * check: -DSECTIONS=2 -DADVANCES=0 -DTENANTS=3 two sections, three clients, and nobody else who advances

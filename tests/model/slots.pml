@@ -10,18 +10,19 @@
  *
  * C is in the slot at first, and leaves it or dies; D wants it. Each has, when it is in, a reader slot, a hold, and a
  * block that it fills. Q and P recover (once each, or P twice), and may be stopped at any step for as long as they
- * like. X is another client's thread, which takes a reader slot and gives it back. TRIMMER takes the idle slot's lock,
- * and a reader slot in its name, in between. Any DEATHS of them all but X die after any step; the kernel drops their
- * locks then. At the end one more recovers.
+ * like. X is another client's thread, which takes a reader slot and gives it back. TRIMMER takes the idle slot's
+ * lock, and a reader slot in its name, in between. Any DEATHS of them all but X die after any step; the kernel drops
+ * their locks then. At the end one more recovers.
  *
  * Shows: while a client has its lock, nobody else changes its hold, its fill, its reader slot or its slot; no
- * recoverer changes a reader slot that another has taken since; when the slot is free, nothing of the one before is left
- * (D1, D2); a row is touched only while the slot is LIVE; if two recoverers are in each other's way, the slot gets free
- * all the same. It is left to the next recovery, which frees it, only where one of them dies or finds no reader slot, or
- * where one who attaches or trims had the lock at that moment, having seen the slot free before its client came, and died.
+ * recoverer changes a reader slot that another has taken since; when the slot is free, nothing of the one before is
+ * left (D1, D2); a row is touched only while the slot is LIVE; if two recoverers are in each other's way, the slot
+ * gets free all the same. It is left to the next recovery, which frees it, only where one of them dies or finds no
+ * reader slot, or where one who attaches or trims had the lock at that moment, having seen the slot free before its
+ * client came, and died.
  *
- * Left out: that the row is reserved (rows.pml); more than one block, and what else recovery heals (each block is walked
- * alone, in a section of its own); epochs (a reader slot is inside, or not); EMPTY (as IDLE here).
+ * Left out: that the row is reserved (rows.pml); more than one block, and what else recovery heals (each block is
+ * walked alone, in a section of its own); epochs (a reader slot is inside, or not); EMPTY (as IDLE here).
  *
  * check: -DDEATHS=1 C is dead, all others go on
  * check: -DDEATHS=1 -DLEAVES=1 -DREADERS=3 -DOTHER=0 one dies, or none
@@ -38,11 +39,11 @@
  * fault 4: -DFAULT=4 -DDEATHS=1 a reader slot gets free before its epoch is cleared
  * fault 5: -DFAULT=5 -DDEATHS=2 -DREADERS=3 -DOTHER=0 the last recoverer does not walk once more
  * fault 6: -DFAULT=6 -DDEATHS=2 -DREADERS=3 -DOTHER=0 the last recoverer leaves the reader slots of recoverers alone
- * fault 7: -DFAULT=7 -DDEATHS=1 -DLEAVES=1 -DVACANT=1 -DREADERS=3 -DOTHER=0 who attaches does not look again behind the lock
+ * fault 7: -DFAULT=7 -DDEATHS=1 -DLEAVES=1 -DVACANT=1 -DREADERS=3 -DOTHER=0 no second look behind an attacher's lock
  * fault 8: -DFAULT=8 -DDEATHS=1 -DLEAVES=1 who leaves drops the lock before the slot
  * fault 9: -DFAULT=9 -DDEATHS=1 the last recoverer does not look again behind the write lock
  * fault 10: -DFAULT=10 -DDEATHS=1 a recoverer does not look again behind the read lock
- * fault 11: -DFAULT=11 -DDEATHS=2 -DREADERS=3 -DOTHER=0 -DTRIMMER=1 who moves in leaves the reader slot of a dead trimmer
+ * fault 11: -DFAULT=11 -DDEATHS=2 -DREADERS=3 -DOTHER=0 -DTRIMMER=1 a dead trimmer's reader slot stays
  */
 #ifndef FAULT
 #define FAULT 0
@@ -87,7 +88,8 @@ mtype = { FREE, OWN, FLAGGED, OTHERS };
 mtype owner[READERS] = FREE;	/* struct kvs_reader: owner, and is the epoch not 0? */
 bool inside[READERS];
 bool gone[N], ended[N];
-bool owed, excused;		/* a recoverer has begun; but one has died, found no reader slot, or met another's lock */
+bool owed;			/* a recoverer has begun, */
+bool excused;			/* but one has died, found no reader slot, or met another's lock */
 
 #define living (writer == C || writer == D)
 #define read_by_others(me) ((reads[Q] && me != Q) || (reads[P] && me != P) || (reads[Z] && me != Z))
@@ -425,5 +427,6 @@ init {
 	assert(!owed || excused);
 	run Recoverer(Z, 0);
 	_nr_pr == 1;
-	assert(word == IDLE && !hold && !fills && (!left || gone[M]))	/* a trimmer's: till the next client, or trim */
+	/* A dead trimmer's reader slot is left until the next client comes, or the next trim. */
+	assert(word == IDLE && !hold && !fills && (!left || gone[M]))
 }
