@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * index.c: linking and unlinking. See index.h.
+ * index.c: linking and unlinking. See index.h, and tests/model/insert.pml.
  */
 #include "config.h"
 

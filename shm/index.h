@@ -9,6 +9,7 @@
  * not in the chain behind the head that was read can have come only through that word. A walk meets every block that is
  * linked during all of it: links change only at the head and around marked blocks, and a marked block's link is
  * frozen. Lookups write nothing and never start again (A1). Every walk is bounded by the number of blocks (F1).
+ * (tests/model/insert.pml)
  *
  * All calls are made inside a section: what is met on the way is not reused meanwhile.
  */

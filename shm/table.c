@@ -141,7 +141,8 @@ static int name(const struct kvs_actor *actor, const struct kvs_walk *walk, cons
 	return kvs_fault(EUCLEAN, "block %u was taken from its owner: see kvshm-check", mine->block);
 }
 
-/* In a section: links a block that is being filled, unless another of the key is there: then that one is taken. */
+/* In a section: links a block that is being filled, unless another of the key is there: then that one is taken.
+ * (tests/model/insert.pml) */
 static int link_or_take(const struct kvs_actor *actor, struct kvs_walk *walk, const struct kvs_found *mine,
 			struct kvs_found *theirs)
 {
