@@ -176,9 +176,9 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
 }
 
 /* Frees blocks that wait for their grace period, if all readers are seen outside of their sections after the blocks
- * were noted; and takes one of them at once (found may be NULL), before others find it free. The CAS is from the word
- * that was noted, so that it covers no later turn of the same block. [reuse: claim]
- * (tests/model/quiet_look.pml) */
+ * were noted; and takes one of them at once (found may be NULL), before others find it free. (Proof:
+ * tests/model/quiet_look.pml.) The CAS is from the word that was noted, so that it covers no later turn of the same
+ * block. [reuse: claim] */
 static bool reap(const struct kvs_actor *actor, uint32_t *found)
 {
 	struct waiting seen[REAP];
