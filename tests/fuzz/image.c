@@ -211,6 +211,11 @@ static struct section section_of(unsigned number)
 	return sections[number % (sizeof(sections) / sizeof(sections[0]))];
 }
 
+/* Clients that there are, and numbers at the edges. */
+static const uint16_t owners[16] = {
+	0, 1, 2, IMAGE_CLIENTS, IMAGE_CLIENTS, IMAGE_CLIENTS + 1, 63, 64, 65, 127, 1023, 1024, 1025, 2048, 4094, 4095,
+};
+
 enum patch { PATCH_BYTES, PATCH_NUMBER, PATCH_COPY, PATCH_WORD, PATCH_BIT, PATCHES };
 
 static void patch_one(struct image_input *input)
@@ -234,9 +239,10 @@ static void patch_one(struct image_input *input)
 	case PATCH_COPY:
 		memmove(to + word, to + (image_take_two(input) % section.size & ~UINT64_C(7)), 8);
 		break;
-	case PATCH_WORD: /* as if the section were of block's words */
+	case PATCH_WORD: /* as if it were a block's word */
 		memcpy(&wide, to + word, sizeof(wide));
-		wide = kvs_word_next(wide, image_take(input) % 16, image_take(input));
+		number = image_take(input);
+		wide = kvs_word_next(wide, (enum kvs_state)(number % 16), owners[number / 16]);
 		memcpy(to + word, &wide, sizeof(wide));
 		break;
 	default:

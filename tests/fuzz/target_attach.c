@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "image.h"
+#include "leaks.h"
 #include "target.h"
 
 enum step {
@@ -229,9 +230,22 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
+static void take(uint8_t steps)
+{
+	if (steps & STEP_VIEW)
+		view();
+	if (steps & STEP_ADOPT)
+		adopt();
+	if (steps & STEP_ATTACH)
+		work(steps);
+	if (steps & STEP_UNLINK)
+		(void)kvshm_unlink(IMAGE_NAME, image_dir());
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct image_input input = {.next = data, .left = size};
+	struct leaks before = leaks_now(), after;
 	uint8_t steps = image_take(&input);
 	uint16_t shape = steps & STEP_RESHAPE ? image_take_two(&input) : 0;
 	uint16_t cut = steps & STEP_CUT ? image_take_two(&input) : 0;
@@ -244,14 +258,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		image_reshape(shape);
 	if (steps & STEP_CUT)
 		image_cut(cut);
-	if (steps & STEP_VIEW)
-		view();
-	if (steps & STEP_ADOPT)
-		adopt();
-	if (steps & STEP_ATTACH)
-		work(steps);
-	if (steps & STEP_UNLINK)
-		(void)kvshm_unlink(IMAGE_NAME, image_dir());
+	take(steps);
 	image_restore();
+	after = leaks_now();
+	target_must(after.next == before.next && after.mapped == before.mapped);
 	return 0;
 }

@@ -135,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *all = target_text(data, size), *next = all;
 	const char *texts[TEXTS];
+	long byte;
 
 	for (unsigned i = 0; i < TEXTS; i++) {
 		texts[i] = next ? strsep(&next, "|") : "";
@@ -144,7 +145,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ask_for_numbers();
 	for (unsigned long node = 0; node < 70; node += 23)
 		(void)kvs_machine_in_list(texts[NODES], node);
-	target_must(kvs_users_locked_byte(texts[LOCK]) >= -1);
+	byte = kvs_users_locked_byte(texts[LOCK]);
+	target_must(byte == -1 || (byte >= 0 && strncmp(texts[LOCK], "lock:", 5) == 0));
 	judge_name(texts[NAME]);
 	free(all);
 	return 0;
