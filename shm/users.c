@@ -35,7 +35,7 @@ long kvs_users_locked_byte(const char *line)
 		return -1;
 	while (last > line && isdigit((unsigned char)last[-1]))
 		last--;
-	return strtol(last, NULL, 10);
+	return isdigit((unsigned char)*last) ? strtol(last, NULL, 10) : -1;
 }
 
 static void note(struct look *look, const char *pid, bool owner)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lock.h"
+#include "users.h"
 
 #define PLANES 2
 
@@ -356,6 +357,16 @@ START_TEST(a_store_is_unlinked_or_attached_but_never_both)
 }
 END_TEST
 
+START_TEST(a_line_of_locks_names_the_byte_that_it_begins_at_or_none)
+{
+	ck_assert_int_eq(kvs_users_locked_byte("lock:\t1: OFDLCK ADVISORY WRITE -1 00:1b:37 1024 1024\n"), 1024);
+	ck_assert_int_eq(kvs_users_locked_byte("lock:\t1: POSIX  ADVISORY READ 12 00:1b:37 0 EOF\n"), 0);
+	ck_assert_int_eq(kvs_users_locked_byte("lock:\t1: FLOCK -2_"), -1);
+	ck_assert_int_eq(kvs_users_locked_byte("lock: "), -1);
+	ck_assert_int_eq(kvs_users_locked_byte("pos:\t0 7"), -1);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -369,6 +380,7 @@ int main(void)
 		planes_that_a_dead_maker_left_are_unlinked_but_not_those_of_one_at_work,
 		a_plane_that_looks_like_a_segment_is_not_taken_for_a_store,
 		a_store_is_unlinked_or_attached_but_never_both,
+		a_line_of_locks_names_the_byte_that_it_begins_at_or_none,
 	};
 
 	return unit_run("unlink", tests, sizeof(tests) / sizeof(tests[0]));
