@@ -40,6 +40,7 @@
  * fault 9: -DFAULT=9 -DINDEX=0 the epoch is read relaxed
  * fault 10: -DFAULT=10 -DFENCE=1 -DCLIENTS=1 no fence in fence mode
  * fault 11: -DFAULT=11 -DGRACE=2 -DNUMBER=0 the block is in LIMBO before it is unlinked
+ * fault 12: -DFAULT=12 -DINDEX=0 the epoch is read before the word: a difference of -1 is a very old one
  */
 #ifndef CLIENTS
 #define CLIENTS 2
@@ -53,6 +54,7 @@
 #include "readers.inc"
 
 byte limbo;				/* the epoch of the block's word */
+#define TURN 16				/* where epochs in words begin anew */
 
 /* hide() and let_go() of shm/remove.c, in one section. */
 inline remove()
@@ -79,18 +81,33 @@ inline remove()
 	kvs_leave(R)
 #endif
 }
-/* claim(): the epoch only grows, so the age is as good as if it were read at the CAS. */
+/* claim(): the epoch only grows, so read behind the word it is as good as if it were read at the CAS. */
 proctype Client(byte me)
 {
 	byte e, le, i, n; bool stalled, lone;
 
 	kvs_reader_take(me);
 	if
-	:: me == R -> remove()
+	:: me == R ->
+#if FAULT == 12
+		kvs_epoch_advance(R);		/* while A is in its search */
+#endif
+		remove()
 	:: else
 	fi;
 end:	do
+	#if FAULT == 12
+	:: e = epoch;
+		atomic {
+			if
+			:: st == LIMBO && (e + TURN - limbo) % TURN >= GRACE ->
+				st = READY; limbo = 0; life++; linked = 1
+			:: else
+			fi
+		}
+#else
 	:: d_step { st == LIMBO && epoch - limbo >= GRACE -> st = READY; limbo = 0; life++; linked = 1 }
+#endif
 	:: epoch < LAST -> kvs_epoch_advance(me)
 	od
 }
