@@ -2,9 +2,9 @@
  * Copyright (c) the kvshm authors
  *
  * inquest.h: what must be true of a store after a death (D1, D2), looked at by one who comes then. The dead are
- * recovered by its attach, or before that by one who takes no slot; then nothing of them is left; what the living hold is as it was; every block is someone's,
- * or to be had; each key is whole or absent, and only those that the operation was about have changed; the checker
- * finds nothing; and the store takes work at once.
+ * recovered by its attach, or before that by one who takes no slot. Then nothing of them is left; what the living hold
+ * is as it was; every block is someone's, or to be had; each key is whole or absent, and only those that the operation
+ * was about have changed; the checker finds nothing; and the store takes work at once.
  */
 #ifndef INQUEST_H
 #define INQUEST_H

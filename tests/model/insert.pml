@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * One chain of the index: inserts of one key against each other, and against unlinking. Block 0 has another key, block 1
- * the key, or (-DNEW=1) another one as well; both are ready, and linked, 0 in front of 1. F and G look for the key and
- * insert a block of their own where they find none; G's may be block 1, once that is free. U removes block 1, and N
- * (-DNEIGHBOUR=1) block 0. C (-DCLEARS=1) dooms F's block by its number while it is being filled, as clearing does, and
- * tries to let it go.
+ * One chain of the index: inserts of one key against each other, and against unlinking. Block 0 has another key, and
+ * block 1 the key, or (-DNEW=1) another one as well; both are ready, and linked, 0 in front of 1. F and G look for the
+ * key and insert a block of their own where they find none; G's may be block 1, once that is free. U removes block 1,
+ * and N (-DNEIGHBOUR=1) block 0. C (-DCLEARS=1) dooms F's block by its number while it is being filled, as clearing
+ * does, and tries to let it go.
  * Shows: at no time are two blocks to be found that have one key (B3); F and G have each filled the key or found a
  * block of it, which somebody had filled (A2); what is in its grace period, or free, is in no chain, and nobody who
  * walks comes upon a block of another life (B1); no unlinking is lost: at the end nothing doomed is linked, and what is
@@ -213,7 +213,10 @@ inline find()
 		lf = life[n];
 		link = next[n];
 		if
-		:: atomic { key[n] == KEY && (st[n] == FILLING || st[n] == READY) -> assert(life[n] == lf); theirs = n };
+		:: atomic {
+				key[n] == KEY && (st[n] == FILLING || st[n] == READY) ->
+				assert(life[n] == lf); theirs = n
+			};
 			break
 		:: else -> assert(life[n] == lf)
 		fi
