@@ -9,14 +9,14 @@
 # test's log, in base64: what a test leaves is removed.
 set -u
 
-# run_target NAME RUNS LENGTH [OPTION]...: gives tests/fuzz/target_NAME so many inputs (a hundred times as many with
+# run_target NAME RUNS LENGTH [OPTION]...: gives tests/fuzz/target_NAME so many inputs (thirty times as many with
 # --long) of up to LENGTH bytes. OPTION: of libFuzzer.
 run_target()
 {
 	local target=${top_builddir:?}/tests/fuzz/target_$1 runs=$2 length=$3 status input
 	local new=${TMPDIR:?}/new seeds=${top_srcdir:?}/tests/fuzz/seeds/$1 seed=${KVSHM_TEST_SEED:-$(date +%s)}
 
-	[ "${KVSHM_TEST_LONG:-}" != 1 ] || runs=$((runs * 100))
+	[ "${KVSHM_TEST_LONG:-}" != 1 ] || runs=$((runs * 30))
 	[ -d "$seeds" ] || seeds=
 	mkdir "$new" || exit
 	echo "KVSHM_TEST_SEED=$seed"
