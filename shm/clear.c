@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * clear.c: see clear.h.
+ * clear.c: see clear.h, and tests/model/block_life.pml.
  */
 #include "config.h"
 

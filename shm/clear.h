@@ -9,6 +9,7 @@
  * Guarantees: R28, C2. A lookup, or a wait, that begins after the step finds no block from before it, whoever fills or
  * publishes it later. A death after the step loses room at most until the next sweep: such blocks are doomed by the
  * clearing call, by recovery and by the eviction hand, which takes them before anything else.
+ * (tests/model/block_life.pml)
  */
 #ifndef KVS_CLEAR_H
 #define KVS_CLEAR_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * hold.c: taking a hold, ending it, and looking whether anyone has one. See hold.h.
+ * hold.c: taking a hold, ending it, and looking whether anyone has one. See hold.h, and tests/model/block_life.pml.
  */
 #include "config.h"
 

@@ -8,7 +8,7 @@
  * a count whose owner is unknown (B2, D1). A count never goes below zero, and a hold of one life is never taken from,
  * or added to, another's. A hold that was granted keeps the block until it is released (B1): the count comes before the
  * look at the word here, and the CAS to REMOVING before the look at the rows in remove.c, all sequentially consistent,
- * so that at least one side sees the other: the tag hold-vs-remove.
+ * so that at least one side sees the other: the tag hold-vs-remove. (tests/model/block_life.pml)
  */
 #ifndef KVS_HOLD_H
 #define KVS_HOLD_H

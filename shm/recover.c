@@ -7,7 +7,8 @@
  * would doom an innocent fill of the block's next life.) A recoverer acts in the name of the dead client, whose number
  * it uses in words, through a reader slot of its own that carries that number and a flag. Whoever takes the slot's byte
  * for itself alone, at the end, looks once more for both.
- * (tests/model/slots.pml, tests/model/recovery_order.pml, tests/model/stale_ticket.pml)
+ * (tests/model/block_life.pml, tests/model/slots.pml, tests/model/recovery_order.pml,
+ * tests/model/stale_ticket.pml)
  */
 #include "config.h"
 

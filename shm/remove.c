@@ -3,7 +3,8 @@
  *
  * remove.c: the way of a block out: READY -> REMOVING from READY -> DOOMED -> (unlinked) -> REMOVING from DOOMED ->
  * LIMBO. See remove.h, and shm/README.md for what a death at each step leaves: always a word from which any process
- * that passes goes on. (tests/model/stale_ticket.pml, tests/model/recovery_order.pml)
+ * that passes goes on. (tests/model/block_life.pml, tests/model/stale_ticket.pml,
+ * tests/model/recovery_order.pml)
  */
 #include "config.h"
 

@@ -34,7 +34,7 @@ static uint64_t next_life(const struct kvs_map *map, uint64_t life)
 /* An OWNED block of the actor's begins a new life, held by it: only its owner resets it, since a helper that did so
  * could erase a hold of the next life. The life changes before the word can be FILLING, so that whoever comes by an old
  * number sees it; it carries the clear count of now, since the bytes may be written from now on. What is relaxed here
- * is released by that word. */
+ * is released by that word. (tests/model/block_life.pml) */
 static void begin_life(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
 {
 	struct kvs_block *block = kvs_block(actor->map, found->block);

@@ -110,6 +110,7 @@ add_reached()
 			}
 		}
 		/^(proctype|init|:init:)/ { process = /init/ ? ":init:" : $2 }
+		/ org / { next } # the escape of an unless, which every statement in it has
 		/=> / {
 			line = substr($0, index($0, model) + length(model))
 			statement = substr(line, index(line, "=> ") + 3)
