@@ -171,7 +171,7 @@ static void work(struct run *r, const struct deed *deed)
 
 static void print(const char *name, const char *where, const struct line *line)
 {
-	(void)printf("%-32s %s %8" PRIu64 " %5" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %12.3f %8" PRIu64 "\n",
+	(void)printf("| %-32s %s %8" PRIu64 " %5" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %12.3f %8" PRIu64 "\n",
 		     name, where, line->stops, line->late, line->deaths, line->stalls, line->named,
 		     (double)line->slowest / 1e6, line->failures);
 }
@@ -213,7 +213,7 @@ int main(void)
 	base_begin();
 	if (!step_possible())
 		base_skip("ptrace(2) is not possible here");
-	(void)printf("%-32s %s %8s %5s %8s %7s %7s %12s %8s\n", "operation", "    ", "stops", "late", "deaths",
+	(void)printf("| %-32s %s %8s %5s %8s %7s %7s %12s %8s\n", "operation", "    ", "stops", "late", "deaths",
 		     "stalls", "named", "slowest (ms)", "failures");
 	try_all(false, &sum);
 	try_all(true, &sum);

@@ -93,7 +93,7 @@ static void kill_somewhere(struct run *r, const struct deed *deed)
 
 static void print(const char *name, const char *where, const struct line *line)
 {
-	(void)printf("%-32s %s %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n", name, where,
+	(void)printf("| %-32s %s %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 "\n", name, where,
 		     line->instructions, line->deaths, line->stores, line->kills, line->failures);
 }
 
@@ -134,7 +134,7 @@ int main(void)
 	base_begin();
 	if (!step_possible())
 		base_skip("ptrace(2) is not possible here");
-	(void)printf("%-32s %s %8s %8s %8s %8s %8s\n", "operation", "    ", "instrs", "deaths", "stores", "kills",
+	(void)printf("| %-32s %s %8s %8s %8s %8s %8s\n", "operation", "    ", "instrs", "deaths", "stores", "kills",
 		     "failures");
 	try_all(false, &sum);
 	try_all(true, &sum);

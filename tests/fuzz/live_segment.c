@@ -376,10 +376,10 @@ static void report(double seconds)
 {
 	uint64_t all = 0, good = 0;
 
-	(void)printf("%" PRIu64 " mutations (%" PRIu64 " taken back) in %" PRIu64 " stores, %.1f s; %" PRIu64
+	(void)printf("| %" PRIu64 " mutations (%" PRIu64 " taken back) in %" PRIu64 " stores, %.1f s; %" PRIu64
 		     " kills\n", mutator.count, mutator.undone, rounds, seconds, kills);
 	for (unsigned s = 0; s < MUTATE_SECTIONS; s++)
-		(void)printf("    %-18s %8" PRIu64 "\n", mutate_names[s], mutator.by_section[s]);
+		(void)printf("|     %-18s %8" PRIu64 "\n", mutate_names[s], mutator.by_section[s]);
 	for (unsigned c = 1; c < LIVE_CALLS; c++) {
 		uint64_t calls = 0;
 
@@ -387,7 +387,7 @@ static void report(double seconds)
 			calls += sum_of(c, e);
 		if (!calls)
 			continue;
-		(void)printf("%-26s %9" PRIu64 " results, %5.1f %% good", live_names[c], calls,
+		(void)printf("| %-26s %9" PRIu64 " results, %5.1f %% good", live_names[c], calls,
 			     100.0 * (double)sum_of(c, 0) / (double)calls);
 		for (unsigned e = 1; e < LIVE_ERRNOS; e++)
 			if (sum_of(c, e))
@@ -396,11 +396,11 @@ static void report(double seconds)
 		all += c < LIVE_counted ? calls : 0;
 		good += c < LIVE_counted ? sum_of(c, 0) : 0;
 	}
-	(void)printf("%" PRIu64 " results of calls on the store, %.1f %% good; %" PRIu64 " -EUCLEAN\n", all,
+	(void)printf("| %" PRIu64 " results of calls on the store, %.1f %% good; %" PRIu64 " -EUCLEAN\n", all,
 		     100.0 * (double)good / (double)all, detected());
-	(void)printf("with counters left alone: %" PRIu64 " rounds, %" PRIu64 " -EUCLEAN, %" PRIu64 " counted\n",
+	(void)printf("| with counters left alone: %" PRIu64 " rounds, %" PRIu64 " -EUCLEAN, %" PRIu64 " counted\n",
 		     counted_rounds, detected_then, counted_then);
-	(void)printf("%" PRIu64 " stores found unsound by a check at the end; %" PRIu64 " adopted\n", check_found,
+	(void)printf("| %" PRIu64 " stores found unsound by a check at the end; %" PRIu64 " adopted\n", check_found,
 		     adopted);
 	base_histogram_print(call_times, "looks at calls that had lasted");
 }
