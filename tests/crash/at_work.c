@@ -171,9 +171,9 @@ static void work(struct run *r, const struct deed *deed)
 
 static void print(const char *name, const char *where, const struct line *line)
 {
-	(void)printf("| %-32s %s %8" PRIu64 " %5" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %12.3f %8" PRIu64 "\n",
-		     name, where, line->stops, line->late, line->deaths, line->stalls, line->named,
-		     (double)line->slowest / 1e6, line->failures);
+	(void)printf("| %-32s %s %8" PRIu64 " %5" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64, name, where,
+		     line->stops, line->late, line->deaths, line->stalls, line->named);
+	(void)printf(" %12.3f %8" PRIu64 "\n", (double)line->slowest / 1e6, line->failures);
 }
 
 static void try(struct run *r, const struct deed *deed, struct line *sum)

@@ -292,8 +292,8 @@ int main(void)
 		base_skip("ptrace(2) is not possible here");
 	try_all(false, &sum);
 	try_all(true, &sum);
-	(void)printf("| %" PRIu64 " deaths of clients; their recoverers died after each of %" PRIu64 " instructions, and "
-		     "left %" PRIu64 " different stores\n", sum.deaths, sum.instructions, sum.stores);
+	(void)printf("| %" PRIu64 " deaths of clients; their recoverers died after each of %" PRIu64 " instructions, "
+		     "and left %" PRIu64 " different stores\n", sum.deaths, sum.instructions, sum.stores);
 	(void)printf("| recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
 		     " times\n", sum.stops, sum.same_slot);
 	(void)printf("| %" PRIu64 " failures\n", sum.failures);
