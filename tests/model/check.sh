@@ -83,10 +83,10 @@ search()
 
 figure() { sed -nE "s/$1/\1/p" out | head -n 1; }
 
-# row FLAGS RESULT
+# row FLAGS RESULT: a line of the table.
 row()
 {
-	printf '| %-12s %-32s %9s states, depth %4s: %s\n' "$name" "$1" "$(figure '^ *([0-9.e+]+) states, stored.*')" \
+	printf '| %-14s %-52s %9s states, depth %4s: %s\n' "$name" "$1" "$(figure '^ *([0-9.e+]+) states, stored.*')" \
 		"$(figure '.*depth reached ([0-9]+),.*')" "$2"
 }
 
@@ -123,7 +123,7 @@ add_reached()
 		}'
 }
 
-# clean OPTIMISE FLAGS: the model holds there. (To compile a search well takes longer than most searches.)
+# clean OPTIMISE FLAGS WHAT: the model holds there. (To compile a search well takes longer than most searches.)
 clean()
 {
 	local optimise=$1 flags why start=$EPOCHREALTIME
@@ -140,7 +140,7 @@ clean()
 		row "$1" "CUT SHORT: $why"
 		complain "the search with $1 was cut short"
 	else
-		row "$1" "clean, $(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }') s"
+		row "$1" "clean, $(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }') s: $2"
 		add_reached
 	fi
 }
@@ -156,7 +156,7 @@ faulty()
 	read -r -a flags <<<"$1"
 	search -O0 "${flags[@]}" || return
 	if grep -q 'errors: 1$' out && [ "$(found)" ]; then
-		row "$1" "found ($(found)): $2"
+		row "$1" "this fault is found ($(found)): $2"
 	else
 		row "$1" "NOT FOUND: $2 $(cut_short)"
 		complain "the fault $1 is not found"
@@ -177,14 +177,15 @@ flags_of()
 
 check_clean()
 {
-	local line
+	local line flags
 
 	: >all
 	: >reached
 	lines_of check >configurations
 	[ -s configurations ] || complain "names no configuration to check"
 	while IFS= read -r line; do
-		clean -O0 "$(flags_of "$line")"
+		flags=$(flags_of "$line")
+		clean -O0 "$flags" "${line#"$flags "}"
 	done <configurations
 	sort -u all | comm -23 - <(sort -u reached) | while read -r line text; do
 		sed -n "${line}p" "$model" | grep -q '/\* not reached: ' || echo "$line: $text"
@@ -195,7 +196,8 @@ check_clean()
 	fi
 	[ "${KVSHM_TEST_LONG:-}" ] || return
 	while IFS= read -r line; do
-		clean -O2 "$(flags_of "$line")"
+		flags=$(flags_of "$line")
+		clean -O2 "$flags" "${line#"$flags "}"
 	done < <(lines_of long)
 }
 
