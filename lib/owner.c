@@ -299,19 +299,18 @@ static int unlink_one(const char *name, void *arg)
 	const struct unlinking *all = arg;
 	int rc = kvs_segment_unlink_dead(name, all->dir);
 
-	return rc == -EBUSY || rc == -ENOENT || rc == -EACCES || !all->fn ? 0 : all->fn(name, rc, all->arg);
+	return rc == -EBUSY || rc == -ENOENT || rc == -EACCES || rc == -EEXIST || !all->fn ? 0 : all->fn(name, rc, all->arg);
 }
 
-/* Removes what makers who died have left, if it is that. */
-static int unlink_planes(const char *name, void *arg)
+/* By the name of its planes: what makers who died have left, and a segment of which too little is left to be listed. */
+static int unlink_by_planes(const char *name, void *arg)
 {
 	const struct unlinking *all = arg;
-	int rc;
+	struct kvshm_head_info listed;
 
 	if (kvs_files_check_name(name))
 		return 0; /* no store was ever called so */
-	rc = kvs_pool_host.sweep(kvs_files_dir(all->dir), name, KVS_SWEEP_ORPHANS);
-	return rc == 0 || rc == -EEXIST || !all->fn ? 0 : all->fn(name, rc < 0 ? rc : 0, all->arg);
+	return kvshm_view_head(name, all->dir, &listed) == 0 ? 0 : unlink_one(name, arg);
 }
 
 int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, void *arg), void *arg)
@@ -319,5 +318,5 @@ int kvshm_unlink_dead(const char *dir, int (*fn)(const char *name, int result, v
 	struct unlinking all = {.dir = dir, .fn = fn, .arg = arg};
 	int rc = kvshm_list(dir, unlink_one, &all);
 
-	return rc ? rc : kvs_pool_host.each_name(kvs_files_dir(dir), unlink_planes, &all);
+	return rc ? rc : kvs_pool_host.each_name(kvs_files_dir(dir), unlink_by_planes, &all);
 }

@@ -37,7 +37,7 @@ must kvshm-rm "$store"
 # A whole job is killed at once; beside it one lives on.
 start_kvshmd --store "${store}live" "${options[@]}"
 live=$kvshmd_pid
-for n in 1 2 3; do
+for n in 1 2 3 5; do
 	start_kvshmd --store "$store$n" "${options[@]}"
 	start_client "$n" "$store$n"
 	victims+=("$kvshmd_pid" "${client_pid[$n]}")
@@ -46,6 +46,7 @@ kill -KILL "${victims[@]}"
 wait "${victims[@]}" 2>/dev/null
 printf '\377' | dd of="${segment}1" bs=1 seek=8 conv=notrunc status=none # another layout
 truncate -s 4096 "${segment}2"
+truncate -s 10 "${segment}5" # too little to be listed
 : >"$shm/kvshm.foreign"
 truncate -s 1M "${segment}4.p0" # a maker who died left it
 must kvshm-rm --dead
@@ -55,6 +56,7 @@ diff "$tmp/sorted" - <<-END || fail "that was printed"
 	removed ${store}2
 	removed ${store}3
 	removed ${store}4
+	removed ${store}5
 END
 [ "$(files)" -eq 4 ] || fail "left: $(ls "$shm")" # the living one's three, and the foreign file
 must kvshm-check --store "${store}live"
