@@ -30,8 +30,7 @@
  * stands for shm/clear.c: raise_floor() in_the_way() remove_cleared()
  * stands for shm/clear.h: kvs_cleared()
  * stands for shm/alloc.c: own() claim()
- * check: -DKEYS=1 two holds, of which one is the last
- * check: -DKEYS=1 -DEVICTS=1 the same, with a sweep
+ * check: -DKEYS=1 -DEVICTS=1 two holds, of which one is the last, and a sweep
  * check: -DKEYS=1 -DLIVES=2 -DHELPS=1 two lives, in both of which it may be found
  * check: -DTICKETS=1 -DLIVES=2 a ticket, in time or late, and a removal
  * check: -DKEEP=1 -DTICKETS=1 -DEVICTS=1 evicted while it is held by ticket, and removed

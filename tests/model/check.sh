@@ -6,7 +6,8 @@
 #
 #    * stands for shm/hold.c: kvs_hold_add(), kvs_hold_sub()      each file in lines of its own: functions that are
 #                                                                 defined there; the file names the model
-#    * check: [-DNAME=VALUE...] what is shown                     to be clean, searched to the end
+#    * check: [-O2] [-DNAME=VALUE...] what is shown               to be clean, searched to the end (-O2: millions of
+#                                                                 states, so that compiling it well is worth it)
 #    * long: [-DNAME=VALUE...] what is shown                      the same, with KVSHM_TEST_LONG=1 only
 #    * fault N: -DFAULT=N [-DNAME=VALUE...] what is left out      to be found; each N that the model looks at has one
 #
@@ -65,12 +66,14 @@ check_names()
 	done < <(grep -rlF "tests/model/$name.pml" --include='*.[ch]' "$root/shm" "$root/lib")
 }
 
-# search OPTIMISE FLAGS...: leaves what pan prints in `out`.
+# search OPTIMISE FLAGS...: leaves what pan prints in `out`. Small searches get a small table to begin with, and take less
+# time than it takes to compile them well.
 search()
 {
-	local optimise=$1
+	local optimise=$1 table=24
 
 	shift
+	[ "$optimise" = -O2 ] || table=20
 	rm -f pan* ./*.trail
 	if ! spin "$@" -a "$model" >out 2>&1 ||
 	   ! cc "$optimise" -DSAFETY -DMEMLIM="$memory" -o pan pan.c >>out 2>&1; then
@@ -78,7 +81,7 @@ search()
 		complain "${*:-the model} does not compile"
 		return 1
 	fi
-	./pan -m$depth >out 2>&1
+	./pan -m$depth -w$table >out 2>&1
 }
 
 figure() { sed -nE "s/$1/\1/p" out | head -n 1; }
@@ -123,7 +126,7 @@ add_reached()
 		}'
 }
 
-# clean OPTIMISE FLAGS WHAT: the model holds there. (To compile a search well takes longer than most searches.)
+# clean OPTIMISE FLAGS WHAT: the model holds there.
 clean()
 {
 	local optimise=$1 flags why start=$EPOCHREALTIME
@@ -177,15 +180,18 @@ flags_of()
 
 check_clean()
 {
-	local line flags
+	local line flags optimise
 
 	: >all
 	: >reached
 	lines_of check >configurations
 	[ -s configurations ] || complain "names no configuration to check"
 	while IFS= read -r line; do
+		optimise=-O0
+		[[ $line != -O2\ * ]] || optimise=-O2
+		line=${line#-O2 }
 		flags=$(flags_of "$line")
-		clean -O0 "$flags" "${line#"$flags "}"
+		clean $optimise "$flags" "${line#"$flags "}"
 	done <configurations
 	sort -u all | comm -23 - <(sort -u reached) | while read -r line text; do
 		sed -n "${line}p" "$model" | grep -q '/\* not reached: ' || echo "$line: $text"

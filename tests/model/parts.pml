@@ -14,8 +14,9 @@
  * stands for lib/fill.c: publish_part() judge_wait()
  * stands for shm/recover.c: end_work()
  * check: -DDEATHS=1 -DPLANES=1
- * check: -DDEATHS=0 -DREMOVER=1
+ * check: -DDEATHS=0 -DREMOVER=1 -DPLANES=1
  * long: -DDEATHS=1
+ * long: -DDEATHS=0 -DREMOVER=1
  * long: -DDEATHS=0 -DRIVAL=1
  * fault 1: -DFAULT=1 -DDEATHS=0 the bit comes before the bytes
  * fault 2: -DFAULT=2 -DDEATHS=1 -DPLANES=1 recovery does not ask whether the dead one was a writer

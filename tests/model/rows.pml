@@ -18,7 +18,7 @@
  * which are outside of sections (all in slots.pml). A's advances go on where one has failed: the epoch decides at the
  * end.
  *
- * check: -DLAST=5 the row is given back after a quiet look, or three advances, while another advances
+ * check: -O2 -DLAST=5 the row is given back after a quiet look, or three advances, while another advances
  * check: -DSECTIONS=2 -DADVANCES=0 -DTENANTS=3 two sections, three clients, and nobody else who advances
  * long: -DLAST=6 four epochs pass
  * fault 1: -DFAULT=1 no membarrier
