@@ -24,7 +24,11 @@ model=$(realpath "$1") || exit 1
 name=$(basename "$model" .pml)
 root=${top_srcdir:-$(dirname "$model")/../..}
 memory=900 # MiB, for one search; two run at a time
-[ -z "${KVSHM_TEST_LONG:-}" ] || memory=3000
+packed=() # how states are kept: the long searches take less memory, and longer
+if [ "${KVSHM_TEST_LONG:-}" ]; then
+	memory=3000
+	packed=(-DCOLLAPSE)
+fi
 depth=1000000
 
 for program in spin cc; do
@@ -66,8 +70,8 @@ check_names()
 	done < <(grep -rlF "tests/model/$name.pml" --include='*.[ch]' "$root/shm" "$root/lib")
 }
 
-# search OPTIMISE FLAGS...: leaves what pan prints in `out`. Small searches get a small table to begin with, and take less
-# time than it takes to compile them well.
+# search OPTIMISE FLAGS...: leaves what pan prints in `out`. Small searches get a small table to begin with, and take
+# less time than it takes to compile them well.
 search()
 {
 	local optimise=$1 table=24
@@ -76,7 +80,7 @@ search()
 	[ "$optimise" = -O2 ] || table=20
 	rm -f pan* ./*.trail
 	if ! spin "$@" -a "$model" >out 2>&1 ||
-	   ! cc "$optimise" -DSAFETY -DMEMLIM="$memory" -o pan pan.c >>out 2>&1; then
+	   ! cc "$optimise" -DSAFETY "${packed[@]}" -DMEMLIM="$memory" -o pan pan.c >>out 2>&1; then
 		sed 's/^/    /' out
 		complain "${*:-the model} does not compile"
 		return 1

@@ -13,11 +13,11 @@
  * stands for lib/tickets.c: become_writer()
  * stands for lib/fill.c: publish_part() judge_wait()
  * stands for shm/recover.c: end_work()
- * check: -DDEATHS=1 -DPLANES=1
- * check: -DDEATHS=0 -DREMOVER=1 -DPLANES=1
- * long: -DDEATHS=1
- * long: -DDEATHS=0 -DREMOVER=1
- * long: -DDEATHS=0 -DRIVAL=1
+ * check: -DDEATHS=1 -DPLANES=1 one plane to write, and a death
+ * check: -DDEATHS=0 -DREMOVER=1 -DPLANES=1 one plane to write, and a removal
+ * long: -DDEATHS=1 two planes, and a death
+ * long: -DDEATHS=0 -DREMOVER=1 two planes, and a removal
+ * long: -DDEATHS=0 -DRIVAL=1 two planes, and two who want to write one
  * fault 1: -DFAULT=1 -DDEATHS=0 the bit comes before the bytes
  * fault 2: -DFAULT=2 -DDEATHS=1 -DPLANES=1 recovery does not ask whether the dead one was a writer
  * fault 3: -DFAULT=3 -DDEATHS=0 -DRIVAL=1 no claim
