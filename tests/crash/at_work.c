@@ -8,9 +8,9 @@
  * any lock-free operation can bear: one that has not come to its end in three times its length goes on alone.) Where
  * the victim stalls a grace period, what kvshm-stat shows names it. The operation then comes to its end.
  *
- * After some instructions, chosen by the seed (in long runs all), other processes that work on the store meanwhile are
- * frozen wherever they are, and its death there is looked into on a copy of the store: once with the others alive, and
- * once with them dead as well (D1).
+ * After some instructions, chosen by the seed (in long runs all), other processes work on the store for a moment, and
+ * are frozen wherever they are then; and its death there is looked into on a copy of the store: once with the others
+ * alive, and once with them dead as well (D1).
  */
 #include "config.h"
 
@@ -21,8 +21,9 @@
 #include "others.h"
 #include "scene.h"
 
-#define DEATHS 4U  /* about so many of each deed */
+#define DEATHS 8U  /* about so many of each deed */
 #define LONGER 3U  /* so many times the instructions that it takes alone: then it goes on alone, lest it starve */
+#define WORK 300000U /* ns, at most, that the others work before each: they would slow every step down */
 #define TOLD 10U   /* failures */
 
 struct line {
@@ -109,6 +110,8 @@ static void die_here(struct run *r)
 {
 	struct inquest one = r->scene.asked, all = { .may_change = UINT64_MAX };
 
+	others_thaw(r->others);
+	base_rest(base_random(&r->random) % WORK);
 	others_freeze(r->others);
 	look_for_stalls(r);
 	(void)image_take(&r->scene.store, &r->image);
@@ -119,7 +122,6 @@ static void die_here(struct run *r)
 	judge(r, &one, "died");
 	judge(r, &all, "died with all others");
 	r->line.deaths += 2;
-	others_thaw(r->others);
 }
 
 /* ---- Runs ------------------------------------------------------------------------------------------------- */
@@ -151,6 +153,7 @@ static void work(struct run *r, const struct deed *deed)
 
 	scene_begin(s, deed);
 	others_start(r->others, s->name, s->stage, base_random(&r->random));
+	others_freeze(r->others);
 	do {
 		others_call(r->others);
 		r->line.stops++;
@@ -159,6 +162,7 @@ static void work(struct run *r, const struct deed *deed)
 	} while (step_one(&s->stage->step) && s->stage->step.count < LONGER * r->instructions);
 	r->line.late += s->stage->step.count >= LONGER * r->instructions;
 	step_finish(&s->stage->step);
+	others_thaw(r->others);
 	others_end(r->others);
 	(void)image_take(&s->store, &r->image);
 	step_kill(&s->stage->step);
