@@ -121,9 +121,9 @@ static enum attempt let_go(const struct kvs_actor *actor, uint32_t number, uint6
 
 /* One attempt, from what the word is. [life: judge] Life and key are looked at behind it.
  *
- * Where somebody else's hold is seen before the CAS to REMOVING, there is no need for one: that hold ends after ours
- * has, so who ends it finds ours gone, and looks. It keeps two who let go of a block that a third holds from moving its
- * word from under each other. A block that is being removed already is taken on in any case: its remover may be dead.
+ * Where somebody else's hold is seen before the CAS to REMOVING, there is no need for one: who ends it later finds ours
+ * gone, and looks, or the next sweep does. It keeps two who let go of a block that a third holds from moving its word
+ * from under each other. A block that is being removed already is taken on in any case: its remover may be dead.
  */
 static enum attempt attempt(const struct kvs_actor *actor, uint32_t number, enum kvs_remove_why why)
 {

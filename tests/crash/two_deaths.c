@@ -7,9 +7,9 @@
  * client that died in a deed: the next one recovers both, and all is as after one death. The seed chooses the deeds,
  * and the deaths in them; in long runs it is each death in each deed that left a store of its own.
  *
- * Then, a recoverer is stopped after every instruction that changes the store, and after others that the seed chooses,
- * while another recovers, and a new client comes, who gets the dead one's slot if it is free, and takes holds. When
- * the stopped one goes on, it touches nothing of the new client's.
+ * Then, a recoverer is stopped after instructions that change the store (in long runs all), and after others of the
+ * seed's, while another recovers, and a new client comes, who gets the dead one's slot if it is free, and takes holds.
+ * When the stopped one goes on, it touches nothing of the new client's.
  */
 #include "config.h"
 
@@ -223,8 +223,10 @@ static unsigned changes(struct run *r, const struct image *image, uint64_t at[ST
 	set_out(r, image);
 	(void)image_take(&r->first.store, &r->left);
 	while (step_one(r->step))
-		if (image_take(&r->first.store, &r->left) && count < STORES)
+		if (image_take(&r->first.store, &r->left)) {
+			base_check(count < STORES);
 			at[count++] = r->step->count;
+		}
 	*steps = r->step->count;
 	step_kill(r->step);
 	return count;
@@ -297,7 +299,7 @@ int main(void)
 	(void)printf("| recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
 		     " times\n", sum.stops, sum.same_slot);
 	(void)printf("| %" PRIu64 " failures\n", sum.failures);
-	base_check(sum.same_slot > 0);
+	base_check(sum.same_slot > 0 || !getenv("KVSHM_TEST_LONG")); /* in a short run the seed may have none */
 	base_check(sum.failures == 0);
 	return base_pass();
 }
