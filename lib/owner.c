@@ -299,9 +299,7 @@ static int unlink_one(const char *name, void *arg)
 	const struct unlinking *all = arg;
 	int rc = kvs_segment_unlink_dead(name, all->dir);
 
-	if (rc == -EBUSY || rc == -ENOENT || rc == -EACCES || rc == -EEXIST || !all->fn)
-		return 0;
-	return all->fn(name, rc, all->arg);
+	return rc == -EBUSY || rc == -ENOENT || rc == -EACCES || !all->fn ? 0 : all->fn(name, rc, all->arg);
 }
 
 /* By the name of its planes: what makers who died have left, and a segment of which too little is left to be listed. */

@@ -17,9 +17,14 @@ static uint32_t link_of(const struct kvs_look *look, uint32_t block)
 	return atomic_load_explicit(&look->blocks[block].next, memory_order_relaxed);
 }
 
+static uint32_t length_of(const struct kvs_look *look, uint32_t block)
+{
+	return atomic_load_explicit(&look->blocks[block].key_length, memory_order_relaxed);
+}
+
 static uint32_t key_of(const struct kvs_look *look, uint32_t block, uint8_t key[KVS_KEY_MAX])
 {
-	uint32_t length = look->blocks[block].key_length, head = length < KVS_KEY_HEAD ? length : KVS_KEY_HEAD;
+	uint32_t length = length_of(look, block), head = length < KVS_KEY_HEAD ? length : KVS_KEY_HEAD;
 
 	memcpy(key, look->blocks[block].key, head);
 	memcpy(key + head, look->tails + (uint64_t)block * look->g->tail, length - head);
@@ -28,7 +33,7 @@ static uint32_t key_of(const struct kvs_look *look, uint32_t block, uint8_t key[
 
 static bool has_key(const struct kvs_look *look, uint32_t block)
 {
-	return look->blocks[block].key_length && look->blocks[block].key_length <= look->g->key_max;
+	return length_of(look, block) && length_of(look, block) <= look->g->key_max;
 }
 
 static bool can_be_found(enum kvs_state state)

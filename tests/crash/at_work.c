@@ -16,7 +16,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "others.h"
 #include "scene.h"
@@ -128,7 +127,7 @@ static void die_here(struct run *r)
 
 static bool chosen(struct run *r)
 {
-	return getenv("KVSHM_TEST_LONG") || base_random(&r->random) % r->instructions < DEATHS;
+	return base_long() || base_random(&r->random) % r->instructions < DEATHS;
 }
 
 /* How many instructions it is, and what keys there are. */

@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,7 +158,7 @@ static void judge(const struct scene *scene, bool by_unlinking)
 /* What is left is replaced and unlinked by turns; in long runs both after every call. */
 static void run(struct scene *scene)
 {
-	const uint64_t turns = getenv("KVSHM_TEST_LONG") ? 2 : 1;
+	const uint64_t turns = base_long() ? 2 : 1;
 	uint64_t number = 0, left[PLANES + 2] = { 0 };
 	bool killed = true;
 

@@ -13,7 +13,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "scene.h"
 
@@ -100,7 +99,7 @@ static void print(const char *name, const char *where, const struct line *line)
 /* One deed in one kind of store. */
 static void try(struct run *r, const struct deed *deed, struct line *sum)
 {
-	unsigned kills = getenv("KVSHM_TEST_LONG") ? 10 * KILLS : KILLS;
+	unsigned kills = base_long() ? 10 * KILLS : KILLS;
 
 	r->line = (struct line){ 0 };
 	step_through(r, deed);

@@ -83,7 +83,7 @@ static bool in_section(const struct hearing *h, uint32_t slot)
 	return false;
 }
 
-/* Their rows are what they were, and the blocks that they hold are in the same life, and not on their way out. */
+/* Their rows are what they were, and the blocks that they hold are in the same life. */
 static bool living_have_theirs(struct hearing *h)
 {
 	const struct kvs_map *map = &h->store->map;

@@ -8,6 +8,7 @@
 #include "step.h"
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -110,7 +111,7 @@ static uint64_t program_counter(pid_t pid)
 	struct user_regs_struct registers;
 	struct iovec io = { .iov_base = &registers, .iov_len = sizeof(registers) };
 
-	base_check(ptrace(PTRACE_GETREGSET, pid, 1 /* NT_PRSTATUS */, &io) == 0);
+	base_check(ptrace(PTRACE_GETREGSET, pid, NT_PRSTATUS, &io) == 0);
 #if defined(__x86_64__)
 	return registers.rip;
 #else

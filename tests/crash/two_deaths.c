@@ -193,6 +193,7 @@ static bool move_out(struct run *r, struct newcomer *n)
 static void stop_after(struct run *r, const struct image *image, uint64_t steps, uint32_t dead)
 {
 	struct newcomer newcomer;
+	bool moved_out;
 	char why[256];
 
 	set_out(r, image);
@@ -206,13 +207,10 @@ static void stop_after(struct run *r, const struct image *image, uint64_t steps,
 	r->sum.same_slot += newcomer.slot == dead;
 	step_finish(r->step);
 	(void)image_take(&r->first.store, &r->left);
-	if (move_out(r, &newcomer)) {
-		step_kill(r->step);
-		if (!inquest(&r->scene.asked, &r->first.store, &r->left, why))
-			tell(r, "stood, went on, and died", why);
-	} else {
-		step_kill(r->step);
-	}
+	moved_out = move_out(r, &newcomer);
+	step_kill(r->step);
+	if (moved_out && !inquest(&r->scene.asked, &r->first.store, &r->left, why))
+		tell(r, "stood, went on, and died", why);
 }
 
 /* After which instructions the recovery changes the store. */
@@ -268,7 +266,7 @@ static void try_all(bool drop, struct sum *sum)
 	base_check(r);
 	r->step = base_shared(sizeof(*r->step));
 	r->random = base_stream(drop);
-	r->all = getenv("KVSHM_TEST_LONG");
+	r->all = base_long();
 	r->sum = *sum;
 	scene_new(&r->scene, base_store(drop ? "drop" : "keep"), drop);
 	scene_copy_new(&r->first, base_store(drop ? "first-drop" : "first-keep"), drop);
@@ -299,7 +297,7 @@ int main(void)
 	(void)printf("| recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
 		     " times\n", sum.stops, sum.same_slot);
 	(void)printf("| %" PRIu64 " failures\n", sum.failures);
-	base_check(sum.same_slot > 0 || !getenv("KVSHM_TEST_LONG")); /* in a short run the seed may have none */
+	base_check(sum.same_slot > 0 || !base_long()); /* in a short run the seed may have none */
 	base_check(sum.failures == 0);
 	return base_pass();
 }

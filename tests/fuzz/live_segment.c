@@ -407,8 +407,7 @@ static void report(double seconds)
 
 int main(void)
 {
-	const char *longer = getenv("KVSHM_TEST_LONG");
-	uint64_t mutations = MUTATIONS * (longer && strcmp(longer, "1") == 0 ? 20 : 1);
+	uint64_t mutations = MUTATIONS * (base_long() ? 20 : 1);
 	uint64_t begin = base_now();
 
 	base_begin();

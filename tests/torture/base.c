@@ -51,15 +51,21 @@ static void on_signal(int signal)
 	_exit(1);
 }
 
+bool base_long(void)
+{
+	const char *text = getenv("KVSHM_TEST_LONG");
+
+	return text && strcmp(text, "1") == 0;
+}
+
 void base_begin(void)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 	const char *text = getenv("KVSHM_TEST_SEED");
-	const char *longer = getenv("KVSHM_TEST_LONG");
 
 	main_process = getpid();
 	seed = text ? strtoull(text, NULL, 0) : base_now() ^ (uint64_t)main_process << 32;
-	stretch = longer && strcmp(longer, "1") == 0 ? 10 : 1;
+	stretch = base_long() ? 10 : 1;
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	(void)printf("KVSHM_TEST_SEED=%" PRIu64 "\n", seed);
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)

@@ -40,6 +40,9 @@ uint64_t base_stream(uint64_t number);
 uint64_t base_random(uint64_t *stream);
 unsigned base_below(uint64_t *stream, unsigned limit);
 
+/* Is this a long run? */
+bool base_long(void);
+
 /* CLOCK_MONOTONIC in ns; the end of a phase that lasts so many ms, in long runs ten times as many. */
 uint64_t base_now(void);
 uint64_t base_phase(unsigned ms);
