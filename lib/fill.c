@@ -8,10 +8,9 @@
 #include <string.h>
 
 #include "clear.h"
-#include "internal.h"
 #include "part.h"
 #include "recover.h"
-#include "table.h"
+#include "request.h"
 #include "wait.h"
 
 /* Ends a hold and its handle. */
@@ -57,7 +56,7 @@ int kvl_check_meta(const struct kvs_map *map, const struct kvshm_meta *meta)
 			 (unsigned long long)meta->length, (unsigned long long)map->g.block_size);
 }
 
-static int publish_fill(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+int kvl_publish_fill(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta)
 {
 	int rc = kvl_check_meta(actor->map, meta);
 
@@ -78,7 +77,7 @@ static int publish_fill(const struct kvs_actor *actor, struct kvshm_handle *hand
 	return 0;
 }
 
-static int give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
+int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
 	int rc;
 
@@ -156,9 +155,11 @@ int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_
 
 	if (rc)
 		return rc;
+	if (handle->kind == KVSHM_WRITER && handle->request)
+		return kvl_request_publish(&actor, store, handle, meta);
 	switch (handle->kind) {
 	case KVSHM_WRITER:
-		return publish_fill(&actor, handle, meta);
+		return kvl_publish_fill(&actor, handle, meta);
 	case KVSHM_PART:
 		return publish_part(&actor, handle, meta);
 	case KVSHM_OWNED:
@@ -177,9 +178,11 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
 
 	if (rc)
 		return rc;
+	if (handle->kind == KVSHM_WRITER && handle->request)
+		return kvl_request_give_up(&actor, store, handle);
 	switch (handle->kind) {
 	case KVSHM_WRITER:
-		return give_up_fill(&actor, handle);
+		return kvl_give_up_fill(&actor, handle);
 	case KVSHM_PART:
 		return give_up_part(&actor, handle);
 	case KVSHM_OWNED:
@@ -206,7 +209,7 @@ static int doomed_half_way(const struct kvs_actor *actor, uint32_t block, uint64
 /* What a held block says to one who waits for it. One that was doomed when it was whole already is held like any other
  * whose key was removed: so who waits comes to the same, however late it looks (R26). One who sees all parts whole, and
  * the block not ready yet, does that for the writer that has stopped in between (D4). (tests/model/parts.pml) */
-static int judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
+int kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	bool whole = kvs_part_whole(actor->map, block);
 
@@ -246,7 +249,7 @@ static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 
 /* Is there a reason not to wait any longer: is the segment truncated (which is asked first, since the rest touches it),
  * the store destroyed, the filler or a writer dead? The dead are recovered. */
-static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
+int kvl_look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	int rc = kvs_map_whole(actor->map);
 
@@ -259,8 +262,9 @@ static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t blo
 	return rc < 0 ? rc : 0;
 }
 
-static int timed_out(const struct kvs_actor *actor)
+static int timed_out(kvshm *store, const struct kvs_actor *actor)
 {
+	kvl_poll_later(store);
 	kvs_count(actor, KVS_COUNT_wait_timeouts);
 	return kvs_routine(ETIMEDOUT, "the key is still being filled at the deadline; the hold stays");
 }
@@ -280,12 +284,12 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 		uint64_t now;
 		bool there;
 
-		rc = judge_wait(actor, number, word);
+		rc = kvl_judge_wait(actor, number, word);
 		if (rc != -EAGAIN)
 			break;
 		now = kvs_now();
 		if (deadline <= now) {
-			rc = timed_out(actor);
+			rc = timed_out(store, actor);
 			break;
 		}
 		if (!begin) {
@@ -293,11 +297,11 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 			begin = now;
 			next_look = now + KVS_WAIT_SLICE;
 		}
-		there = kvs_wait_word(block, word, deadline < next_look ? deadline : next_look);
+		there = kvs_wait_word(&block->word, word, deadline < next_look ? deadline : next_look);
 		rc = 0;
 		now = kvs_now();
 		if (!there || now >= next_look || now >= deadline) {
-			rc = look_around(store, actor, number, word);
+			rc = kvl_look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
 	}

@@ -17,6 +17,8 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 {
 	if (!handle)
 		return kvs_routine(EINVAL, "no handle was given (NULL)");
+	if (handle->kind == KVSHM_LENT)
+		return kvs_routine(EBUSY, "the hold is a request's: it ends with it, or by kvshm_request_release()");
 	if (handle->kind >= KVSHM_WRITER && handle->kind <= KVSHM_PART && kind == KVSHM_REF)
 		return kvs_routine(EBUSY, "the handle is a fill, a part or a block without a key of this client's: "
 					  "publish it or give it up");

@@ -13,7 +13,20 @@
 #include "fault.h"
 #include "map.h"
 
+struct kvl_request;
+
 #define KVL_ALIVE UINT64_C(0x6576696c61)
+
+/* What a store's descriptor for event loops is made of (poll.c): -1, where there is none (yet). */
+struct kvl_poll {
+	_Atomic int fd;		/* an epoll instance, of: */
+	int watch, timer;	/* an inotify instance, and a timerfd */
+	_Atomic uint64_t swept; /* when dead clients were last looked for */
+};
+
+/* A call says "not yet": the descriptor is readable in 10 ms, whatever happens. In poll.c. */
+void kvl_poll_later(struct kvshm *store);
+void kvl_poll_close(struct kvshm *store);
 
 /* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */
 struct kvshm {
@@ -22,6 +35,8 @@ struct kvshm {
 	_Atomic uint64_t *row; /* this client's */
 	uint32_t slot;
 	struct kvshm *next; /* of this process's attachments */
+	_Atomic(struct kvl_request *) *requests; /* this client's, by their slots: see request.h */
+	struct kvl_poll poll;
 	struct kvs_map map;
 };
 
@@ -102,11 +117,21 @@ static const struct kvshm_handle kvl_no_hold = {.kind = KVSHM_NONE};
 
 static inline struct kvshm_handle kvl_handle(uint32_t block, uint64_t life, enum kvshm_kind kind)
 {
-	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint16_t)kind};
+	return (struct kvshm_handle){.life = life, .block = block, .kind = (uint8_t)kind};
 }
 
 /* Gives a block without a key back, and ends its handle: -EBADF if it is none of this client's. In owned.c. */
 int kvl_give_back(const struct kvs_actor *actor, struct kvshm_handle *handle);
+
+/* The filler's end of a fill, and of one that is given up, which end its handle; and waiting's looks. In fill.c. */
+int kvl_publish_fill(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta);
+int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle);
+
+/* What a held block's word says to one who waits for it: 0, -ECANCELED, or -EAGAIN: not yet. */
+int kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
+
+/* Is there a reason not to wait for it any longer? Recovers its filler and writers, if they are dead. */
+int kvl_look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word);
 
 /* What is said of a block: is it sound, and writes it. In fill.c. */
 int kvl_check_meta(const struct kvs_map *map, const struct kvshm_meta *meta);

@@ -22,8 +22,8 @@
  *   -ECHILD and change nothing; the child attaches for itself. (vfork() and posix_spawn() are fine. exec ends an
  *   attachment as death does. After a raw clone() without CLONE_VM the calls fail the same way, but the child keeps the
  *   parent's descriptors open: until it ends or calls exec, the parent's death is not seen.)
- * - No call waits for another process, dead, stopped or slow, but kvshm_wait() until its deadline, and kvshm_attach()
- *   as told there.
+ * - No call waits for another process, dead, stopped or slow, but those with a deadline (kvshm_wait(), and of requests:
+ *   reserve, wait_room, complete, wait) until then, and kvshm_attach() as told there.
  * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once.
  * - The library never prints, never exits, and installs no signal handlers. It starts no threads, but in kvshm_create()
  *   where that is asked for (populate): these take no signals and have ended when it returns.
@@ -57,6 +57,8 @@ extern "C" {
 #define KVSHM_OPAQUE_SIZE 32	 /* bytes that an engine may attach to a block */
 #define KVSHM_CLIENTS_MAX 1024	 /* processes attached to one store at the same time */
 #define KVSHM_PLANES_MAX 32	 /* planes of one store */
+#define KVSHM_REQUESTS_MAX 4095	 /* requests that are open in one store at the same time */
+#define KVSHM_REQUEST_ID_MAX 64	 /* bytes of a request's id */
 #define KVSHM_BLOCK_UNIT 512	 /* a block's size is a multiple of this */
 #define KVSHM_BLOCKS_MAX (UINT32_C(1) << 30) /* blocks of one store */
 
@@ -108,6 +110,7 @@ struct kvshm_create_options {
 	uint32_t planes;	  /* 1 unless told */
 	uint32_t key_max;	  /* bytes of the longest key; 64 unless told */
 	uint32_t clients;	  /* processes that can be attached at once; 64 unless told */
+	uint32_t requests;	  /* requests that can be open at once; 1024 unless told */
 	uint32_t mode;		  /* permission bits of the files; 0600 unless told */
 	enum kvshm_retain retain; /* KVSHM_KEEP unless told */
 	int fence;	  /* non-zero: readers use memory fences, not membarrier(2) (slower; for kernels without) */
@@ -155,6 +158,11 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
  * clients go on, and nobody new can attach. */
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
 
+/* Tells the log of each pin of a living client that is older than timeout (ns), with owner, request and age, once each;
+ * *overdue (may be NULL): how many were told by this call. The pins of one request are told together; so are those that
+ * a client has on one block without a request. No pin is taken away. They are counted (kvshm-counters(7)). */
+int kvshm_owner_look_at_pins(kvshm_owner *owner, uint64_t timeout, unsigned *overdue);
+
 /* Marks the store destroyed (every call of its clients returns -ESTALE from now on, waiters too), removes its names,
  * and frees *owner. The memory goes when the last client has detached. */
 int kvshm_destroy(kvshm_owner *owner);
@@ -199,8 +207,8 @@ struct kvshm_attach_options {
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store);
 
 /* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
- * back), gives back its slot, unmaps the store and frees it. No other thread may be in a call with the store, and none
- * may use it afterwards. Works on a destroyed store too. In a child of fork() it returns -ECHILD. */
+ * back, its requests end), gives back its slot, unmaps the store and frees it. No other thread may be in a call with
+ * the store, and none may use it afterwards. Works on a destroyed store too. In a child of fork() it returns -ECHILD. */
 int kvshm_detach(kvshm *store);
 
 struct kvshm_geometry {
@@ -210,6 +218,7 @@ struct kvshm_geometry {
 	uint32_t planes;
 	uint32_t key_max;
 	uint32_t clients;
+	uint32_t requests;
 	uint32_t slot; /* this client's slot */
 	enum kvshm_retain retain;
 };
@@ -226,6 +235,7 @@ enum kvshm_kind {
 	KVSHM_WRITER = 3, /* the hold of the one who fills the block: the bytes may be written */
 	KVSHM_OWNED = 4,  /* the hold of the one who has a block without a key: the bytes may be written */
 	KVSHM_PART = 5,	  /* the hold of one who writes a single plane of a shared fill */
+	KVSHM_LENT = 6,	  /* a hold of a request, lent to who asked: it ends with the request (below) */
 };
 
 /* A hold on a block: the block, its life, and the kind of hold, to be read, but changed by calls only; one of zeros is
@@ -237,8 +247,9 @@ enum kvshm_kind {
 struct kvshm_handle {
 	uint64_t life;
 	uint32_t block;
-	uint16_t kind;	/* enum kvshm_kind */
-	uint16_t plane; /* of a part; else 0 */
+	uint8_t kind;	  /* enum kvshm_kind */
+	uint8_t plane;	  /* of a part; else 0 */
+	uint16_t request; /* of a request's: the request's slot + 1; else 0 */
 	uint64_t since; /* the library's own: when it was taken, of those whose time is measured */
 };
 
@@ -301,7 +312,7 @@ int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline);
 /* Ends a ref; it is KVSHM_NONE afterwards. The last release of a key in a drop store frees its block.
  * The filler of a shared fill that lets go of its last hold before the block is ready gives the fill up.
  *   -EBADF  not a ref that this client holds
- *   -EBUSY  it is a fill, a part or a block without a key: publish it or give it up */
+ *   -EBUSY  it is a fill, a part or a block without a key: publish it or give it up; or a request's hold */
 int kvshm_release(kvshm *store, struct kvshm_handle *ref);
 
 /* Takes a pin of a block that this client holds (ref or pin, ready or pending): it keeps the block as a ref does, and
@@ -478,6 +489,183 @@ int kvshm_hold_batch(kvshm *store, const struct kvshm_ticket *tickets, size_t co
 int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
 		     struct kvshm_handle *parts, int *results);
 
+/* ---- Requests ------------------------------------------------------------------------------------------------ */
+
+/* A request is the name of the holds, and of the room, that an engine's request has: they belong together, and end
+ * together. It lives in the store, under the engine's own id (1 to KVSHM_REQUEST_ID_MAX bytes of any value) and attempt
+ * number, and has one owner: the client that opened it. Its holds are its owner's, so that they end with that one's
+ * death, and nobody else's way takes them away.
+ *
+ *   open      its owner matches, reserves room, and fills
+ *   complete  all of its blocks are ready, and held until its end: others may claim them
+ *   ending    another process has asked for its end; its owner has not let go yet
+ *   aborted   given up before it was complete, or its owner died; what it held is being let go
+ *   closed    it holds nothing. Its id and attempt are remembered until its slot is needed again
+ *
+ * The rules of its end:
+ *
+ * - Anybody may end it, from any process, however often: the first one does, all others are told (-EALREADY).
+ * - The owner's end lets go of everything at once: room, holds, fills. Nobody may be reading or writing by them then:
+ *   who does so in another thread or process has a ref of its own (kvshm_hold(), kvshm_request_claim()).
+ * - Another's asks for it. The owner's calls with that request return -ECANCELED then, having let go of its room and
+ *   its holds; a call of the owner's that waits does so at once. Only a fill that is under way stays its writer's until
+ *   it is published (which returns -ECANCELED) or given up: no block is taken from under a writer. An owner that has
+ *   nothing to call looks with kvshm_request_tend() when kvshm_poll_fd() says so.
+ * - The owner's death aborts it, and wakes all who wait.
+ *
+ * The value names one request in this store, in every process, as a ticket names a block; it needs no release. */
+struct kvshm_request {
+	uint64_t number; /* how many requests its slot has had */
+	uint32_t slot;
+	uint32_t reserved; /* 0 */
+};
+
+/* Errors of all calls with a request, not repeated below:
+ *   -ECANCELED  it has ended, or its end was asked for: the text says which
+ *   -EPERM      the call is its owner's (where it says "owner")
+ *   -EBADF      it is no request of this store */
+
+/* Opens a request of so many blocks, as it expects (0 is allowed). Of any number that open one id at the same time
+ * exactly one does.
+ *   -EEXIST    one of that id is open; kvshm_error() says whose
+ *   -EALREADY  one of that id and attempt, or a later attempt, has been closed: a late message, or a new attempt that
+ *              needs a higher number
+ *   -ENFILE    all requests of the store are open (kvshmd --requests) */
+int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
+		       struct kvshm_request *request);
+
+/* Finds a request by its id; of several attempts the last one, also if it is closed.
+ *   -ENOENT  none of that id is remembered */
+int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request);
+
+/* Owner: reserves room for so many blocks, whole or not at all, in order of arrival, and waits for it until the
+ * deadline. Fills of the request draw on it; a key that was there already gives its block back at once; what is left
+ * goes back with the end. In the meantime others' fills that have no room reserved are refused (-ENOSPC): so nobody is
+ * overtaken, and requests that together need more than the store do not block each other.
+ *   -E2BIG      the store has fewer blocks than that
+ *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already
+ *   -ECANCELED  also: kvshm_request_unreserve() was called in another thread */
+int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
+
+/* Owner: the same for who must not block: takes a place in the line, until the deadline. 0: the room is there.
+ *   -EINPROGRESS  in the line: kvshm_request_wait_room() looks, when kvshm_poll_fd() says so. (Who comes first in
+ *                 the line and does not look until its deadline holds up the others until then) */
+int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
+
+/* Owner: waits until the room is there, at most until the time given.
+ *   -EINPROGRESS  not yet    -ETIMEDOUT  its deadline has passed: it has no place any more
+ *   -EINVAL       it has no room, and no place in the line */
+int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, uint64_t until);
+
+/* Owner: gives back what is left of the room, or the place in the line. 0 also where there is none. */
+int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request);
+
+/* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
+ * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. lent[i] may be used as a
+ * hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't be released. It never blocks.
+ *   -EMFILE  4,095 pins of one of the blocks are held here    -ENOMEM */
+int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
+			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
+
+/* Owner: as kvshm_get_or_fill(), for a request. KVSHM_READY, KVSHM_PENDING: the hold is the request's, handle is lent;
+ * asked again for a key it gives the same hold. KVSHM_FILL: a fill in room of the request's (any, if it has none), to
+ * be given to kvshm_publish(), which makes its hold the request's and handle a lent one; or to kvshm_give_up().
+ *   -ENOSPC  as there: the request has no room left    -EMFILE, -ENOMEM as in kvshm_request_match() */
+int kvshm_request_get_or_fill(kvshm *store, const struct kvshm_request *request, const void *key, size_t key_length,
+			      enum kvshm_outcome *outcome, struct kvshm_handle *handle);
+
+/* Owner: the same as kvshm_get_or_fill_shared(). The filler's hold is the request's once it is published. */
+int kvshm_request_get_or_fill_shared(kvshm *store, const struct kvshm_request *request, const void *key,
+				     size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
+
+/* Owner: batches of these (see Batches). */
+int kvshm_request_get_or_fill_batch(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+				    size_t count, enum kvshm_outcome *outcomes, struct kvshm_handle *handles,
+				    int *results);
+int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_request *request,
+					   const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
+					   struct kvshm_handle *handles, int *results);
+
+/* Owner: shrinks a request: lets go of these of its holds, which become KVSHM_NONE. Handles that are no hold of its (any
+ * more) are passed over. */
+int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count);
+
+/* Owner: waits, at most until the deadline, until all blocks that it holds are ready, and says that the request is
+ * complete. What is left of its room goes back. 0 also where it was complete already.
+ *   -EBUSY        a fill of its own is under way: publish it, or give it up, before
+ *   -EINPROGRESS  fewer blocks are held than it was opened with; at once
+ *   -EAGAIN       a key that it waited for was given up, or removed, or its filler died: that hold has ended; ask for
+ *                 the keys again
+ *   -ETIMEDOUT    a block is still being filled by another */
+int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, uint64_t deadline);
+
+/* Anyone: waits until a request is complete. 0: it was, when the call returned.
+ *   -ETIMEDOUT  not yet    -ECANCELED  it has ended: before it was complete, or since */
+int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64_t deadline);
+
+/* Anyone: takes refs of keys of a request, as kvshm_get_batch() does, each to be given to kvshm_release(). All were
+ * taken before the request has let go of anything: in a drop store, too, there is no gap between its holds and these.
+ * It tells the owner that the request was claimed; the end is still to be asked for.
+ *   -ECANCELED  it has ended, or its end was asked for; nothing is held */
+int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
+			struct kvshm_handle *refs, int *results);
+
+/* Anyone: ends a request, see above.
+ *   -EALREADY  it has ended, or its end was asked for, before: nothing was changed. (An owner that is told so has let
+ *              go of everything then, too) */
+int kvshm_request_end(kvshm *store, const struct kvshm_request *request);
+
+/* Ends those of this client's requests whose end another process has asked for, and those that have been complete for
+ * claim_timeout ns (0: for ever) and that nobody has claimed; *ended (may be NULL): how many. */
+int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended);
+
+enum kvshm_request_state {
+	KVSHM_REQUEST_OPENING = 1,
+	KVSHM_REQUEST_OPEN = 2,
+	KVSHM_REQUEST_COMPLETE = 3,
+	KVSHM_REQUEST_ENDING = 4,
+	KVSHM_REQUEST_ABORTED = 5,
+	KVSHM_REQUEST_CLOSED = 6,
+};
+
+/* What can be told of a request. Times are ns of CLOCK_MONOTONIC. */
+struct kvshm_request_info {
+	struct kvshm_request request;
+	enum kvshm_request_state state;
+	int completed;	   /* it has been complete */
+	uint32_t attempt;
+	uint32_t owner;	   /* the client slot of its owner */
+	int owner_alive;
+	uint32_t expected; /* blocks it was opened with */
+	uint32_t held;	   /* blocks it holds, ready or pending */
+	uint32_t fills;	   /* of its own, under way */
+	uint32_t room;	   /* blocks that it has reserved and not used */
+	uint32_t wanted;   /* blocks that it waits for in the line; else 0 */
+	uint32_t ahead;	   /* of those that wait: how many are before it */
+	uint32_t claims;
+	uint64_t age;	   /* ns since it was opened */
+	uint64_t held_age; /* ns since its oldest hold; 0: it has none */
+	size_t id_length;
+	uint8_t id[KVSHM_REQUEST_ID_MAX];
+};
+
+/* Anyone. A moving picture, as of views. */
+int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct kvshm_request_info *info);
+
+/* ---- Event loops --------------------------------------------------------------------------------------------- */
+
+/* A descriptor for poll(2), epoll(7) and the like: readable when a call that has returned "not yet" in this process
+ * may return something else: a block was published or given up, room has come, a request has changed, the end of one
+ * of this client's was asked for; and 10 ms after a call returned "not yet", so that deaths are seen, which nobody
+ * announces. "Not yet" is: -ETIMEDOUT of kvshm_wait(), kvshm_request_wait() and kvshm_request_complete() with deadline
+ * 0, and -EINPROGRESS. It stays the library's, and is closed by kvshm_detach(): never read from it, or close it.
+ *   -EMFILE  no descriptor is left */
+int kvshm_poll_fd(kvshm *store, int *fd);
+
+/* Makes the descriptor unreadable until there is something new; call it before the calls that look again. It recovers
+ * dead clients where 10 ms have passed since the last time. */
+int kvshm_poll_clear(kvshm *store);
+
 /* ---- Making keys --------------------------------------------------------------------------------------------- */
 
 #define KVSHM_DERIVED_KEY_SIZE 32
@@ -538,6 +726,7 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info);
 struct kvshm_usage {
 	uint64_t free;	/* nobody's */
 	uint64_t owned; /* being prepared */
+	uint64_t room;	/* reserved by requests */
 	uint64_t filling;
 	uint64_t ready;
 	uint64_t removing;  /* someone looks whether anyone holds it */
@@ -588,7 +777,7 @@ int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *
 struct kvshm_block_info {
 	uint32_t block;
 	uint32_t depth;
-	const char *state; /* "owned", "filling", "ready", "removing", "doomed", "grace"; "unknown": of no state */
+	const char *state; /* "owned", "room", "filling", "ready", "removing", "doomed", "grace"; "unknown": of no state */
 	uint64_t life;	   /* as in handles */
 	uint64_t length;   /* as it was published */
 	uint64_t age;	   /* ns since it was taken for a fill; once it was ready, since then; 0 in grace */
@@ -605,6 +794,25 @@ struct kvshm_block_info {
 
 /* Calls fn for each block that is not free, in the order of their numbers; as above. */
 int kvshm_view_blocks(kvshm_view *view, int (*fn)(const struct kvshm_block_info *block, void *arg), void *arg);
+
+/* Calls fn for each request, the oldest first; closed ones too, while they are remembered. As above. -ENOMEM. */
+int kvshm_view_requests(kvshm_view *view, int (*fn)(const struct kvshm_request_info *request, void *arg), void *arg);
+
+/* Pins that came together: those of one request, or those of a client on one block that are of no request. */
+struct kvshm_pin_info {
+	uint32_t client; /* the slot of their owner */
+	int32_t pid;	 /* as it saw itself */
+	char name[KVSHM_CLIENT_NAME_MAX + 1];
+	uint32_t pins;
+	uint64_t age;	 /* ns since the oldest of them */
+	uint32_t block;	 /* KVSHM_BLOCKS_MAX: of a request, and of several blocks */
+	uint32_t attempt;
+	size_t id_length; /* 0: of no request */
+	uint8_t id[KVSHM_REQUEST_ID_MAX];
+};
+
+/* Calls fn for the pins of living clients, the oldest first. As above. -ENOMEM. */
+int kvshm_view_pins(kvshm_view *view, int (*fn)(const struct kvshm_pin_info *pins, void *arg), void *arg);
 
 #define KVSHM_HISTOGRAM_BUCKETS 37
 

@@ -28,6 +28,7 @@ void kvshm_create_defaults(struct kvshm_create_options *options)
 		.planes = 1,
 		.key_max = 64,
 		.clients = 64,
+		.requests = 1024,
 		.mode = 0600,
 		.numa_node = KVS_NODE_ANY,
 		.group = KVS_GROUP_OWN,
@@ -59,6 +60,8 @@ static int check_numbers(const struct kvshm_create_options *o)
 				 KVSHM_KEY_MAX);
 	if (o->clients == 0 || o->clients > KVSHM_CLIENTS_MAX)
 		return kvs_fault(EINVAL, "%u clients: there must be 1 to %d", o->clients, KVSHM_CLIENTS_MAX);
+	if (o->requests == 0 || o->requests > KVSHM_REQUESTS_MAX)
+		return kvs_fault(EINVAL, "%u requests: there must be 1 to %d", o->requests, KVSHM_REQUESTS_MAX);
 	if (o->mode & ~0777U || (o->mode & 0600) != 0600)
 		return kvs_fault(EINVAL, "mode %o: it must be octal, up to 0777, and let the owner read and write",
 				 o->mode);
@@ -145,6 +148,7 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 			  .planes = options->planes,
 			  .key_max = options->key_max,
 			  .clients = options->clients,
+			  .requests = options->requests,
 			  .drop = options->retain == KVSHM_DROP,
 			  .fence = options->fence != 0},
 		.access = {.mode = options->mode, .group = options->group},

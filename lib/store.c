@@ -11,8 +11,8 @@
 
 #include "client.h"
 #include "epoch.h"
-#include "internal.h"
 #include "recover.h"
+#include "request.h"
 #include "segment.h"
 
 #define SAME(public, inner) _Static_assert((public) == (inner), "kvshm.h says what the segment can hold")
@@ -27,6 +27,8 @@ SAME(KVSHM_CLIENTS_MAX, KVS_CLIENTS_MAX);
 SAME(KVSHM_PLANES_MAX, KVS_PLANES_MAX);
 SAME(KVSHM_BLOCK_UNIT, KVS_BLOCK_UNIT);
 SAME(KVSHM_BLOCKS_MAX, KVS_BLOCKS_MAX);
+SAME(KVSHM_REQUESTS_MAX, KVS_REQUESTS_MAX);
+SAME(KVSHM_REQUEST_ID_MAX, KVS_REQUEST_ID_SIZE);
 
 const char *kvshm_error(void)
 {
@@ -117,15 +119,21 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	rc = kvs_segment_open(name, options->dir, options->label, &s->map);
 	if (rc)
 		goto free_memory;
-	rc = take_slot(s, options->name);
+	rc = kvl_requests_make(s);
 	if (rc)
 		goto close_map;
+	rc = take_slot(s, options->name);
+	if (rc)
+		goto free_requests;
 	s->row = kvs_row(&s->map, s->slot);
+	atomic_init(&s->poll.fd, -1);
 	s->alive = KVL_ALIVE;
 	kvl_thread_add_store(s);
 	*store = s;
 	return 0;
 
+free_requests:
+	kvl_requests_free(s);
 close_map:
 	kvs_map_close(&s->map);
 free_memory:
@@ -141,6 +149,7 @@ static int leave(struct kvshm *s)
 
 	if (rc)
 		return rc;
+	kvl_requests_end(&actor, s);
 	kvs_recover_self(&actor);
 	kvl_thread_remove_store(s);
 	kvs_client_clear_readers(&s->map, s->slot);
@@ -162,6 +171,8 @@ int kvshm_detach(kvshm *store)
 	if (rc) /* truncated, or no reader slot to give things back through: recovery does it once the lock falls */
 		kvl_thread_remove_store(store);
 	store->alive = 0;
+	kvl_poll_close(store);
+	kvl_requests_free(store);
 	kvs_map_close(&store->map);
 	kvl_memory_give_back(store, sizeof(*store));
 	return 0;
@@ -183,6 +194,7 @@ int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)
 		.planes = store->map.g.planes,
 		.key_max = store->map.g.key_max,
 		.clients = store->map.g.clients,
+		.requests = store->map.g.requests,
 		.slot = store->slot,
 		.retain = store->map.g.drop ? KVSHM_DROP : KVSHM_KEEP,
 	};

@@ -173,7 +173,7 @@ int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, s
 	if (!handle)
 		return kvs_routine(EINVAL, "no handle was given (NULL)");
 	*block = kvs_resolve(actor->map, handle->block);
-	if (handle->kind == KVSHM_NONE || handle->kind > KVSHM_PART || !*block ||
+	if (handle->kind == KVSHM_NONE || handle->kind > KVSHM_LENT || !*block ||
 	    !kvs_hold_counts(actor, handle->block, handle->life))
 		return kvs_routine(EBADF,
 				   "this client does not hold that block in that life: the handle was released, or "

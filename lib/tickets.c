@@ -157,6 +157,6 @@ int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, 
 		return rc;
 	}
 	*part = kvl_handle(found.block, found.life, KVSHM_PART);
-	part->plane = (uint16_t)plane;
+	part->plane = (uint8_t)plane;
 	return 0;
 }

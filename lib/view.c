@@ -70,6 +70,7 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 		.planes = g->planes,
 		.key_max = g->key_max,
 		.clients = g->clients,
+		.requests = g->requests,
 		.retain = g->drop ? KVSHM_DROP : KVSHM_KEEP,
 	};
 	memcpy(info->name, view->name, sizeof(info->name));
@@ -165,6 +166,7 @@ int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 	*usage = (struct kvshm_usage){
 		.free = survey.states[KVS_FREE],
 		.owned = survey.states[KVS_OWNED],
+		.room = survey.states[KVS_ROOM],
 		.filling = survey.states[KVS_FILLING],
 		.ready = survey.states[KVS_READY],
 		.removing = survey.states[KVS_REM_READY] + survey.states[KVS_REM_DOOMED],

@@ -14,7 +14,7 @@
 #include "wait.h"
 
 static const char *const state_names[] = {
-	[KVS_FREE] = "free",	     [KVS_OWNED] = "owned",   [KVS_ROOM] = "unknown",	    [KVS_FILLING] = "filling",
+	[KVS_FREE] = "free",	     [KVS_OWNED] = "owned",   [KVS_ROOM] = "room", [KVS_FILLING] = "filling",
 	[KVS_READY] = "ready",	     [KVS_REM_READY] = "removing", [KVS_DOOMED] = "doomed",
 	[KVS_REM_DOOMED] = "removing", [KVS_LIMBO] = "grace",
 };

@@ -16,6 +16,7 @@
 #include "evict.h"
 #include "fault.h"
 #include "recover.h"
+#include "room.h"
 
 #define TRIES 100 /* at making room that others take */
 #define REAP 64	  /* blocks freed by one look */
@@ -41,6 +42,7 @@ void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
 	 * afterwards. */
 	atomic_fetch_or_explicit(&map->hints[block / 64], hint_bit(block), memory_order_seq_cst);
 	atomic_fetch_add_explicit(&map->head->idle, 1, memory_order_relaxed);
+	kvs_room_tell(map);
 }
 
 /* A hint that led to nothing goes, unless the block became idle in between. */
@@ -58,14 +60,22 @@ static void drop_hint(const struct kvs_map *map, uint32_t number)
 
 enum claim { CLAIMED, WAITING, USELESS };
 
+/* Who takes a block: a client for itself, or for a place in the line for room. In one step, so that nobody has a block for
+ * longer than the place has its time. */
+struct taker {
+	const struct kvs_actor *actor;
+	enum kvs_state state; /* OWNED or ROOM */
+	uint32_t owner;
+};
+
 /* Takes a block whose word is FREE, from exactly that word. [reuse: claim] */
-static bool own(const struct kvs_actor *actor, uint32_t number, uint64_t word)
+static bool own(const struct taker *taker, uint32_t number, uint64_t word)
 {
-	struct kvs_map *map = actor->map;
+	struct kvs_map *map = taker->actor->map;
 
 	if (!atomic_compare_exchange_strong_explicit(&kvs_block(map, number)->word, &word,
-						     kvs_word_next(word, KVS_OWNED, actor->self), memory_order_seq_cst,
-						     memory_order_relaxed))
+						     kvs_word_next(word, taker->state, taker->owner),
+						     memory_order_seq_cst, memory_order_relaxed))
 		return false;
 	drop_hint(map, number);
 	atomic_fetch_sub_explicit(&map->head->idle, 1, memory_order_relaxed);
@@ -75,31 +85,32 @@ static bool own(const struct kvs_actor *actor, uint32_t number, uint64_t word)
 /* Takes one block if it is free, or in LIMBO for long enough. [reuse: claim] Acquire: what its last readers and its
  * remover did comes before what its new owner does. The epoch comes behind the word: one from before it would make the
  * word look very old. (tests/model/epochs.pml, tests/model/block_life.pml) */
-static enum claim claim(const struct kvs_actor *actor, uint32_t number)
+static enum claim claim(const struct taker *taker, uint32_t number)
 {
-	struct kvs_block *block = kvs_block(actor->map, number);
+	struct kvs_map *map = taker->actor->map;
+	struct kvs_block *block = kvs_block(map, number);
 	uint64_t word = atomic_load_explicit(&block->word, memory_order_acquire);
 
 	if (kvs_word_state(word) == KVS_LIMBO) {
 		uint64_t freed = kvs_word_next(word, KVS_FREE, 0);
 
 		/* [grace: claim] */
-		if (!kvs_word_aged(word, atomic_load_explicit(&actor->map->head->epoch, memory_order_seq_cst)))
+		if (!kvs_word_aged(word, atomic_load_explicit(&map->head->epoch, memory_order_seq_cst)))
 			return WAITING;
 		if (!atomic_compare_exchange_strong_explicit(&block->word, &word, freed, memory_order_seq_cst,
 							     memory_order_relaxed))
 			return USELESS;
 		word = freed;
 	}
-	return kvs_word_state(word) == KVS_FREE && own(actor, number, word) ? CLAIMED : USELESS;
+	return kvs_word_state(word) == KVS_FREE && own(taker, number, word) ? CLAIMED : USELESS;
 }
 
 /* Goes round the hints once, from where the last search ended. *waiting: how many idle blocks were met whose grace
  * period is not over. If that is all there is, the number of idle blocks, which deaths leave wrong, is set right. Hints
  * are relaxed. */
-static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *waiting)
+static bool search(const struct taker *taker, uint32_t *found, int64_t *waiting)
 {
-	struct kvs_map *map = actor->map;
+	struct kvs_map *map = taker->actor->map;
 	uint64_t words = (map->g.blocks + UINT64_C(63)) / 64;
 	uint64_t from = atomic_load_explicit(&map->head->free_hand, memory_order_relaxed) % words;
 
@@ -114,7 +125,7 @@ static bool search(const struct kvs_actor *actor, uint32_t *found, int64_t *wait
 
 			if (number >= map->g.blocks)
 				break;
-			result = claim(actor, number);
+			result = claim(taker, number);
 			if (result == WAITING) {
 				++*waiting;
 				continue;
@@ -179,8 +190,9 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
  * were noted; and takes one of them at once (found may be NULL), before others find it free. (Proof:
  * tests/model/quiet_look.pml.) The CAS is from the word that was noted, so that it covers no later turn of the same
  * block. [reuse: claim] */
-static bool reap(const struct kvs_actor *actor, uint32_t *found)
+static bool reap(const struct taker *taker, uint32_t *found)
 {
+	const struct kvs_actor *actor = taker->actor;
 	struct waiting seen[REAP];
 	unsigned count = note_waiting(actor->map, seen);
 	bool took = false;
@@ -194,7 +206,7 @@ static bool reap(const struct kvs_actor *actor, uint32_t *found)
 							     &seen[count].word, freed, memory_order_seq_cst,
 							     memory_order_relaxed))
 			continue;
-		if (found && !took && own(actor, seen[count].block, freed)) {
+		if (found && !took && own(taker, seen[count].block, freed)) {
 			*found = seen[count].block;
 			took = true;
 		}
@@ -216,20 +228,21 @@ static void age(const struct kvs_actor *actor)
 }
 
 /* Ends the grace period of what is idle in the cheaper way, or else in the longer one, and takes a block. */
-static bool search_aged(const struct kvs_actor *actor, uint32_t *found, int64_t *waiting)
+static bool search_aged(const struct taker *taker, uint32_t *found, int64_t *waiting)
 {
-	if (reap(actor, found) || search(actor, found, waiting))
+	if (reap(taker, found) || search(taker, found, waiting))
 		return true;
 	if (!*waiting)
 		return false;
-	age(actor);
-	return search(actor, found, waiting);
+	age(taker->actor);
+	return search(taker, found, waiting);
 }
 
 /* Under pressure: evicts and ages in turn, a little at every fill's cost once in a while, so that the next search finds
  * something. */
-static void keep_reserve(const struct kvs_actor *actor)
+static void keep_reserve(const struct taker *taker)
 {
+	const struct kvs_actor *actor = taker->actor;
 	struct kvs_head *head = actor->map->head;
 	int64_t want = reserve(actor->map);
 
@@ -237,19 +250,21 @@ static void keep_reserve(const struct kvs_actor *actor)
 	    atomic_load_explicit(&head->idle, memory_order_relaxed) >= want)
 		return;
 	(void)kvs_evict(actor, (unsigned)want);
-	(void)reap(actor, NULL);
+	(void)reap(taker, NULL);
 }
 
 /* Makes room and takes a block. Others may take what was made: as long as there is something to evict, it goes on, but
  * not for ever. Where what is idle waits for a reader that stands still, more of it would help nobody. */
-static bool make_room(const struct kvs_actor *actor, uint32_t *block, int64_t *waiting)
+static bool make_room(const struct taker *taker, uint32_t *block, int64_t *waiting)
 {
+	const struct kvs_actor *actor = taker->actor;
+
 	for (int tries = 0; tries < TRIES; tries++) {
 		bool evict = *waiting == 0;
 		unsigned tried = evict ? kvs_evict(actor, (unsigned)reserve(actor->map) + 1) : 0;
 
 		/* Also where there was nothing to evict: lost hints have been mended on the way. */
-		if (search_aged(actor, block, waiting))
+		if (search_aged(taker, block, waiting))
 			return true;
 		if (*waiting || (evict && !tried))
 			return false;
@@ -257,22 +272,55 @@ static bool make_room(const struct kvs_actor *actor, uint32_t *block, int64_t *w
 	return false;
 }
 
-int kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
+/* Takes a block, whatever it costs; *waiting: how many would be there but for their grace period. */
+static bool alloc(const struct taker *taker, uint32_t *block, int64_t *waiting)
 {
-	struct kvs_map *map = actor->map;
-	int64_t waiting;
+	struct kvs_map *map = taker->actor->map;
 
-	if (search(actor, block, &waiting)) {
-		keep_reserve(actor);
-		return 0;
+	if (search(taker, block, waiting)) {
+		keep_reserve(taker);
+		return true;
 	}
-	if (!map->g.drop && !waiting)
+	if (!map->g.drop && !*waiting)
 		atomic_store_explicit(&map->head->pressure, 1, memory_order_relaxed);
-	if (make_room(actor, block, &waiting))
-		return 0;
+	if (make_room(taker, block, waiting))
+		return true;
 	/* What dead clients held may be what is missing, whoever gives it back. */
 	(void)kvs_recover_dead(map);
-	if (make_room(actor, block, &waiting))
+	return make_room(taker, block, waiting);
+}
+
+int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t *block, bool thorough)
+{
+	const struct taker taker = {.actor = actor, .state = KVS_ROOM, .owner = place};
+	int64_t waiting;
+
+	if (thorough)
+		return alloc(&taker, block, &waiting) ? 0 : -ENOSPC;
+	return search(&taker, block, &waiting) || (waiting && reap(&taker, block)) ? 0 : -ENOSPC;
+}
+
+/* Room is being gathered: by those who live? Those who do not are recovered. */
+static bool refused(const struct kvs_actor *actor)
+{
+	while (kvs_room_refused(actor->map))
+		if (kvs_recover_dead(actor->map) <= 0)
+			return true;
+	return false;
+}
+
+int kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
+{
+	const struct taker taker = {.actor = actor, .state = KVS_OWNED, .owner = actor->self};
+	int64_t waiting;
+
+	if (refused(actor)) {
+		kvs_count(actor, KVS_COUNT_no_room);
+		kvs_count(actor, KVS_COUNT_no_room_line);
+		return kvs_routine(ENOSPC, "no room: requests wait in line for it, and this fill has none reserved; "
+					   "reserve it (kvshm_request_reserve), or ask again");
+	}
+	if (alloc(&taker, block, &waiting))
 		return 0;
 	kvs_count(actor, KVS_COUNT_no_room);
 	if (!waiting)

@@ -43,7 +43,7 @@ static void check_state(struct kvs_look *look, uint32_t number)
 /* Has the block a life that began whole? Not where it was never taken, or is being taken just now. */
 static bool has_begun(enum kvs_state state)
 {
-	return kvs_state_exists(state) && state != KVS_FREE && state != KVS_OWNED;
+	return kvs_state_exists(state) && state != KVS_FREE && state != KVS_OWNED && state != KVS_ROOM;
 }
 
 /* A life carries the count of a clearing that has been; the floor was read after it. */

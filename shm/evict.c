@@ -28,6 +28,7 @@
 #include "epoch.h"
 #include "hold.h"
 #include "remove.h"
+#include "room.h"
 
 #define GENERATIONS 64U /* in the time of filling the whole store */
 #define AGE_MAX 160U	/* older stamps are drawn along; a whole store filled at once adds 64: 160 + 64 < 256 */
@@ -180,6 +181,9 @@ static bool look(const struct kvs_actor *actor, uint32_t number, struct victims 
 	case KVS_FREE:
 	case KVS_LIMBO:
 		kvs_alloc_hint(map, number);
+		return false;
+	case KVS_ROOM:
+		kvs_room_heal(map, number);
 		return false;
 	case KVS_DOOMED:
 	case KVS_REM_DOOMED:

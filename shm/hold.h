@@ -70,6 +70,26 @@ KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uin
 	return 0;
 }
 
+/* Turns one unit into another of the same entry, so that the block is held all the time: -EBADF, -EMFILE as above, and
+ * nothing is changed. */
+KVS_HOT int kvs_hold_turn(_Atomic uint64_t *at, uint64_t life, uint64_t from, uint64_t from_field, uint64_t to,
+			  uint64_t to_field)
+{
+	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed); /* as above */
+
+	do {
+		uint64_t counts = kvs_entry_counts(entry, life);
+
+		if (!(counts & from_field))
+			return -EBADF;
+		if ((counts & to_field) == to_field)
+			return -EMFILE;
+		/* [hold-vs-remove: hold] */
+	} while (!atomic_compare_exchange_weak_explicit(at, &entry, entry - from + to, memory_order_seq_cst,
+							memory_order_relaxed));
+	return 0;
+}
+
 /* The bit comes before the count: who looks at the rows that the bits name, looks at this one. Acquire: where another
  * thread of this client has set it, that comes before this one's count too. */
 KVS_HOT void kvs_hold_mark(const struct kvs_actor *actor, struct kvs_block *block)

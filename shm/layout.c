@@ -16,6 +16,7 @@ _Static_assert(offsetof(struct kvs_head, fingerprint) == KVS_FROZEN, "the frozen
 _Static_assert(sizeof(struct kvs_head) <= KVS_PAGE, "the head is one page");
 _Static_assert(sizeof(struct kvs_block) == KVS_LINE, "a short key shares the line");
 _Static_assert(KVS_CLIENTS_MAX < KVS_OWNER_COUNT, "a slot fits into a word's owner");
+_Static_assert(KVS_REQUESTS_MAX < KVS_OWNER_COUNT, "a place, too");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "futexes look at the low half of a word, which must be first");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are their plain sizes");
@@ -40,7 +41,10 @@ static void place(struct kvs_geometry *g)
 	g->tail = g->key_max > KVS_KEY_HEAD ? (uint32_t)round_up(g->key_max - KVS_KEY_HEAD, 8) : 0;
 	g->clients_at = KVS_PAGE;
 	g->readers_at = round_up(g->clients_at + g->clients * sizeof(struct kvs_client), KVS_PAGE);
-	g->hints_at = round_up(g->readers_at + g->readers * sizeof(struct kvs_reader), KVS_PAGE);
+	g->requests_at = round_up(g->readers_at + g->readers * sizeof(struct kvs_reader), KVS_PAGE);
+	g->ids_at = round_up(g->requests_at + g->requests * sizeof(struct kvs_request), KVS_PAGE);
+	g->places_at = round_up(g->ids_at + g->requests * UINT64_C(8), KVS_PAGE);
+	g->hints_at = round_up(g->places_at + g->requests * UINT64_C(8), KVS_PAGE);
 	g->buckets_at = round_up(g->hints_at + round_up(g->blocks, 64) / 8, KVS_PAGE);
 	g->blocks_at = round_up(g->buckets_at + g->buckets * UINT64_C(4), KVS_PAGE);
 	g->tails_at = round_up(g->blocks_at + g->blocks * sizeof(struct kvs_block), KVS_PAGE);
@@ -57,7 +61,8 @@ int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry
 	if (shape->block_size == 0 || shape->block_size % KVS_BLOCK_UNIT || shape->block_size > UINT64_C(1) << 40 ||
 	    shape->blocks == 0 || shape->blocks > KVS_BLOCKS_MAX || shape->planes == 0 ||
 	    shape->planes > KVS_PLANES_MAX || shape->key_max == 0 || shape->key_max > KVS_KEY_MAX ||
-	    shape->clients == 0 || shape->clients > KVS_CLIENTS_MAX || shape->drop > 1 || shape->fence > 1)
+	    shape->clients == 0 || shape->clients > KVS_CLIENTS_MAX || shape->requests == 0 ||
+	    shape->requests > KVS_REQUESTS_MAX || shape->drop > 1 || shape->fence > 1)
 		return -EINVAL;
 	if (shape->block_size > (uint64_t)INT64_MAX / shape->blocks / shape->planes)
 		return -EINVAL; /* the sizes of planes, and their sum, are file offsets */
@@ -66,11 +71,12 @@ int kvs_layout_make(const struct kvs_shape *shape, struct kvs_geometry *geometry
 	g.buckets = power_of_two(shape->blocks);
 	g.clients = shape->clients;
 	g.readers = shape->clients * KVS_READERS_PER_CLIENT;
+	g.requests = shape->requests;
 	g.planes = shape->planes;
 	g.key_max = shape->key_max;
 	g.drop = shape->drop;
 	g.fence = shape->fence;
-	g.row_size = round_up(shape->blocks * UINT64_C(8), KVS_ROW_UNIT);
+	g.row_size = round_up(shape->blocks * UINT64_C(16), KVS_ROW_UNIT); /* an entry, and a note */
 	place(&g);
 	*geometry = g;
 	return 0;
@@ -84,6 +90,7 @@ int kvs_layout_check(const struct kvs_geometry *geometry, uint64_t file_size)
 		.planes = geometry->planes,
 		.key_max = geometry->key_max,
 		.clients = geometry->clients,
+		.requests = geometry->requests,
 		.drop = geometry->drop,
 		.fence = geometry->fence,
 	};
@@ -116,11 +123,14 @@ uint64_t kvs_layout_fingerprint(void)
 		sizeof(struct kvs_geometry),
 		sizeof(struct kvs_client),
 		offsetof(struct kvs_client, name),
+		offsetof(struct kvs_head, line_next),
 		sizeof(struct kvs_reader),
 		offsetof(struct kvs_reader, counters),
 		KVS_COUNTERS,
 		KVS_HISTOGRAMS,
 		KVS_HISTOGRAM_CELLS,
+		sizeof(struct kvs_request),
+		offsetof(struct kvs_request, opened),
 		sizeof(struct kvs_block),
 		offsetof(struct kvs_block, next),
 		offsetof(struct kvs_block, key),

@@ -6,13 +6,16 @@
  *   head      one page: frozen part, fingerprint, geometry, label; then the few words that everyone writes
  *   clients   a slot for each client
  *   readers   a reader slot for each thread that is in or between calls, with that thread's counters and histograms
+ *   requests  the requests of engines; and, dense, so that a search for one reads little:
+ *   ids       a hash of each one's id
+ *   places    each one's place in the line for room
  *   hints     a bitmap of blocks that may be free
  *   buckets   the index: a link for each
  *   blocks    descriptors
  *   tails     what is longer of their keys
  *   infos     what was published with each block
- *   rows      for each client a row of counts, an entry for each block; page aligned, and reserved only while it is
- *   used
+ *   rows      for each client a row of counts, an entry for each block, and behind these a note for each block of
+ *   pins; page aligned, and reserved only while it is used
  *
  * Guarantees: the segment holds indexes, never pointers. What never changes between versions, so that each can tell of
  * any other's store whose it is and whether anyone has it: the first KVS_FROZEN bytes; the names of the files (files.h,
@@ -36,7 +39,7 @@
 #include "word.h"
 
 #define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
-#define KVS_LAYOUT 2U
+#define KVS_LAYOUT 3U
 #define KVS_FROZEN 64
 #define KVS_PAGE 4096U	    /* alignment of the sections */
 #define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
@@ -50,6 +53,8 @@
 #define KVS_CLIENTS_MAX 1024U
 #define KVS_PLANES_MAX 32U
 #define KVS_READERS_PER_CLIENT 16U
+#define KVS_REQUESTS_MAX 4095U /* a place fits into a word's owner */
+#define KVS_REQUEST_ID_SIZE 64
 #define KVS_BLOCK_UNIT 512U
 #define KVS_BLOCKS_MAX (1U << 30)
 #define KVS_NONE UINT32_MAX /* no block, no client */
@@ -60,7 +65,7 @@ struct kvs_geometry {
 	uint64_t block_size; /* in each plane */
 	uint64_t incarnation;
 	uint64_t seed; /* of the hash */
-	uint64_t clients_at, readers_at, hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
+	uint64_t clients_at, readers_at, requests_at, ids_at, places_at, hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
 	uint64_t row_size; /* bytes from one row to the next */
 	uint32_t blocks;
 	uint32_t buckets; /* a power of two, at least blocks */
@@ -71,7 +76,7 @@ struct kvs_geometry {
 	uint32_t tail;	/* bytes of a key behind its head, as they are kept: 0, or a multiple of 8 */
 	uint32_t drop;	/* retain: 0 keep, 1 drop */
 	uint32_t fence; /* 0: membarrier, 1: readers fence */
-	uint32_t reserved;
+	uint32_t requests;
 };
 
 /* Where the planes are, fixed as well. */
@@ -115,6 +120,14 @@ struct kvs_head {
 	_Atomic uint64_t ticks;	   /* fills so far, from which the generations come */
 	_Atomic int64_t idle;	   /* about how many blocks are FREE or LIMBO */
 	_Atomic uint32_t pressure; /* a fill has found no idle block: evict ahead from now on */
+	_Atomic uint32_t line;	   /* somebody may be waiting for room: see room.h. Its tag tells the order */
+
+	/* Written by requests. */
+	_Alignas(128) _Atomic uint64_t line_next; /* the next number in the line; relaxed: only that they differ counts */
+	_Atomic uint32_t room_bell;		  /* goes up when a block becomes idle while there is a line: a futex */
+	_Atomic uint32_t listening;		  /* somebody may listen by a descriptor: see wait.h */
+	_Atomic uint64_t request_hand;		  /* which slot the next request tries first: a hint, so relaxed */
+	_Atomic uint64_t pins_overdue;		  /* a counter of the owner's, which has no reader slot; relaxed */
 };
 
 /* What a client slot's word says; its other bits are 0. */
@@ -129,7 +142,7 @@ struct kvs_client {
 	/* For people, so relaxed. The name is no atomic: it is read by pread(2) only, and may be torn just after the
 	 * slot became LIVE. */
 	_Atomic int32_t pid;
-	_Atomic uint32_t reserved;
+	_Atomic uint32_t listens; /* by a descriptor: see wait.h */
 	_Atomic int64_t attached; /* seconds since 1970 */
 	char name[KVS_CLIENT_NAME_SIZE];
 };
@@ -145,6 +158,25 @@ struct kvs_reader {
 	_Atomic uint64_t times[KVS_HISTOGRAMS][KVS_HISTOGRAM_CELLS];
 };
 #define KVS_READER_RECOVERER (1U << 31)
+
+/* A request: see requests.h. The word decides; the rest is the owner's to write: the id and attempt while it is OPENING,
+ * deadline and wanted before it takes a place, all else for people, and so relaxed. */
+#define KVS_REQUEST_ID_WORDS (KVS_REQUEST_ID_SIZE / 8)
+struct kvs_request {
+	_Alignas(128) _Atomic uint64_t word;
+	_Atomic uint64_t deadline; /* of its place in the line: CLOCK_MONOTONIC ns */
+	_Atomic uint32_t wanted;   /* blocks that it waits for */
+	_Atomic uint32_t attempt;
+	_Atomic uint32_t id_length;
+	_Atomic uint32_t expected;
+	_Atomic uint64_t id[KVS_REQUEST_ID_WORDS]; /* words, since it is read while it may be written: who does looks
+						    * at the request's word before and behind */
+	_Atomic uint32_t held, fills, room;
+	_Atomic uint32_t claims; /* by others: how often */
+	_Atomic uint32_t bell;	 /* goes up when its place in the line, or it, has changed: a futex */
+	uint32_t reserved;
+	_Atomic uint64_t opened, completed, held_since; /* CLOCK_MONOTONIC ns; 0: not yet */
+};
 
 /* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the
  * rest of a longer one is in the section of tails, so that descriptors lie as close as they can. */
@@ -174,7 +206,7 @@ struct kvs_block_info {
 /* What the maker of a store asks for. */
 struct kvs_shape {
 	uint64_t block_size;
-	uint32_t blocks, planes, key_max, clients;
+	uint32_t blocks, planes, key_max, clients, requests;
 	uint32_t drop, fence;
 };
 

@@ -23,6 +23,9 @@ struct kvs_map {
 	struct kvs_head *head;
 	struct kvs_client *clients;
 	struct kvs_reader *readers;
+	struct kvs_request *requests;
+	_Atomic uint64_t *ids;
+	_Atomic uint64_t *places;
 	_Atomic uint64_t *hints;
 	_Atomic uint32_t *buckets;
 	struct kvs_block *blocks;
@@ -63,6 +66,12 @@ static inline struct kvs_block *kvs_resolve(const struct kvs_map *map, uint32_t 
 static inline _Atomic uint64_t *kvs_row(const struct kvs_map *map, uint32_t slot)
 {
 	return (_Atomic uint64_t *)(void *)(map->rows + slot * map->g.row_size);
+}
+
+/* Behind the entries of a row: a note for each block of the client's pins that are of no request. */
+static inline _Atomic uint64_t *kvs_row_pins(const struct kvs_map *map, _Atomic uint64_t *row)
+{
+	return row + map->g.blocks;
 }
 
 /* Who does something: in whose name words are changed, and through which reader slot. A recoverer acts in the name of

@@ -25,6 +25,9 @@
 #include "lock.h"
 #include "part.h"
 #include "remove.h"
+#include "requests.h"
+#include "room.h"
+#include "wait.h"
 
 /* Ends what the word says that the client was doing with the block. (tests/model/parts.pml) */
 static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts, bool dead)
@@ -59,6 +62,9 @@ static void heal(const struct kvs_actor *actor, uint32_t number)
 	case KVS_LIMBO:
 		kvs_alloc_hint(actor->map, number);
 		break;
+	case KVS_ROOM:
+		kvs_room_heal(actor->map, number);
+		break;
 	case KVS_FILLING: /* one who doomed it may have died on the way */
 		if (kvs_part_failed(actor->map, number))
 			(void)kvs_remove_doom(actor, number, word);
@@ -87,6 +93,8 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number, bool d
 	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
 	end_work(actor, number, word, counts, dead);
 	if (entry) {
+		/* The note of its pins first: one is never there without a pin. Relaxed: the entry's store releases it. */
+		atomic_store_explicit(&kvs_row_pins(actor->map, actor->row)[number], 0, memory_order_relaxed);
 		/* [hold-vs-remove: hold] */
 		atomic_store_explicit(at, 0, memory_order_seq_cst);
 		if (counts && dead)
@@ -107,12 +115,15 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 
-/* All blocks; returns about how many of them are idle (relaxed: a hint). dead: the client is; else it lets go by
- * itself. */
-static int64_t recover_blocks(const struct kvs_actor *actor, bool dead)
+/* All requests and blocks; returns about how many of these are idle (relaxed: a hint). dead: the client is; else it lets
+ * go by itself. Its places in the line go first, so that the walk finds whose blocks are free; its requests are closed,
+ * and their slots free, when nothing is left of them. */
+static int64_t recover_all(const struct kvs_actor *actor, bool dead)
 {
 	const struct kvs_map *map = actor->map;
 	int64_t idle = 0;
+
+	kvs_request_abort_all(actor);
 
 	for (uint32_t i = 0; i < map->g.blocks; i++) {
 		enum kvs_state state;
@@ -122,6 +133,7 @@ static int64_t recover_blocks(const struct kvs_actor *actor, bool dead)
 		state = kvs_word_state(atomic_load_explicit(&kvs_block(map, i)->word, memory_order_relaxed));
 		idle += state == KVS_FREE || state == KVS_LIMBO;
 	}
+	kvs_request_close_all(actor);
 	return idle;
 }
 
@@ -144,7 +156,8 @@ static void clear_readers(const struct kvs_map *map, uint32_t slot)
 
 void kvs_recover_self(const struct kvs_actor *actor)
 {
-	(void)recover_blocks(actor, false);
+	(void)recover_all(actor, false);
+	kvs_wait_deafen(actor->map, actor->self);
 }
 
 /* Under a read lock on the slot's byte, which is given only when its client is dead. */
@@ -157,7 +170,8 @@ static int give_back_shared(struct kvs_map *map, uint32_t slot)
 	rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
 	if (rc)
 		return rc;
-	(void)recover_blocks(&actor, true);
+	(void)recover_all(&actor, true);
+	kvs_wait_deafen(map, slot);
 	kvs_reader_give_back(actor.reader);
 	return 0;
 }
@@ -171,7 +185,7 @@ static int finish(struct kvs_map *map, uint32_t slot)
 
 	if (rc)
 		return rc;
-	atomic_store_explicit(&map->head->idle, recover_blocks(&actor, true), memory_order_relaxed);
+	atomic_store_explicit(&map->head->idle, recover_all(&actor, true), memory_order_relaxed);
 	kvs_count(&actor, KVS_COUNT_recoveries);
 	kvs_client_clear_readers(map, slot); /* this call's own among them */
 	kvs_client_leave(map, slot);

@@ -177,7 +177,9 @@ bool kvs_remove_doom(const struct kvs_actor *actor, uint32_t number, uint64_t wo
 	if (!step(block, &word, KVS_DOOMED, 0))
 		return false;
 	(void)kvs_remove_unlink(actor, number); /* where this finds nonsense, the way to LIMBO finds it again */
-	if (filling)
-		kvs_wait_wake(block);
+	if (filling) {
+		kvs_wait_wake(&block->word);
+		kvs_wait_ring(actor->map);
+	}
 	return true;
 }

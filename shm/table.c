@@ -35,7 +35,7 @@ static uint64_t next_life(const struct kvs_map *map, uint64_t life)
  * could erase a hold of the next life. The life changes before the word can be FILLING, so that whoever comes by an old
  * number sees it; it carries the clear count of now, since the bytes may be written from now on. What is relaxed here
  * is released by that word. (tests/model/block_life.pml) */
-static void begin_life(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
+void kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
 {
 	struct kvs_block *block = kvs_block(actor->map, found->block);
 	struct kvs_block_info *info = &actor->map->infos[found->block];
@@ -58,7 +58,7 @@ int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found
 	int rc = kvs_alloc(actor, &owned->block);
 
 	if (rc == 0)
-		begin_life(actor, shared, owned);
+		kvs_table_begin(actor, shared, owned);
 	return rc;
 }
 
@@ -240,8 +240,10 @@ void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
 			return;
 	} while (!atomic_compare_exchange_weak_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
 							memory_order_seq_cst, memory_order_seq_cst));
-	if (others_hold(actor, number))
-		kvs_wait_wake(block);
+	if (others_hold(actor, number)) {
+		kvs_wait_wake(&block->word);
+		kvs_wait_ring(actor->map);
+	}
 	now = kvs_now(); /* relaxed below: for people */
 	kvs_time(actor->reader, KVS_TIME_fill, now - atomic_load_explicit(since, memory_order_relaxed));
 	atomic_store_explicit(since, now, memory_order_relaxed);

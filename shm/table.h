@@ -56,6 +56,9 @@ KVS_HOT int kvs_table_get(const struct kvs_actor *actor, const void *key, size_t
 /* In a section: marks a key as used now. Returns KVS_TAKEN, KVS_NOT_READY, KVS_GONE or -EUCLEAN; nothing is held. */
 int kvs_table_touch(const struct kvs_actor *actor, const void *key, size_t length, uint64_t hash);
 
+/* An OWNED block of the actor's, just taken, begins a life that it holds. */
+void kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *owned);
+
 /* Takes a block without a key: OWNED, and held by the actor. shared: its planes have writers of their own. -ENOSPC as
  * in kvs_alloc(). */
 int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found *owned);

@@ -5,7 +5,8 @@
  * (32 bits). Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
  *
  * Block word:   63..52 owner    51..4 step    3..0 state
- *   The owner is a client's slot (OWNED, FILLING, REMOVING), or the epoch modulo KVS_OWNER_COUNT (LIMBO), else 0.
+ *   The owner is a client's slot (OWNED, FILLING, REMOVING), a request's (ROOM), or the epoch modulo KVS_OWNER_COUNT
+ *   (LIMBO), else 0.
  *   The step goes up by one at every CAS, so a CAS from the exact word that was read can't succeed on a later turn of
  *   the same state (48 bits: at 100 million changes of one block a second it repeats after a month).
  *   Futexes look at the low half: state and the step's low 28 bits.
@@ -24,7 +25,7 @@
 enum kvs_state {
 	KVS_FREE = 0, /* a zeroed segment is one of free blocks */
 	KVS_OWNED,
-	KVS_ROOM, /* gathered for a place of the line for room; the number is part of the layout */
+	KVS_ROOM, /* gathered for a place of the line for room */
 	KVS_FILLING,
 	KVS_READY,
 	KVS_REM_READY, /* REMOVING from READY */
@@ -44,10 +45,10 @@ static inline enum kvs_state kvs_word_state(uint64_t word)
 	return (enum kvs_state)(word & ((1U << KVS_STATE_BITS) - 1));
 }
 
-/* Is it a state that blocks can be in? (None is in ROOM yet.) */
+/* Is it a state that blocks can be in? */
 static inline bool kvs_state_exists(enum kvs_state state)
 {
-	return state < KVS_STATES && state != KVS_ROOM;
+	return state < KVS_STATES;
 }
 
 static inline unsigned kvs_word_owner(uint64_t word)

@@ -14,7 +14,7 @@
 /* What the command line said; what it did not say is 0, NULL or -1, which no option accepts. */
 struct settings {
 	const char *store, *dir, *label, *group_name;
-	uint64_t size, block_size, planes, key_max, clients, mode;
+	uint64_t size, block_size, planes, key_max, clients, requests, mode;
 	uint64_t numa, populate; /* UINT64_MAX if not said */
 	int64_t group;
 	int retain, pool;

@@ -77,6 +77,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		  .help = "what the last release does: keep a block until its room is needed, or free it" },
 		{ .name = "clients", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->clients, .min = 1,
 		  .max = KVSHM_CLIENTS_MAX, .help = "processes that can be attached at once; 64 unless told" },
+		{ .name = "requests", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->requests, .min = 1,
+		  .max = KVSHM_REQUESTS_MAX, .help = "requests that can be open at once; 1024 unless told" },
 		{ .name = "mode", .argument = "OCTAL", .kind = TOOL_OCTAL, .to.number = &settings->mode, .min = 1,
 		  .max = 0777,
 		  .help = "permission bits of the store's files; 0600, or 0660 with --group, unless told" },
@@ -134,6 +136,8 @@ void settings_apply(const struct settings *settings, struct kvshm_create_options
 		options->key_max = (uint32_t)settings->key_max;
 	if (settings->clients)
 		options->clients = (uint32_t)settings->clients;
+	if (settings->requests)
+		options->requests = (uint32_t)settings->requests;
 	if (settings->retain >= 0)
 		options->retain = (enum kvshm_retain)settings->retain;
 	options->group = settings->group;
@@ -210,6 +214,7 @@ bool settings_same(const struct settings *settings, kvshm_view *view)
 	       same_number("planes", s->planes, (int64_t)s->planes, geometry->planes) &&
 	       same_number("key-max", s->key_max, (int64_t)s->key_max, geometry->key_max) &&
 	       same_number("clients", s->clients, (int64_t)s->clients, geometry->clients) &&
+	       same_number("requests", s->requests, (int64_t)s->requests, geometry->requests) &&
 	       same_number("group", s->group >= 0, s->group, info.group) &&
 	       same_number("numa", s->numa != UINT64_MAX, (int64_t)s->numa, info.numa_node) &&
 	       same_mode(s->mode, info.mode) &&

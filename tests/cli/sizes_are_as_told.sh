@@ -41,7 +41,7 @@ told()
 segment 65536 1 32
 base=$segment
 segment 131072 1 32
-block=$(((segment - base) / 65536 - 8))
+block=$(((segment - base) / 65536 - 16))
 [ "$block" -eq 132 ] || fail "a block takes $block bytes beside its entry in the one row"
 told "132 to 136 bytes"
 segment 65536 1 256
@@ -50,7 +50,7 @@ segment 65536 1 256
 segment 8192 1 32
 base=$segment
 segment 8192 513 32
-client=$(((segment - base) / 512 - 8 * 8192))
-[ "$client" -eq 24704 ] || fail "a client takes $client bytes beside its row"
-told "24,704 bytes"
+client=$(((segment - base) / 512 - 16 * 8192))
+[ "$client" -eq 34944 ] || fail "a client takes $client bytes beside its row"
+told "34,944 bytes"
 nothing_left

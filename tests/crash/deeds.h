@@ -20,6 +20,7 @@
 #define DEEDS_BLOCKS 16U
 #define DEEDS_PLANES 2U
 #define DEEDS_CLIENTS 6U
+#define DEEDS_REQUESTS 6U
 #define DEEDS_HANDLES 4U
 #define DEEDS_FULL 12U /* the first of the keys that make the store full */
 

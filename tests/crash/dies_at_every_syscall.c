@@ -43,6 +43,7 @@ static int make(const struct scene *scene, int replace_dead, kvshm_owner **owner
 
 	load_options(&options, OPS_BLOCKS, PLANES, KVSHM_KEEP);
 	options.clients = 8;
+	options.requests = 8;
 	options.replace_dead = replace_dead;
 	options.populate = 2;
 	return kvshm_create(scene->name, &options, owner);

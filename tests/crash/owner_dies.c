@@ -44,6 +44,7 @@ static int make_with(const char *name, int replace_dead, unsigned planes, kvshm_
 
 	load_options(&options, OPS_BLOCKS, planes, KVSHM_KEEP);
 	options.clients = 8;
+	options.requests = 8;
 	options.replace_dead = replace_dead;
 	return kvshm_create(name, &options, owner);
 }

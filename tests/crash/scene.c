@@ -16,6 +16,7 @@ static kvshm_owner *make(const char *name, bool drop)
 
 	load_options(&options, DEEDS_BLOCKS, DEEDS_PLANES, drop ? KVSHM_DROP : KVSHM_KEEP);
 	options.clients = DEEDS_CLIENTS;
+	options.requests = DEEDS_REQUESTS;
 	base_expect(kvshm_create(name, &options, &owner), 0);
 	return owner;
 }

@@ -116,6 +116,7 @@ static void try(enum kvshm_retain retain, const char *what)
 	r.work = (struct load_worker){ .books = &r.stage->books, .random = base_stream(retain), .id = 1 };
 	load_options(&options, OPS_BLOCKS, 2, retain);
 	options.clients = 8;
+	options.requests = 8;
 	base_expect(kvshm_create(r.name, &options, &owner), 0);
 	base_expect(kvshm_attach(r.name, NULL, &r.work.store), 0);
 	while (base_now() < end)

@@ -157,6 +157,7 @@ void image_make(void)
 	options.size = (uint64_t)IMAGE_BLOCKS * IMAGE_BLOCK_SIZE;
 	options.planes = IMAGE_PLANES;
 	options.clients = IMAGE_CLIENTS;
+	options.requests = 4;
 	options.fence = 1; /* grace periods in one process, without system calls */
 	target_must(kvshm_create(IMAGE_NAME, &options, &owner) == 0);
 	target_must(kvshm_attach(IMAGE_NAME, &attach, &store) == 0);
@@ -275,6 +276,7 @@ void image_reshape(uint16_t bits)
 		.planes = 1 + bits / 8 % IMAGE_PLANES,
 		.key_max = 1U + bits / 256,
 		.clients = 1 + bits / 16 % 4,
+		.requests = 1 + bits / 16 % 4,
 		.drop = bits / 64 % 2,
 		.fence = bits / 128 % 2,
 	};

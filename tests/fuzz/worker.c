@@ -75,8 +75,8 @@ struct kvshm_handle worker_some_handle(struct worker *w)
 	case 1:
 		handle.life = base_random(&w->p->random);
 		handle.block = worker_below(w, 2) ? worker_below(w, w->geometry.blocks) : worker_below(w, UINT32_MAX);
-		handle.kind = (uint16_t)worker_below(w, 7);
-		handle.plane = (uint16_t)worker_below(w, 40);
+		handle.kind = (uint8_t)worker_below(w, 8);
+		handle.plane = (uint8_t)worker_below(w, 40);
 		break;
 	default:
 		if (w->count)

@@ -25,7 +25,7 @@
  * stands for shm/hold.c: kvs_hold_take_other() add_by_ticket() judge_by_ticket() kvs_hold_take_life() kvs_hold_look()
  * stands for shm/hold.c: kvs_hold_release_inside() kvs_hold_release() kvs_hold_any()
  * stands for shm/remove.c: lost() hide() let_go() attempt() kvs_remove_try() kvs_remove_doom()
- * stands for shm/table.c: begin_life() kvs_table_end_part() kvs_table_give_up() kvs_table_doom()
+ * stands for shm/table.c: kvs_table_begin() kvs_table_end_part() kvs_table_give_up() kvs_table_doom()
  * stands for shm/recover.c: end_work() heal() recover_block()
  * stands for shm/clear.c: raise_floor() in_the_way() remove_cleared()
  * stands for shm/clear.h: kvs_cleared()

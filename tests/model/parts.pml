@@ -11,7 +11,7 @@
  * stands for shm/part.h: kvs_part_begin() kvs_part_claim() kvs_part_set()
  * stands for shm/table.c: kvs_table_end_part() kvs_table_finish() kvs_table_fail_part()
  * stands for lib/tickets.c: become_writer()
- * stands for lib/fill.c: publish_part() judge_wait()
+ * stands for lib/fill.c: publish_part() kvl_judge_wait()
  * stands for shm/recover.c: end_work()
  * check: -DDEATHS=1 -DPLANES=1 one plane to write, and a death
  * check: -DDEATHS=0 -DREMOVER=1 -DPLANES=1 one plane to write, and a removal
@@ -188,7 +188,7 @@ proctype Remover()
 
 	if :: doom() :: skip fi
 }
-/* judge_wait() */
+/* kvl_judge_wait() */
 proctype Waiter()
 {
 	mtype s; byte k;

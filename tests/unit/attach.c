@@ -51,8 +51,8 @@ START_TEST(a_store_of_another_layout_is_EPROTO_with_both_versions)
 	const uint32_t layout = KVS_LAYOUT + 41;
 
 	(void)unit_store(4);
-	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "has layout 43");
-	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "with layout 2");
+	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "has layout 44");
+	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "with layout 3");
 	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, kvshm_version());
 }
 END_TEST

@@ -21,7 +21,7 @@ static enum kvs_slot_state slot_state(const kvshm *store, uint32_t slot)
 	return kvs_slot_state(atomic_load(&store->map.clients[slot].word));
 }
 
-/* A store whose rows are much larger than a page: 128 KiB. */
+/* A store whose rows are much larger than a page: 256 KiB. */
 static kvshm *store_of_long_rows(void)
 {
 	struct kvshm_create_options options = unit_options(16384);
@@ -62,7 +62,7 @@ START_TEST(rows_are_reserved_at_attach_and_given_back_after_detach)
 	kvshm *store = store_of_long_rows(), *others[4];
 	int64_t row = (int64_t)store->map.g.row_size, before = reserved();
 
-	ck_assert_int_eq(row, 131072);
+	ck_assert_int_eq(row, 262144);
 	for (unsigned i = 0; i < 4; i++) {
 		others[i] = unit_attach();
 		ck_assert_int_eq(reserved(), before + (i + 1) * row);

@@ -74,6 +74,7 @@ struct kvshm_create_options unit_options(uint32_t blocks)
 	options.block_size = 4096;
 	options.size = blocks * options.block_size;
 	options.clients = 8;
+	options.requests = 8;
 	return options;
 }
 
@@ -443,7 +444,8 @@ uint64_t unit_in_ms(uint64_t ms)
 struct kvs_map *unit_memory(uint32_t blocks)
 {
 	struct kvs_shape shape = {
-		.block_size = 512, .blocks = blocks, .planes = 1, .key_max = 64, .clients = 4, .fence = 1};
+		.block_size = 512, .blocks = blocks, .planes = 1, .key_max = 64, .clients = 4, .requests = 4,
+		.fence = 1};
 	struct kvs_geometry geometry;
 	int file = memfd_create("kvshm-unit", MFD_CLOEXEC);
 

@@ -66,8 +66,8 @@ static void refused(kvshm *store, const struct kvshm_handle *bad)
 
 	handle = *bad;
 	ck_rc(kvshm_release(store, &handle),
-	      handle.kind >= KVSHM_WRITER && handle.kind <= KVSHM_PART ? -EBUSY : -EBADF);
-	ck_rc(kvshm_unpin(store, &handle), -EBADF);
+	      handle.kind >= KVSHM_WRITER && handle.kind <= KVSHM_LENT ? -EBUSY : -EBADF);
+	ck_rc(kvshm_unpin(store, &handle), handle.kind == KVSHM_LENT ? -EBUSY : -EBADF);
 	ck_rc(kvshm_publish(store, &handle, NULL), -EBADF);
 	ck_rc(kvshm_give_up(store, &handle), -EBADF);
 	ck_rc(kvshm_wait(store, &handle, 0), -EBADF);
@@ -103,8 +103,8 @@ START_TEST(handles_of_no_block_are_EBADF)
 	kvshm *store = unit_store(16);
 
 	for (unsigned i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
-		for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_PART; kind++) {
-			struct kvshm_handle handle = {.life = 1, .block = blocks[i], .kind = (uint16_t)kind};
+		for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_LENT; kind++) {
+			struct kvshm_handle handle = {.life = 1, .block = blocks[i], .kind = (uint8_t)kind};
 
 			refused(store, &handle);
 		}
@@ -117,8 +117,8 @@ START_TEST(handles_of_blocks_that_were_never_held_are_EBADF)
 
 	for (uint32_t block = 0; block < 16; block++)
 		for (uint64_t life = 0; life < 3; life++)
-			for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_PART; kind++) {
-				struct kvshm_handle handle = {.life = life, .block = block, .kind = (uint16_t)kind};
+			for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_LENT; kind++) {
+				struct kvshm_handle handle = {.life = life, .block = block, .kind = (uint8_t)kind};
 
 				refused(store, &handle);
 			}
@@ -127,7 +127,7 @@ END_TEST
 
 START_TEST(handles_of_a_kind_that_does_not_exist_are_EBADF_though_the_block_is_held)
 {
-	static const uint16_t kinds[] = {KVSHM_NONE, 6, 77, UINT16_MAX};
+	static const uint8_t kinds[] = {KVSHM_NONE, 7, 77, UINT8_MAX};
 	kvshm *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 

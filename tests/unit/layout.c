@@ -11,13 +11,20 @@
 #include <string.h>
 
 static const struct kvs_shape shapes[] = {
-	{.block_size = 512, .blocks = 1, .planes = 1, .key_max = 1, .clients = 1},
-	{.block_size = 512, .blocks = 3, .planes = 2, .key_max = 31, .clients = 2, .drop = 1},
-	{.block_size = 4096, .blocks = 64, .planes = 1, .key_max = 32, .clients = 8, .fence = 1},
-	{.block_size = 1179648, .blocks = 1000, .planes = 8, .key_max = 33, .clients = 64},
-	{.block_size = 10485760, .blocks = 8191, .planes = 4, .key_max = 64, .clients = 65},
-	{.block_size = 33554432, .blocks = 1048577, .planes = 32, .key_max = 256, .clients = 1024},
-	{.block_size = UINT64_C(1) << 27, .blocks = KVS_BLOCKS_MAX, .planes = 32, .key_max = 255, .clients = 1024},
+	{.block_size = 512, .blocks = 1, .planes = 1, .key_max = 1, .clients = 1,
+	 .requests = 1},
+	{.block_size = 512, .blocks = 3, .planes = 2, .key_max = 31, .clients = 2,
+	 .requests = 2, .drop = 1},
+	{.block_size = 4096, .blocks = 64, .planes = 1, .key_max = 32, .clients = 8,
+	 .requests = 64, .fence = 1},
+	{.block_size = 1179648, .blocks = 1000, .planes = 8, .key_max = 33, .clients = 64,
+	 .requests = 1024},
+	{.block_size = 10485760, .blocks = 8191, .planes = 4, .key_max = 64, .clients = 65,
+	 .requests = 1023},
+	{.block_size = 33554432, .blocks = 1048577, .planes = 32, .key_max = 256, .clients = 1024,
+	 .requests = 4095},
+	{.block_size = UINT64_C(1) << 27, .blocks = KVS_BLOCKS_MAX, .planes = 32, .key_max = 255, .clients = 1024,
+	 .requests = 4095},
 };
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
@@ -30,6 +37,9 @@ static bool sections_right(const struct kvs_geometry *g)
 		{0, sizeof(struct kvs_head)},
 		{g->clients_at, g->clients * sizeof(struct kvs_client)},
 		{g->readers_at, g->readers * sizeof(struct kvs_reader)},
+		{g->requests_at, g->requests * sizeof(struct kvs_request)},
+		{g->ids_at, g->requests * UINT64_C(8)},
+		{g->places_at, g->requests * UINT64_C(8)},
 		{g->hints_at, (g->blocks + UINT64_C(63)) / 64 * 8},
 		{g->buckets_at, g->buckets * UINT64_C(4)},
 		{g->blocks_at, g->blocks * sizeof(struct kvs_block)},
@@ -103,6 +113,8 @@ START_TEST(shapes_out_of_range_are_EINVAL)
 	WITH(key_max, 257);
 	WITH(clients, 0);
 	WITH(clients, 1025);
+	WITH(requests, 0);
+	WITH(requests, 4096);
 	WITH(drop, 2);
 	WITH(fence, 2);
 #undef WITH

@@ -135,15 +135,15 @@ END_TEST
 /* Where the segment is to be cut when a wait goes to sleep. */
 static const uint64_t *cut_at;
 
-bool __real_kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until);
-bool __wrap_kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until);
+bool __real_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until);
+bool __wrap_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until);
 
-bool __wrap_kvs_wait_word(struct kvs_block *block, uint64_t word, uint64_t until)
+bool __wrap_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until)
 {
 	if (cut_at)
 		cut(*cut_at);
 	cut_at = NULL;
-	return __real_kvs_wait_word(block, word, until);
+	return __real_kvs_wait_word(word, seen, until);
 }
 
 /* Waits for a key that another fills, in a thread that ends before its client detaches. */

@@ -227,7 +227,7 @@ START_TEST(words_of_no_state_are_told_apart)
 
 	unit_damaged();
 	atomic_store(&kvs_block(&store->map, 3)->word, KVS_STATES);
-	atomic_store(&kvs_block(&store->map, 4)->word, KVS_ROOM);
+	atomic_store(&kvs_block(&store->map, 4)->word, KVS_STATES + 1);
 	ck_rc(kvshm_view_usage(view, &usage), 0);
 	ck_assert_uint_eq(usage.unknown, 2);
 	ck_assert_uint_eq(usage.free + usage.unknown, BLOCKS);

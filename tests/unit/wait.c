@@ -297,7 +297,7 @@ static void *sleep_on_word(void *arg)
 	struct sleeper *sleeper = arg;
 
 	atomic_store(&sleeper->thread, (pid_t)syscall(SYS_gettid));
-	kvs_wait_word(sleeper->block, sleeper->word, sleeper->until);
+	kvs_wait_word(&sleeper->block->word, sleeper->word, sleeper->until);
 	return NULL;
 }
 

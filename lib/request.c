@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * request.c: opening, finding and ending requests, and the list of what each holds. Contracts in kvshm.h.
+ *
+ * The order of an end is: the request's word says that it is over, then its holds end, then it is closed. So who claims
+ * its keys, and finds behind its own holds that the request is not over, took them before the owner let go of any.
+ * (tests/model/request_end.pml)
+ */
+#include "config.h"
+
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "recover.h"
+
+#define PLACES_FIRST 16 /* of a list: a power of two */
+
+/* ---- Records and lists --------------------------------------------------------------------------------------- */
+
+int kvl_requests_make(kvshm *store)
+{
+	store->requests = calloc(store->map.g.requests, sizeof(*store->requests));
+	return store->requests ? 0 : kvs_fault(ENOMEM, "no memory");
+}
+
+/* [record: find] */
+static struct kvl_request *record(const struct kvshm *store, uint32_t slot)
+{
+	return atomic_load_explicit(&store->requests[slot], memory_order_acquire);
+}
+
+static struct kvl_request *new_record(struct kvshm *store, uint32_t slot)
+{
+	struct kvl_request *own = calloc(1, sizeof(*own)), *first = NULL;
+
+	if (!own)
+		return NULL;
+	own->store = store;
+	own->slot = slot;
+	own->room.slot = slot;
+	(void)pthread_mutex_init(&own->lock, NULL);
+	/* [record: make] Two threads may open, one after the other, what is in the same slot. */
+	if (atomic_compare_exchange_strong_explicit(&store->requests[slot], &first, own, memory_order_acq_rel,
+						    memory_order_acquire))
+		return own;
+	(void)pthread_mutex_destroy(&own->lock);
+	free(own);
+	return first;
+}
+
+/* A multiplicative hash (Knuth, The Art of Computer Programming 3, 6.4), of which the high bits are taken. */
+static uint32_t place_of(uint32_t block, uint32_t size)
+{
+	return (uint32_t)((block * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (size - 1);
+}
+
+struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block)
+{
+	if (!own->size)
+		return NULL;
+	for (uint32_t at = place_of(block, own->size);; at = (at + 1) & (own->size - 1)) {
+		struct kvl_hold *hold = &own->holds[at];
+
+		if (hold->kind == KVL_EMPTY)
+			return NULL;
+		if (hold->block == block && hold->kind != KVL_LEFT)
+			return hold;
+	}
+}
+
+static struct kvl_hold *add(struct kvl_request *own, const struct kvl_hold *hold)
+{
+	uint32_t at = place_of(hold->block, own->size);
+
+	while (own->holds[at].kind != KVL_EMPTY)
+		at = (at + 1) & (own->size - 1);
+	own->holds[at] = *hold;
+	own->used++;
+	return &own->holds[at];
+}
+
+/* A quarter of the places, at least, stays empty, so that searches end soon. */
+int kvl_request_make_place(struct kvl_request *own, size_t more)
+{
+	struct kvl_hold *old = own->holds;
+	uint64_t want = (uint64_t)own->pins + own->fills + more, size = PLACES_FIRST;
+	uint32_t old_size = own->size;
+
+	if (own->size && own->used + more <= own->size - own->size / 4)
+		return 0;
+	while (size - size / 4 < want * 2)
+		size *= 2;
+	own->holds = size <= UINT32_MAX / 2 ? calloc(size, sizeof(*own->holds)) : NULL;
+	if (!own->holds) {
+		own->holds = old;
+		return kvs_fault(ENOMEM, "no memory for the list of a request's holds");
+	}
+	own->size = (uint32_t)size;
+	own->used = 0;
+	for (uint32_t i = 0; i < old_size; i++)
+		if (old[i].kind == KVL_PIN || old[i].kind == KVL_FILL)
+			(void)add(own, &old[i]);
+	free(old);
+	return 0;
+}
+
+struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind)
+{
+	const struct kvl_hold hold = {.life = life, .block = block, .kind = (uint8_t)kind};
+	_Atomic uint64_t *since = &own->store->map.requests[own->slot].held_since;
+
+	own->pins += kind == KVL_PIN;
+	own->fills += kind == KVL_FILL;
+	/* Relaxed: for people. */
+	if (own->pins + own->fills == 1)
+		atomic_store_explicit(since, kvs_now(), memory_order_relaxed);
+	return add(own, &hold);
+}
+
+void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	bool pin = hold->kind == KVL_PIN;
+
+	(void)kvs_hold_release(actor, hold->block, hold->life, pin ? KVS_ENTRY_PIN : KVS_ENTRY_REF,
+			       pin ? KVS_ENTRY_PINS : KVS_ENTRY_REFS);
+	own->pins -= pin;
+	own->fills -= !pin;
+	hold->kind = KVL_LEFT;
+}
+
+void kvl_request_tell(const struct kvl_request *own)
+{
+	struct kvs_request *told = &own->store->map.requests[own->slot];
+
+	/* Relaxed: for people. */
+	atomic_store_explicit(&told->held, own->pins, memory_order_relaxed);
+	atomic_store_explicit(&told->fills, own->fills, memory_order_relaxed);
+	atomic_store_explicit(&told->room, own->room.count, memory_order_relaxed);
+	if (own->pins + own->fills == 0)
+		atomic_store_explicit(&told->held_since, 0, memory_order_relaxed);
+}
+
+/* ---- How calls begin ----------------------------------------------------------------------------------------- */
+
+int kvl_request_ended(uint64_t word)
+{
+	bool complete = word & KVS_REQUEST_COMPLETED;
+
+	switch (kvs_request_state(word)) {
+	case KVS_REQUEST_ENDING:
+		return kvs_routine(ECANCELED, "the end of the request was asked for by another process");
+	case KVS_REQUEST_ABORTED:
+	case KVS_REQUEST_CLOSED:
+		return kvs_routine(ECANCELED, complete ? "the request has ended, after it was complete"
+						       : "the request was aborted before it was complete, or its "
+							 "owner died");
+	default:
+		return kvs_routine(ECANCELED, "the request has ended, and is not remembered any more");
+	}
+}
+
+int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word)
+{
+	int rc = kvl_begin(store, actor);
+
+	if (rc)
+		return rc;
+	if (!request)
+		return kvs_routine(EINVAL, "no request was given (NULL)");
+	if (request->slot >= store->map.g.requests)
+		return kvs_routine(EBADF, "that is no request of this store");
+	*word = kvs_request_word(&store->map, request->slot);
+	if (kvs_request_number(*word) > request->number && request->number)
+		return kvl_request_ended(0);
+	if (kvs_request_number(*word) != request->number || kvs_request_state(*word) < KVS_REQUEST_OPEN)
+		return kvs_routine(EBADF, "that is no request of this store");
+	return 0;
+}
+
+/* Finds the record of a request of this client's, and locks it; NULL: nothing of it is left. */
+static struct kvl_request *lock(kvshm *store, const struct kvshm_request *request)
+{
+	struct kvl_request *own = record(store, request->slot);
+
+	if (!own)
+		return NULL;
+	(void)pthread_mutex_lock(&own->lock);
+	if (own->open && own->number == request->number)
+		return own;
+	(void)pthread_mutex_unlock(&own->lock);
+	return NULL;
+}
+
+void kvl_request_leave(struct kvl_request *own)
+{
+	(void)pthread_mutex_unlock(&own->lock);
+}
+
+int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
+		      struct kvl_request **own)
+{
+	uint64_t word;
+	int rc = kvl_request_look(store, request, actor, &word);
+
+	if (rc)
+		return rc;
+	if (kvs_word_owner(word) != store->slot)
+		return kvs_fault(EPERM, "the request is client %u's: only its owner can do that",
+				   kvs_word_owner(word));
+	*own = lock(store, request);
+	if (!*own)
+		return kvl_request_ended(kvs_request_word(&store->map, request->slot));
+	word = kvs_request_word(&store->map, request->slot);
+	if (!kvs_request_over(word))
+		return 0;
+	kvl_request_let_go(actor, *own, false);
+	kvl_request_leave(*own);
+	return kvl_request_ended(word);
+}
+
+/* ---- Opening and finding ------------------------------------------------------------------------------------- */
+
+static int check_id(const kvshm *store, const void *bytes, size_t length, const void *result,
+		    struct kvs_request_id *id)
+{
+	if (!result)
+		return kvl_no_place();
+	if (!bytes || length == 0 || length > KVSHM_REQUEST_ID_MAX)
+		return kvs_fault(EINVAL, "an id of %zu bytes: a request's has 1 to %d", bytes ? length : 0,
+				 KVSHM_REQUEST_ID_MAX);
+	*id = (struct kvs_request_id){.bytes = bytes, .length = (uint32_t)length};
+	id->hash = kvs_request_hash(&store->map, id->bytes, id->length);
+	return 0;
+}
+
+static int refuse_open(const struct kvs_map *map, int rc, uint32_t rival)
+{
+	switch (rc) {
+	case -EEXIST:
+		return kvs_fault(EEXIST, "a request of that id is open: it is client %u's",
+				   kvs_request_owner(map, rival));
+	case -EALREADY:
+		return kvs_routine(EALREADY, "that attempt of the request, or a later one, has been closed: a new one "
+					     "needs a higher number");
+	case -ENFILE:
+		return kvs_fault(ENFILE, "all %u requests of the store are open: end one, or make the store for more "
+					   "(kvshmd --requests)",
+				   map->g.requests);
+	default:
+		return rc;
+	}
+}
+
+/* The request is this client's, and has a record here. */
+static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint64_t word)
+{
+	struct kvl_request *own = record(store, slot);
+
+	if (!own)
+		own = new_record(store, slot);
+	if (!own) {
+		if (!kvs_request_move(&store->map, slot, &word, KVS_REQUEST_ABORTED))
+			(void)kvs_request_move(&store->map, slot, &word, KVS_REQUEST_ABORTED); /* it was asked for */
+		(void)kvs_request_move(&store->map, slot, &word, KVS_REQUEST_CLOSED);
+		return kvs_fault(ENOMEM, "no memory");
+	}
+	(void)pthread_mutex_lock(&own->lock);
+	own->number = kvs_request_number(word);
+	own->open = true;
+	own->pins = own->fills = 0;
+	(void)pthread_mutex_unlock(&own->lock);
+	kvs_count(actor, KVS_COUNT_requests);
+	return 0;
+}
+
+int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
+		       struct kvshm_request *request)
+{
+	struct kvs_request_id name;
+	struct kvs_actor actor;
+	uint32_t slot = 0;
+	uint64_t word = 0;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc == 0)
+		rc = check_id(store, id, id_length, request, &name);
+	if (rc)
+		return rc;
+	/* A rival that is dead is recovered, and in the way no more. */
+	do
+		rc = kvs_request_open(&actor, &name, attempt, blocks, &slot, &word);
+	while (rc == -EEXIST && kvs_request_owner(&store->map, slot) != store->slot &&
+	       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, slot)) > 0);
+	if (rc)
+		return refuse_open(&store->map, rc, slot);
+	rc = keep(&actor, store, slot, word);
+	if (rc == 0)
+		*request = (struct kvshm_request){.number = kvs_request_number(word), .slot = slot};
+	return rc;
+}
+
+int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request)
+{
+	struct kvs_request_id name;
+	struct kvs_actor actor;
+	uint32_t slot;
+	uint64_t word;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc == 0)
+		rc = check_id(store, id, id_length, request, &name);
+	if (rc)
+		return rc;
+	if (!kvs_request_find(&store->map, &name, &slot, &word))
+		return kvs_routine(ENOENT, "no request of that id is open, or remembered");
+	*request = (struct kvshm_request){.number = kvs_request_number(word), .slot = slot};
+	return 0;
+}
+
+/* ---- Ending -------------------------------------------------------------------------------------------------- */
+
+/* Nothing of it is left. */
+static void close_it(const struct kvs_actor *actor, struct kvl_request *own)
+{
+	const struct kvs_map *map = actor->map;
+	uint64_t word = kvs_request_word(map, own->slot);
+	/* Relaxed: for people. */
+	uint64_t opened = atomic_load_explicit(&map->requests[own->slot].opened, memory_order_relaxed);
+
+	own->open = false;
+	free(own->holds);
+	own->holds = NULL;
+	own->size = own->used = 0;
+	if (!(word & KVS_REQUEST_COMPLETED))
+		kvs_count(actor, KVS_COUNT_requests_aborted);
+	kvs_time(actor->reader, KVS_TIME_request, kvs_now() - opened);
+	while (kvs_request_number(word) == own->number && kvs_request_live(word) &&
+	       !kvs_request_move(map, own->slot, &word, KVS_REQUEST_CLOSED))
+		;
+}
+
+static void give_up_fill(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	kvs_enter(actor);
+	(void)kvs_table_give_up(actor, hold->block); /* a removal of the key may have been first */
+	kvs_leave(actor);
+	kvl_request_drop_hold(actor, own, hold);
+}
+
+void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills)
+{
+	if (own->queued) {
+		kvs_count(actor, KVS_COUNT_rooms_cancelled);
+		kvs_time(actor->reader, KVS_TIME_room, kvs_now() - own->queued);
+		own->queued = 0;
+	}
+	kvs_room_leave(actor, &own->room);
+	free(own->room.blocks);
+	own->room.blocks = NULL;
+	for (uint32_t i = 0; i < own->size; i++) {
+		struct kvl_hold *hold = &own->holds[i];
+
+		if (hold->kind == KVL_PIN)
+			kvl_request_drop_hold(actor, own, hold);
+		else if (hold->kind == KVL_FILL && fills)
+			give_up_fill(actor, own, hold);
+	}
+	kvl_request_tell(own);
+	if (own->fills == 0)
+		close_it(actor, own);
+}
+
+/* The owner's end: it says first that the request is over. False: it was already. */
+static bool end_own(const struct kvs_actor *actor, struct kvl_request *own)
+{
+	const struct kvs_map *map = actor->map;
+	uint64_t word = kvs_request_word(map, own->slot);
+	bool first = false;
+
+	while (!kvs_request_over(word))
+		first = kvs_request_move(map, own->slot, &word,
+					 word & KVS_REQUEST_COMPLETED ? KVS_REQUEST_ENDING : KVS_REQUEST_ABORTED);
+	kvl_request_let_go(actor, own, true);
+	return first;
+}
+
+static int ended_before(void)
+{
+	return kvs_routine(EALREADY, "the request has ended, or its end was asked for, before");
+}
+
+int kvshm_request_end(kvshm *store, const struct kvshm_request *request)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	uint64_t word;
+	int rc = kvl_request_look(store, request, &actor, &word);
+
+	if (rc == -ECANCELED)
+		return ended_before();
+	if (rc)
+		return rc;
+	if (kvs_word_owner(word) != store->slot) {
+		rc = kvs_request_ask(&store->map, request->slot, request->number);
+		if (rc == 0)
+			kvs_count(&actor, KVS_COUNT_ends_asked);
+		return rc == -EALREADY ? ended_before() : rc;
+	}
+	own = lock(store, request);
+	if (!own)
+		return ended_before();
+	rc = end_own(&actor, own) ? 0 : -EALREADY;
+	kvl_request_leave(own);
+	return rc ? ended_before() : 0;
+}
+
+/* Has nobody claimed it in time? Relaxed: written before it was complete; a claim that comes just now is none in time. */
+static bool is_unclaimed(const struct kvl_request *own, uint64_t word, uint64_t timeout)
+{
+	const struct kvs_request *told = &own->store->map.requests[own->slot];
+
+	return timeout && kvs_request_state(word) == KVS_REQUEST_COMPLETE &&
+	       atomic_load_explicit(&told->claims, memory_order_relaxed) == 0 &&
+	       kvs_now() - atomic_load_explicit(&told->completed, memory_order_relaxed) >= timeout;
+}
+
+/* True if it was ended by this. */
+static bool tend(const struct kvs_actor *actor, struct kvl_request *own, uint64_t timeout)
+{
+	uint64_t word = kvs_request_word(actor->map, own->slot);
+	bool over = kvs_request_over(word);
+
+	if (!over && is_unclaimed(own, word, timeout)) {
+		kvs_count(actor, KVS_COUNT_requests_unclaimed);
+		(void)end_own(actor, own);
+		return true;
+	}
+	if (over)
+		kvl_request_let_go(actor, own, false);
+	return over;
+}
+
+int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
+{
+	struct kvs_actor actor;
+	unsigned count = 0;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < store->map.g.requests; i++) {
+		struct kvl_request *own = record(store, i);
+
+		if (!own)
+			continue;
+		(void)pthread_mutex_lock(&own->lock);
+		if (own->open)
+			count += tend(&actor, own, claim_timeout);
+		(void)pthread_mutex_unlock(&own->lock);
+	}
+	if (ended)
+		*ended = count;
+	return 0;
+}
+
+void kvl_requests_end(const struct kvs_actor *actor, kvshm *store)
+{
+	for (uint32_t i = 0; i < store->map.g.requests; i++) {
+		struct kvl_request *own = record(store, i);
+
+		if (own && own->open)
+			(void)end_own(actor, own);
+	}
+}
+
+void kvl_requests_free(kvshm *store)
+{
+	for (uint32_t i = 0; store->requests && i < store->map.g.requests; i++) {
+		struct kvl_request *own = record(store, i);
+
+		if (!own)
+			continue;
+		free(own->holds);
+		free(own->room.blocks);
+		(void)pthread_mutex_destroy(&own->lock);
+		free(own);
+	}
+	free(store->requests);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * request.h: what a process keeps of the requests that it owns: the list of their holds, and their room. The segment has
+ * the rest (shm/requests.h); and the holds themselves, as counts of this client's, so that nothing here outlasts it.
+ *
+ * Guarantees: what a request holds ends once, whoever ends it (R04): under its lock, by who finds it open. The lock is of
+ * this process alone, is never held while anything is waited for, and by no thread that can die alone. A record stays
+ * until detach, so that a late call finds that its request is over.
+ */
+#ifndef KVSHM_REQUEST_H
+#define KVSHM_REQUEST_H
+
+#include <pthread.h>
+
+#include "keys.h"
+#include "requests.h"
+#include "room.h"
+
+/* One hold of a request: a block is in its list once. */
+enum kvl_hold_kind {
+	KVL_EMPTY = 0,
+	KVL_PIN,  /* counted as a pin */
+	KVL_FILL, /* its own fill, under way: counted as a ref, its writer's until it is published or given up */
+	KVL_LEFT, /* let go of; stands in for a chain of the table */
+};
+
+struct kvl_hold {
+	uint64_t life;
+	uint32_t block;
+	uint8_t kind;
+	bool ready; /* it was seen so: which it stays while it is held */
+};
+
+struct kvl_request {
+	pthread_mutex_t lock;
+	struct kvshm *store;
+	uint64_t number; /* of the request that it is for */
+	uint32_t slot;
+	bool open; /* that one has not been let go of */
+	struct kvs_room room;
+	uint64_t queued; /* when it went into the line; 0: it is in none */
+	struct kvl_hold *holds; /* a table, by the block's number */
+	uint32_t size, used; /* of the table: places, and those that are not KVL_EMPTY */
+	uint32_t pins, fills;
+};
+
+/* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what can be
+ * is let go of, and -ECANCELED returned; else -EPERM, -EBADF. */
+int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
+		      struct kvl_request **own);
+void kvl_request_leave(struct kvl_request *own);
+
+/* How any call with one begins, its owner's or not; *word is the request's. */
+int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word);
+
+/* "It has ended", in words: -ECANCELED. */
+int kvl_request_ended(uint64_t word);
+
+/* Tells people in the segment what the request has now. */
+void kvl_request_tell(const struct kvl_request *own);
+
+/* Lets go of a request that is over: of its fills too, or else it is closed when the last of them has ended. Locked. */
+void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills);
+
+/* Its list: finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in place that was made. */
+struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block);
+int kvl_request_make_place(struct kvl_request *own, size_t more);
+struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind);
+
+/* Ends one hold, and its entry. */
+void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);
+
+/* The end of a fill of a request's, instead of that of others. In request_keys.c. */
+int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle,
+			const struct kvshm_meta *meta);
+int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle);
+
+/* At attach and detach. */
+int kvl_requests_make(kvshm *store);
+void kvl_requests_end(const struct kvs_actor *actor, kvshm *store);
+void kvl_requests_free(kvshm *store);
+
+#endif

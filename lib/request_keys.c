@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * request_keys.c: a request's holds: match, get-or-fill, and the ends of its fills; shrinking; and others' claims.
+ * Contracts in kvshm.h.
+ *
+ * Guarantees: a block is held once by a request, however often it is asked for (R01). A hold is a ref first, as every
+ * lookup takes it, and turned into the request's pin by one CAS, so that there is no moment without either. What a death
+ * leaves is counts of this client's.
+ */
+#include "config.h"
+
+#include "request.h"
+
+static struct kvshm_handle lend(const struct kvl_request *own, uint32_t block, uint64_t life)
+{
+	struct kvshm_handle handle = kvl_handle(block, life, KVSHM_LENT);
+
+	handle.request = (uint16_t)(own->slot + 1);
+	return handle;
+}
+
+static void release_ref(const struct kvs_actor *actor, const struct kvs_found *found)
+{
+	(void)kvs_hold_release(actor, found->block, found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+}
+
+static int too_many_pins(void)
+{
+	return kvs_routine(EMFILE, "this client has 4,095 pins of that block: end some");
+}
+
+/* A ref was taken: it becomes the request's hold, unless it has that block already. There is place in the list. A key
+ * that was there needs no room. */
+static int keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found,
+		struct kvshm_handle *handle)
+{
+	int rc;
+
+	if (kvl_request_find_hold(own, found->block)) {
+		release_ref(actor, found);
+	} else {
+		rc = kvs_hold_turn(&actor->row[found->block], found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS,
+				   KVS_ENTRY_PIN, KVS_ENTRY_PINS);
+		if (rc) {
+			release_ref(actor, found);
+			return too_many_pins();
+		}
+		(void)kvl_request_add_hold(own, found->block, found->life, KVL_PIN);
+		kvs_room_spare(actor, &own->room);
+	}
+	*handle = lend(own, found->block, found->life);
+	return 0;
+}
+
+/* ---- Match --------------------------------------------------------------------------------------------------- */
+
+static int check_keys(const kvshm *store, const struct kvshm_key *keys, size_t count, const void *results, bool gaps)
+{
+	int rc = 0;
+
+	if (count && (!keys || !results))
+		return kvs_fault(EINVAL, "no keys, or no place for the results, were given (NULL)");
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		if (!gaps || !kvl_no_key(&keys[i]))
+			rc = kvl_check_key(&store->map, keys[i].bytes, keys[i].length, results);
+	return rc;
+}
+
+/* One key of a match: 0, -ENOENT, -EAGAIN, or an error. */
+static int match_one(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
+		     struct kvshm_handle *lent)
+{
+	struct kvshm_handle ref = kvl_no_hold;
+	int rc;
+
+	*lent = kvl_no_hold;
+	if (kvl_no_key(key))
+		return 0;
+	rc = kvl_get(actor, key, hash, &ref);
+	return rc ? rc : keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, lent);
+}
+
+static int match(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *keys, size_t count,
+		 struct kvshm_handle *lent, size_t *done)
+{
+	uint64_t hashes[KVL_GROUP];
+	size_t fetched = 0, first = 0;
+	int rc = 0;
+
+	for (*done = 0; *done < count; ++*done) {
+		if (*done == fetched) {
+			first = *done;
+			fetched += kvl_fetch_keys(actor, keys + *done, count - *done, hashes);
+			rc = kvl_request_make_place(own, fetched - first);
+		}
+		if (rc == 0)
+			rc = match_one(actor, own, &keys[*done], hashes[*done - first], &lent[*done]);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* A match that failed leaves what the request had, and what it has newly: both end with it. So nothing is undone. */
+int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
+			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	size_t done;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc == 0)
+		rc = check_keys(store, keys, count, lent, true);
+	if (rc == 0 && (!ready || !next))
+		rc = kvl_no_place();
+	if (rc == 0)
+		rc = kvl_request_begin(store, request, &actor, &own);
+	if (rc)
+		return rc;
+	rc = match(&actor, own, keys, count, lent, &done);
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	if (rc && rc != -ENOENT && rc != -EAGAIN)
+		return rc;
+	*ready = done;
+	*next = rc == 0 ? KVSHM_NEXT_NONE : rc == -ENOENT ? KVSHM_NEXT_MISSING : KVSHM_NEXT_FILLING;
+	return 0;
+}
+
+/* ---- Get or fill --------------------------------------------------------------------------------------------- */
+
+/* Begins a fill, in room of the request's if it has any. Returns as kvs_table_fill(). */
+static int begin_fill(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
+		      bool shared, struct kvs_found *found)
+{
+	struct kvs_found mine = {.block = KVS_NONE};
+
+	kvs_count(actor, KVS_COUNT_misses);
+	if (!kvs_room_draw(actor, &own->room, &mine.block))
+		return kvs_table_fill(actor, key->bytes, key->length, hash, shared, found);
+	kvs_table_begin(actor, shared, &mine);
+	return kvs_table_link(actor, key->bytes, key->length, hash, &mine, found);
+}
+
+static int begin_own_fill(const struct kvl_request *own, const struct kvs_found *found, enum kvshm_outcome *outcome,
+			  struct kvshm_handle *handle)
+{
+	*outcome = KVSHM_FILL;
+	*handle = kvl_handle(found->block, found->life, KVSHM_WRITER);
+	handle->request = (uint16_t)(own->slot + 1);
+	return 0;
+}
+
+static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key,
+		       uint64_t hash, bool shared, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+{
+	struct kvs_found found = {.block = KVS_NONE};
+	struct kvshm_handle ref = kvl_no_hold;
+	int rc = kvl_request_make_place(own, 1);
+
+	if (rc)
+		return rc;
+	rc = kvs_table_get(actor, key->bytes, key->length, hash, true, &found);
+	if (rc == KVS_GONE) {
+		rc = begin_fill(actor, own, key, hash, shared, &found);
+		if (rc == KVS_GONE) {
+			(void)kvl_request_add_hold(own, found.block, found.life, KVL_FILL);
+			return begin_own_fill(own, &found, outcome, handle);
+		}
+	}
+	rc = kvl_judge_taken(actor, rc, &found, outcome, &ref);
+	return rc ? rc : keep(actor, own, &found, handle);
+}
+
+static int fill_one(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *key, bool shared,
+		    enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc == 0)
+		rc = kvl_check_key(&store->map, key->bytes, key->length, outcome ? handle : NULL);
+	if (rc == 0)
+		rc = kvl_request_begin(store, request, &actor, &own);
+	if (rc)
+		return rc;
+	rc = get_or_fill(&actor, own, key, kvs_index_hash(&store->map, key->bytes, key->length), shared, outcome,
+			 handle);
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	return rc;
+}
+
+int kvshm_request_get_or_fill(kvshm *store, const struct kvshm_request *request, const void *key, size_t key_length,
+			      enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+{
+	return fill_one(store, request, &(struct kvshm_key){key, key_length}, false, outcome, handle);
+}
+
+int kvshm_request_get_or_fill_shared(kvshm *store, const struct kvshm_request *request, const void *key,
+				     size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+{
+	return fill_one(store, request, &(struct kvshm_key){key, key_length}, true, outcome, handle);
+}
+
+static int fill_many(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
+		     bool shared, enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results)
+{
+	uint64_t hashes[KVL_GROUP];
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	if (rc)
+		return rc;
+	if (count && (!keys || !outcomes || !handles || !results)) {
+		kvl_request_leave(own);
+		return kvl_no_place();
+	}
+	for (size_t done = 0, fetched = 0, first = 0; done < count; done++) {
+		if (done == fetched) {
+			first = done;
+			fetched += kvl_fetch_keys(&actor, keys + done, count - done, hashes);
+		}
+		handles[done] = kvl_no_hold;
+		results[done] = kvl_check_key(&store->map, keys[done].bytes, keys[done].length, results);
+		if (results[done] == 0)
+			results[done] = get_or_fill(&actor, own, &keys[done], hashes[done - first], shared,
+						    &outcomes[done], &handles[done]);
+	}
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	return 0;
+}
+
+int kvshm_request_get_or_fill_batch(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+				    size_t count, enum kvshm_outcome *outcomes, struct kvshm_handle *handles,
+				    int *results)
+{
+	return fill_many(store, request, keys, count, false, outcomes, handles, results);
+}
+
+int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_request *request,
+					   const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
+					   struct kvshm_handle *handles, int *results)
+{
+	return fill_many(store, request, keys, count, true, outcomes, handles, results);
+}
+
+/* ---- The end of a fill --------------------------------------------------------------------------------------- */
+
+/* The fill of a handle, locked with its request; NULL, unlocked: it has ended with the request. */
+static struct kvl_hold *lock_fill(kvshm *store, const struct kvshm_handle *handle, struct kvl_request **own)
+{
+	struct kvl_hold *hold;
+
+	if (handle->request > store->map.g.requests)
+		return NULL;
+	/* [record: find] */
+	*own = atomic_load_explicit(&store->requests[handle->request - 1], memory_order_acquire);
+	if (!*own)
+		return NULL;
+	(void)pthread_mutex_lock(&(*own)->lock);
+	hold = (*own)->open ? kvl_request_find_hold(*own, handle->block) : NULL;
+	if (hold && hold->kind == KVL_FILL && hold->life == handle->life)
+		return hold;
+	(void)pthread_mutex_unlock(&(*own)->lock);
+	return NULL;
+}
+
+static int no_fill_of_request(void)
+{
+	return kvs_routine(EBADF, "the handle is no fill of a request's: it was published already, or has ended with its "
+				  "request");
+}
+
+/* The fill is none any more: its entry goes, and the request with it, if it is over and this was the last. */
+static void forget(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	hold->kind = KVL_LEFT;
+	own->fills--;
+	if (kvs_request_over(kvs_request_word(actor->map, own->slot)))
+		kvl_request_let_go(actor, own, false);
+	else
+		kvl_request_tell(own);
+}
+
+/* Published: the ref that is left becomes the request's pin; where there are too many of them, one more ref. */
+static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold,
+		  struct kvshm_handle *handle)
+{
+	if (kvs_hold_turn(&actor->row[hold->block], hold->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, KVS_ENTRY_PIN,
+			  KVS_ENTRY_PINS))
+		return; /* the caller's, as of any fill */
+	hold->kind = KVL_PIN;
+	own->fills--;
+	own->pins++;
+	*handle = lend(own, hold->block, hold->life);
+	kvl_request_tell(own);
+}
+
+int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle,
+			const struct kvshm_meta *meta)
+{
+	struct kvl_request *own;
+	struct kvl_hold *hold = lock_fill(store, handle, &own);
+	uint64_t word;
+	int rc;
+
+	if (!hold)
+		return no_fill_of_request();
+	word = kvs_request_word(actor->map, own->slot);
+	if (kvs_request_over(word)) {
+		(void)kvl_give_up_fill(actor, handle);
+		forget(actor, own, hold);
+		rc = kvl_request_ended(word);
+	} else {
+		rc = kvl_publish_fill(actor, handle, meta);
+		if (rc == 0)
+			adopt(actor, own, hold, handle);
+		else if (handle->kind == KVSHM_NONE)
+			forget(actor, own, hold);
+	}
+	kvl_request_leave(own);
+	return rc;
+}
+
+int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle)
+{
+	struct kvl_request *own;
+	struct kvl_hold *hold = lock_fill(store, handle, &own);
+	int rc;
+
+	if (!hold)
+		return no_fill_of_request();
+	rc = kvl_give_up_fill(actor, handle);
+	if (rc == 0)
+		forget(actor, own, hold);
+	kvl_request_leave(own);
+	return rc;
+}
+
+/* ---- Shrinking, and claims ----------------------------------------------------------------------------------- */
+
+int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	if (rc)
+		return rc;
+	if (count && !lent)
+		rc = kvs_fault(EINVAL, "no handles were given (NULL)");
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct kvl_hold *hold;
+
+		if (lent[i].kind != KVSHM_LENT)
+			continue;
+		hold = kvl_request_find_hold(own, lent[i].block);
+		if (hold && hold->kind == KVL_PIN && hold->life == lent[i].life)
+			kvl_request_drop_hold(&actor, own, hold);
+		lent[i] = kvl_no_hold;
+	}
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	return rc;
+}
+
+/* It has ended: what was taken for it goes back. */
+static void undo(const struct kvs_actor *actor, struct kvshm_handle *refs, size_t count, int *results)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (results[i] == 0)
+			release_ref(actor, &(struct kvs_found){.block = refs[i].block, .life = refs[i].life});
+		refs[i] = kvl_no_hold;
+		results[i] = -ECANCELED;
+	}
+}
+
+int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
+			struct kvshm_handle *refs, int *results)
+{
+	struct kvs_actor actor;
+	uint64_t word;
+	int rc = kvl_request_look(store, request, &actor, &word);
+
+	if (rc)
+		return rc;
+	if (kvs_request_over(word))
+		return kvl_request_ended(word);
+	rc = kvshm_get_batch(store, keys, count, refs, results);
+	if (rc)
+		return rc;
+	/* Behind the holds: see request.c. */
+	word = kvs_request_word(&store->map, request->slot);
+	if (kvs_request_number(word) != request->number || kvs_request_over(word)) {
+		undo(&actor, refs, count, results);
+		return kvl_request_ended(word);
+	}
+	/* Relaxed: for the owner's look at its age, and people. */
+	atomic_fetch_add_explicit(&store->map.requests[request->slot].claims, 1, memory_order_relaxed);
+	kvs_count(&actor, KVS_COUNT_claims);
+	return 0;
+}

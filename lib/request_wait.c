@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * request_wait.c: waiting until a request is complete: its owner for the blocks that others fill, everyone else for its
+ * word. Contracts in kvshm.h. Guarantees: D4: nothing is waited for beyond the deadline, and who dies meanwhile is seen
+ * within a slice of 10 ms.
+ */
+#include "config.h"
+
+#include "recover.h"
+#include "request.h"
+
+/* ---- The owner ----------------------------------------------------------------------------------------------- */
+
+/* The first block of a request's that is not ready: its word. 0: all are. -ECANCELED: one has failed, and its hold has
+ * ended. -EAGAIN: not yet. */
+static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_t *block, uint64_t *word)
+{
+	for (uint32_t i = 0; i < own->size; i++) {
+		struct kvl_hold *hold = &own->holds[i];
+		int rc;
+
+		if (hold->kind != KVL_PIN || hold->ready)
+			continue;
+		*block = hold->block;
+		/* [wake: wait] [publish: read] */
+		*word = atomic_load_explicit(&kvs_block(actor->map, hold->block)->word, memory_order_seq_cst);
+		rc = kvl_judge_wait(actor, hold->block, *word);
+		if (rc == -ECANCELED)
+			kvl_request_drop_hold(actor, own, hold);
+		if (rc)
+			return rc;
+		hold->ready = true;
+	}
+	return 0;
+}
+
+static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
+{
+	const struct kvs_map *map = actor->map;
+	struct kvs_request *told = &map->requests[own->slot];
+	uint64_t word = kvs_request_word(map, own->slot);
+
+	if (kvs_request_state(word) == KVS_REQUEST_COMPLETE)
+		return 0;
+	kvs_room_leave(actor, &own->room);
+	kvl_request_tell(own);
+	/* Relaxed: the word releases it. */
+	atomic_store_explicit(&told->completed, kvs_now(), memory_order_relaxed);
+	if (!kvs_request_move(map, own->slot, &word, KVS_REQUEST_COMPLETE)) {
+		kvl_request_let_go(actor, own, false);
+		return kvl_request_ended(word);
+	}
+	kvs_count(actor, KVS_COUNT_requests_completed);
+	return 0;
+}
+
+/* Can it be complete at all as it is? Relaxed: written by this client. */
+static int check_whole(const struct kvl_request *own)
+{
+	const struct kvs_request *told = &own->store->map.requests[own->slot];
+	uint32_t expected = atomic_load_explicit(&told->expected, memory_order_relaxed);
+
+	if (own->fills)
+		return kvs_fault(EBUSY, "%u fills of the request are under way: publish them, or give them up",
+				   own->fills);
+	if (own->pins < expected)
+		return kvs_fault(EINPROGRESS, "the request holds %u blocks of %u", own->pins, expected);
+	return 0;
+}
+
+static int a_key_failed(void)
+{
+	return kvs_routine(EAGAIN, "a block that the request waited for was given up, or its filler died, or its key was "
+				   "removed: ask for the keys again");
+}
+
+/* One look: 0, -EAGAIN with block and word to wait for, *over for what ends the waiting. */
+static int look(kvshm *store, const struct kvshm_request *request, uint32_t *block, uint64_t *word, bool *over)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	*over = true;
+	if (rc)
+		return rc;
+	rc = check_whole(own);
+	if (rc == 0) {
+		rc = judge(&actor, own, block, word);
+		*over = rc != -EAGAIN;
+	}
+	if (rc == -ECANCELED) {
+		kvl_request_tell(own);
+		rc = a_key_failed();
+	} else if (rc == 0) {
+		rc = say_complete(&actor, own);
+	}
+	kvl_request_leave(own);
+	return rc;
+}
+
+static int not_complete(kvshm *store, const struct kvs_actor *actor)
+{
+	kvs_count(actor, KVS_COUNT_wait_timeouts);
+	kvl_poll_later(store);
+	return kvs_routine(ETIMEDOUT, "the request is not complete at the deadline");
+}
+
+int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, uint64_t deadline)
+{
+	uint64_t next_look = 0, word = 0;
+	struct kvs_actor actor;
+	uint32_t block = 0;
+	int rc = kvl_begin(store, &actor);
+
+	while (rc == 0) {
+		uint64_t now;
+		bool over, there;
+
+		rc = look(store, request, &block, &word, &over);
+		if (over)
+			return rc;
+		now = kvs_now();
+		if (now >= deadline)
+			return not_complete(store, &actor);
+		if (!next_look)
+			next_look = now + KVS_WAIT_SLICE;
+		there = kvs_wait_word(&kvs_block(&store->map, block)->word, word,
+				      deadline < next_look ? deadline : next_look);
+		rc = 0;
+		now = kvs_now();
+		if (!there || now >= next_look || now >= deadline) {
+			rc = kvl_look_around(store, &actor, block, word);
+			next_look = kvs_now() + KVS_WAIT_SLICE;
+		}
+	}
+	return rc;
+}
+
+/* ---- Everyone ------------------------------------------------------------------------------------------------ */
+
+/* Is there a reason not to sleep on? Its owner may be dead. */
+static int look_around(kvshm *store, uint64_t word)
+{
+	int rc = kvs_map_whole(&store->map);
+
+	if (rc == 0)
+		rc = kvl_check(store);
+	if (rc == 0 && kvs_word_owner(word) != store->slot)
+		rc = kvs_recover_slot(&store->map, kvs_word_owner(word));
+	return rc < 0 ? rc : 0;
+}
+
+int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64_t deadline)
+{
+	uint64_t next_look = 0, word;
+	struct kvs_actor actor;
+	int rc = kvl_request_look(store, request, &actor, &word);
+
+	while (rc == 0) {
+		uint64_t now = kvs_now();
+		bool there;
+
+		if (kvs_request_over(word))
+			return kvl_request_ended(word);
+		if (kvs_request_state(word) == KVS_REQUEST_COMPLETE)
+			return 0;
+		if (now >= deadline)
+			return not_complete(store, &actor);
+		if (!next_look)
+			next_look = now + KVS_WAIT_SLICE;
+		there = kvs_wait_word(&store->map.requests[request->slot].word, word,
+				      deadline < next_look ? deadline : next_look);
+		now = kvs_now();
+		if (!there || now >= next_look || now >= deadline) {
+			rc = look_around(store, word);
+			next_look = kvs_now() + KVS_WAIT_SLICE;
+		}
+		if (rc == 0)
+			rc = kvl_request_look(store, request, &actor, &word);
+	}
+	return rc;
+}
