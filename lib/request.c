@@ -86,7 +86,7 @@ static struct kvl_hold *add(struct kvl_request *own, const struct kvl_hold *hold
 int kvl_request_make_place(struct kvl_request *own, size_t more)
 {
 	struct kvl_hold *old = own->holds;
-	uint64_t want = (uint64_t)own->pins + own->fills + more, size = PLACES_FIRST;
+	uint64_t want = (uint64_t)own->held + own->fills + more, size = PLACES_FIRST;
 	uint32_t old_size = own->size;
 
 	if (own->size && own->used + more <= own->size - own->size / 4)
@@ -101,7 +101,7 @@ int kvl_request_make_place(struct kvl_request *own, size_t more)
 	own->size = (uint32_t)size;
 	own->used = 0;
 	for (uint32_t i = 0; i < old_size; i++)
-		if (old[i].kind == KVL_PIN || old[i].kind == KVL_FILL)
+		if (old[i].kind == KVL_FILL || kvl_hold_is_held(&old[i]))
 			(void)add(own, &old[i]);
 	free(old);
 	return 0;
@@ -112,12 +112,19 @@ struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, u
 	const struct kvl_hold hold = {.life = life, .block = block, .kind = (uint8_t)kind};
 	_Atomic uint64_t *since = &own->store->map.requests[own->slot].held_since;
 
-	own->pins += kind == KVL_PIN;
+	own->held += kind != KVL_FILL;
 	own->fills += kind == KVL_FILL;
 	/* Relaxed: for people. */
-	if (own->pins + own->fills == 1)
+	if (own->held + own->fills == 1)
 		atomic_store_explicit(since, kvs_now(), memory_order_relaxed);
 	return add(own, &hold);
+}
+
+enum kvl_hold_kind kvl_request_turn(const struct kvs_actor *actor, uint32_t block, uint64_t life)
+{
+	return kvs_hold_turn(&actor->row[block], life, KVS_ENTRY_REF, KVS_ENTRY_REFS, KVS_ENTRY_PIN, KVS_ENTRY_PINS)
+		       ? KVL_REF
+		       : KVL_PIN;
 }
 
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
@@ -126,8 +133,8 @@ void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *ow
 
 	(void)kvs_hold_release(actor, hold->block, hold->life, pin ? KVS_ENTRY_PIN : KVS_ENTRY_REF,
 			       pin ? KVS_ENTRY_PINS : KVS_ENTRY_REFS);
-	own->pins -= pin;
-	own->fills -= !pin;
+	own->held -= kvl_hold_is_held(hold);
+	own->fills -= hold->kind == KVL_FILL;
 	hold->kind = KVL_LEFT;
 }
 
@@ -136,10 +143,10 @@ void kvl_request_tell(const struct kvl_request *own)
 	struct kvs_request *told = &own->store->map.requests[own->slot];
 
 	/* Relaxed: for people. */
-	atomic_store_explicit(&told->held, own->pins, memory_order_relaxed);
+	atomic_store_explicit(&told->held, own->held, memory_order_relaxed);
 	atomic_store_explicit(&told->fills, own->fills, memory_order_relaxed);
 	atomic_store_explicit(&told->room, own->room.count, memory_order_relaxed);
-	if (own->pins + own->fills == 0)
+	if (own->held + own->fills == 0)
 		atomic_store_explicit(&told->held_since, 0, memory_order_relaxed);
 }
 
@@ -270,7 +277,7 @@ static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint
 	(void)pthread_mutex_lock(&own->lock);
 	own->number = kvs_request_number(word);
 	own->open = true;
-	own->pins = own->fills = 0;
+	own->held = own->fills = 0;
 	(void)pthread_mutex_unlock(&own->lock);
 	kvs_count(actor, KVS_COUNT_requests);
 	return 0;
@@ -352,18 +359,11 @@ static void give_up_fill(const struct kvs_actor *actor, struct kvl_request *own,
 
 void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills)
 {
-	if (own->queued) {
-		kvs_count(actor, KVS_COUNT_rooms_cancelled);
-		kvs_time(actor->reader, KVS_TIME_room, kvs_now() - own->queued);
-		own->queued = 0;
-	}
-	kvs_room_leave(actor, &own->room);
-	free(own->room.blocks);
-	own->room.blocks = NULL;
+	kvl_request_give_room_back(actor, own);
 	for (uint32_t i = 0; i < own->size; i++) {
 		struct kvl_hold *hold = &own->holds[i];
 
-		if (hold->kind == KVL_PIN)
+		if (kvl_hold_is_held(hold))
 			kvl_request_drop_hold(actor, own, hold);
 		else if (hold->kind == KVL_FILL && fills)
 			give_up_fill(actor, own, hold);

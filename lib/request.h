@@ -21,6 +21,7 @@
 enum kvl_hold_kind {
 	KVL_EMPTY = 0,
 	KVL_PIN,  /* counted as a pin */
+	KVL_REF,  /* counted as a ref: this client has too many pins of the block */
 	KVL_FILL, /* its own fill, under way: counted as a ref, its writer's until it is published or given up */
 	KVL_LEFT, /* let go of; stands in for a chain of the table */
 };
@@ -42,7 +43,7 @@ struct kvl_request {
 	uint64_t queued; /* when it went into the line; 0: it is in none */
 	struct kvl_hold *holds; /* a table, by the block's number */
 	uint32_t size, used; /* of the table: places, and those that are not KVL_EMPTY */
-	uint32_t pins, fills;
+	uint32_t held, fills; /* pins and refs; and fills */
 };
 
 /* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what can be
@@ -63,10 +64,21 @@ void kvl_request_tell(const struct kvl_request *own);
 /* Lets go of a request that is over: of its fills too, or else it is closed when the last of them has ended. Locked. */
 void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills);
 
+/* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
+void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
+
 /* Its list: finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in place that was made. */
 struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block);
 int kvl_request_make_place(struct kvl_request *own, size_t more);
 struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind);
+
+/* The ref that was taken of a block becomes the request's hold: its pin, where there may be one more. */
+enum kvl_hold_kind kvl_request_turn(const struct kvs_actor *actor, uint32_t block, uint64_t life);
+
+static inline bool kvl_hold_is_held(const struct kvl_hold *hold)
+{
+	return hold->kind == KVL_PIN || hold->kind == KVL_REF;
+}
 
 /* Ends one hold, and its entry. */
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);

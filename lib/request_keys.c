@@ -25,32 +25,19 @@ static void release_ref(const struct kvs_actor *actor, const struct kvs_found *f
 	(void)kvs_hold_release(actor, found->block, found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 }
 
-static int too_many_pins(void)
-{
-	return kvs_routine(EMFILE, "this client has 4,095 pins of that block: end some");
-}
-
 /* A ref was taken: it becomes the request's hold, unless it has that block already. There is place in the list. A key
  * that was there needs no room. */
-static int keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found,
-		struct kvshm_handle *handle)
+static void keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found,
+		 struct kvshm_handle *handle)
 {
-	int rc;
-
 	if (kvl_request_find_hold(own, found->block)) {
 		release_ref(actor, found);
 	} else {
-		rc = kvs_hold_turn(&actor->row[found->block], found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS,
-				   KVS_ENTRY_PIN, KVS_ENTRY_PINS);
-		if (rc) {
-			release_ref(actor, found);
-			return too_many_pins();
-		}
-		(void)kvl_request_add_hold(own, found->block, found->life, KVL_PIN);
+		(void)kvl_request_add_hold(own, found->block, found->life,
+					   kvl_request_turn(actor, found->block, found->life));
 		kvs_room_spare(actor, &own->room);
 	}
 	*handle = lend(own, found->block, found->life);
-	return 0;
 }
 
 /* ---- Match --------------------------------------------------------------------------------------------------- */
@@ -78,7 +65,9 @@ static int match_one(const struct kvs_actor *actor, struct kvl_request *own, con
 	if (kvl_no_key(key))
 		return 0;
 	rc = kvl_get(actor, key, hash, &ref);
-	return rc ? rc : keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, lent);
+	if (rc == 0)
+		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, lent);
+	return rc;
 }
 
 static int match(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *keys, size_t count,
@@ -171,7 +160,9 @@ static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, c
 		}
 	}
 	rc = kvl_judge_taken(actor, rc, &found, outcome, &ref);
-	return rc ? rc : keep(actor, own, &found, handle);
+	if (rc == 0)
+		keep(actor, own, &found, handle);
+	return rc;
 }
 
 static int fill_one(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *key, bool shared,
@@ -288,16 +279,13 @@ static void forget(const struct kvs_actor *actor, struct kvl_request *own, struc
 		kvl_request_tell(own);
 }
 
-/* Published: the ref that is left becomes the request's pin; where there are too many of them, one more ref. */
+/* Published: the ref that is left is the request's. */
 static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold,
 		  struct kvshm_handle *handle)
 {
-	if (kvs_hold_turn(&actor->row[hold->block], hold->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, KVS_ENTRY_PIN,
-			  KVS_ENTRY_PINS))
-		return; /* the caller's, as of any fill */
-	hold->kind = KVL_PIN;
+	hold->kind = (uint8_t)kvl_request_turn(actor, hold->block, hold->life);
 	own->fills--;
-	own->pins++;
+	own->held++;
 	*handle = lend(own, hold->block, hold->life);
 	kvl_request_tell(own);
 }
@@ -358,10 +346,10 @@ int kvshm_request_release(kvshm *store, const struct kvshm_request *request, str
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		struct kvl_hold *hold;
 
-		if (lent[i].kind != KVSHM_LENT)
+		if (lent[i].kind != KVSHM_LENT || lent[i].request != own->slot + 1)
 			continue;
 		hold = kvl_request_find_hold(own, lent[i].block);
-		if (hold && hold->kind == KVL_PIN && hold->life == lent[i].life)
+		if (hold && kvl_hold_is_held(hold) && hold->life == lent[i].life)
 			kvl_request_drop_hold(&actor, own, hold);
 		lent[i] = kvl_no_hold;
 	}

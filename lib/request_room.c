@@ -50,14 +50,31 @@ static int look(const struct kvs_actor *actor, struct kvl_request *own, bool tho
 	return rc;
 }
 
+void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own)
+{
+	if (own->queued) {
+		kvs_count(actor, KVS_COUNT_rooms_cancelled);
+		kvs_time(actor->reader, KVS_TIME_room, kvs_now() - own->queued);
+		own->queued = 0;
+	}
+	kvs_room_leave(actor, &own->room);
+	free(own->room.blocks);
+	own->room.blocks = NULL;
+}
+
 static int in_line(kvshm *store)
 {
 	kvl_poll_later(store);
 	return kvs_routine(EINPROGRESS, "the request waits in line for its room");
 }
 
-static int check_size(const kvshm *store, const struct kvl_request *own, uint32_t blocks)
+/* A room that was used up is none any more. */
+static int check_size(const struct kvs_actor *actor, struct kvl_request *own, uint32_t blocks)
 {
+	const kvshm *store = own->store;
+
+	if (kvs_place_state(own->room.place) == KVS_PLACE_GRANTED && own->room.count == 0)
+		kvl_request_give_room_back(actor, own);
 	if (blocks > store->map.g.blocks)
 		return kvs_fault(E2BIG, "room for %u blocks: the whole store has %u", blocks, store->map.g.blocks);
 	if (own->room.place)
@@ -92,7 +109,7 @@ int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint3
 
 	if (rc)
 		return rc;
-	rc = check_size(store, own, blocks);
+	rc = check_size(&actor, own, blocks);
 	if (rc == 0 && blocks)
 		rc = join(&actor, own, blocks, deadline);
 	kvl_request_leave(own);
@@ -198,14 +215,7 @@ int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request)
 
 	if (rc)
 		return rc;
-	if (own->queued) {
-		kvs_count(&actor, KVS_COUNT_rooms_cancelled);
-		kvs_time(actor.reader, KVS_TIME_room, kvs_now() - own->queued);
-		own->queued = 0;
-	}
-	kvs_room_leave(&actor, &own->room);
-	free(own->room.blocks);
-	own->room.blocks = NULL;
+	kvl_request_give_room_back(&actor, own);
 	kvl_request_tell(own);
 	kvl_request_leave(own);
 	return 0;

@@ -20,7 +20,7 @@ static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_
 		struct kvl_hold *hold = &own->holds[i];
 		int rc;
 
-		if (hold->kind != KVL_PIN || hold->ready)
+		if (!kvl_hold_is_held(hold) || hold->ready)
 			continue;
 		*block = hold->block;
 		/* [wake: wait] [publish: read] */
@@ -41,10 +41,7 @@ static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
 	struct kvs_request *told = &map->requests[own->slot];
 	uint64_t word = kvs_request_word(map, own->slot);
 
-	if (kvs_request_state(word) == KVS_REQUEST_COMPLETE)
-		return 0;
 	kvs_room_leave(actor, &own->room);
-	kvl_request_tell(own);
 	/* Relaxed: the word releases it. */
 	atomic_store_explicit(&told->completed, kvs_now(), memory_order_relaxed);
 	if (!kvs_request_move(map, own->slot, &word, KVS_REQUEST_COMPLETE)) {
@@ -53,6 +50,11 @@ static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
 	}
 	kvs_count(actor, KVS_COUNT_requests_completed);
 	return 0;
+}
+
+static bool is_complete(const struct kvl_request *own)
+{
+	return kvs_request_state(kvs_request_word(&own->store->map, own->slot)) == KVS_REQUEST_COMPLETE;
 }
 
 /* Can it be complete at all as it is? Relaxed: written by this client. */
@@ -64,8 +66,8 @@ static int check_whole(const struct kvl_request *own)
 	if (own->fills)
 		return kvs_fault(EBUSY, "%u fills of the request are under way: publish them, or give them up",
 				   own->fills);
-	if (own->pins < expected)
-		return kvs_fault(EINPROGRESS, "the request holds %u blocks of %u", own->pins, expected);
+	if (own->held < expected)
+		return kvs_fault(EINPROGRESS, "the request holds %u blocks of %u", own->held, expected);
 	return 0;
 }
 
@@ -85,16 +87,17 @@ static int look(kvshm *store, const struct kvshm_request *request, uint32_t *blo
 	*over = true;
 	if (rc)
 		return rc;
-	rc = check_whole(own);
-	if (rc == 0) {
-		rc = judge(&actor, own, block, word);
-		*over = rc != -EAGAIN;
-	}
-	if (rc == -ECANCELED) {
+	if (!is_complete(own)) {
+		rc = check_whole(own);
+		if (rc == 0) {
+			rc = judge(&actor, own, block, word);
+			*over = rc != -EAGAIN;
+		}
+		if (rc == 0)
+			rc = say_complete(&actor, own);
+		else if (rc == -ECANCELED)
+			rc = a_key_failed();
 		kvl_request_tell(own);
-		rc = a_key_failed();
-	} else if (rc == 0) {
-		rc = say_complete(&actor, own);
 	}
 	kvl_request_leave(own);
 	return rc;

@@ -68,6 +68,19 @@ uint32_t kvs_room_first(const struct kvs_map *map)
 	return slot;
 }
 
+/* Nobody waits, it seems: the hint goes, unless somebody has come in between; who freed a block meanwhile told nobody.
+ * False: somebody has. */
+static bool drop_line(const struct kvs_map *map)
+{
+	/* [line: drop] */
+	atomic_store_explicit(&map->head->line, 0, memory_order_seq_cst);
+	if (kvs_room_first(map) == KVS_NONE)
+		return true;
+	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
+	kvs_room_tell(map);
+	return false;
+}
+
 /* The first of the line is told that it is. */
 static void tell_first(const struct kvs_map *map)
 {
@@ -75,24 +88,16 @@ static void tell_first(const struct kvs_map *map)
 
 	if (slot != KVS_NONE)
 		kvs_room_wake(map, slot);
+	else
+		(void)drop_line(map);
 }
 
 bool kvs_room_refused(const struct kvs_map *map)
 {
-	_Atomic uint32_t *line = &map->head->line;
-
 	/* Relaxed: who waits sets it again at each of its looks, and until then is overtaken by one block. */
-	if (!atomic_load_explicit(line, memory_order_relaxed))
+	if (!atomic_load_explicit(&map->head->line, memory_order_relaxed))
 		return false;
-	if (kvs_room_first(map) != KVS_NONE)
-		return true;
-	/* [line: drop] The hint goes, unless somebody has come in between; who freed a block meanwhile told nobody. */
-	atomic_store_explicit(line, 0, memory_order_seq_cst);
-	if (kvs_room_first(map) == KVS_NONE)
-		return false;
-	atomic_store_explicit(line, 1, memory_order_seq_cst);
-	kvs_room_tell(map);
-	return true;
+	return kvs_room_first(map) != KVS_NONE || !drop_line(map);
 }
 
 void kvs_room_tell(const struct kvs_map *map)
