@@ -539,8 +539,8 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request);
 
 /* Owner: reserves room for so many blocks, whole or not at all, in order of arrival, and waits for it until the
- * deadline. Fills of the request draw on it; a key that was there already gives its block back at once; what is left
- * goes back with the end. In the meantime others' fills that have no room reserved are refused (-ENOSPC): so nobody is
+ * deadline. Fills of the request draw on it; a key that is ready already gives its block back at once, one that another
+ * fills when that one is done; what is left goes back when the request is complete, or ends. In the meantime others' fills that have no room reserved are refused (-ENOSPC): so nobody is
  * overtaken, and requests that together need more than the store do not block each other.
  *   -E2BIG      the store has fewer blocks than that
  *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already

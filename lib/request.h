@@ -30,7 +30,8 @@ struct kvl_hold {
 	uint64_t life;
 	uint32_t block;
 	uint8_t kind;
-	bool ready; /* it was seen so: which it stays while it is held */
+	bool ready;  /* it was seen so: which it stays while it is held */
+	bool filled; /* in room of the request's own, or in what it could get */
 };
 
 struct kvl_request {

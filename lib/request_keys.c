@@ -26,16 +26,20 @@ static void release_ref(const struct kvs_actor *actor, const struct kvs_found *f
 }
 
 /* A ref was taken: it becomes the request's hold, unless it has that block already. There is place in the list. A key
- * that was there needs no room. */
-static void keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found,
+ * that was ready needs no room; one that another is filling may, if that one dies (R07). */
+static void keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found, bool ready,
 		 struct kvshm_handle *handle)
 {
+	struct kvl_hold *hold;
+
 	if (kvl_request_find_hold(own, found->block)) {
 		release_ref(actor, found);
 	} else {
-		(void)kvl_request_add_hold(own, found->block, found->life,
-					   kvl_request_turn(actor, found->block, found->life));
-		kvs_room_spare(actor, &own->room);
+		hold = kvl_request_add_hold(own, found->block, found->life,
+					    kvl_request_turn(actor, found->block, found->life));
+		hold->ready = ready;
+		if (ready)
+			kvs_room_spare(actor, &own->room);
 	}
 	*handle = lend(own, found->block, found->life);
 }
@@ -66,7 +70,7 @@ static int match_one(const struct kvs_actor *actor, struct kvl_request *own, con
 		return 0;
 	rc = kvl_get(actor, key, hash, &ref);
 	if (rc == 0)
-		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, lent);
+		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, true, lent);
 	return rc;
 }
 
@@ -161,7 +165,7 @@ static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, c
 	}
 	rc = kvl_judge_taken(actor, rc, &found, outcome, &ref);
 	if (rc == 0)
-		keep(actor, own, &found, handle);
+		keep(actor, own, &found, *outcome == KVSHM_READY, handle);
 	return rc;
 }
 
@@ -284,6 +288,7 @@ static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct
 		  struct kvshm_handle *handle)
 {
 	hold->kind = (uint8_t)kvl_request_turn(actor, hold->block, hold->life);
+	hold->filled = true;
 	own->fills--;
 	own->held++;
 	*handle = lend(own, hold->block, hold->life);

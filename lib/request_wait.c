@@ -31,6 +31,8 @@ static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_
 		if (rc)
 			return rc;
 		hold->ready = true;
+		if (!hold->filled)
+			kvs_room_spare(actor, &own->room); /* nobody has to fill it any more */
 	}
 	return 0;
 }
