@@ -539,9 +539,11 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request);
 
 /* Owner: reserves room for so many blocks, whole or not at all, in order of arrival, and waits for it until the
- * deadline. Fills of the request draw on it; a key that is ready already gives its block back at once, one that another
- * fills when that one is done; what is left goes back when the request is complete, or ends. In the meantime others' fills that have no room reserved are refused (-ENOSPC): so nobody is
- * overtaken, and requests that together need more than the store do not block each other.
+ * deadline. Fills of the request draw on it. A key that is ready already gives its block back at once, one that another
+ * is filling when that one is done; what is left goes back when the request is complete, or ends. In the meantime
+ * others' fills that have no room reserved are refused (-ENOSPC): so nobody is overtaken, and requests that together
+ * need more than the store do not block each other. A fill that is given up, or begun by two at the same time, has used
+ * its block up.
  *   -E2BIG      the store has fewer blocks than that
  *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already
  *   -ECANCELED  also: kvshm_request_unreserve() was called in another thread */
