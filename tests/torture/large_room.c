@@ -12,6 +12,7 @@
 #include "base.h"
 
 #define BLOCKS 100
+#define HOARD 30 /* blocks that the fills hold */
 
 struct board {
 	const char *name;
@@ -28,7 +29,7 @@ struct place {
 
 static uint64_t room_deadline(void)
 {
-	return base_now() + 60 * BASE_SECOND;
+	return base_now() + 20 * BASE_SECOND;
 }
 
 /* One small room. Whoever came behind the large one gets its room behind it: which has all blocks while it lasts. */
@@ -58,19 +59,23 @@ static void small(void *arg)
 	base_expect(kvshm_detach(store), 0);
 }
 
-/* Fills without any room reserved. */
+/* Fills without any room reserved, and holds the last of them as long as there is room for one more: so the large room
+ * comes only if these are refused meanwhile. */
 static void fill_without_room(void *arg)
 {
 	const struct place *place = arg;
 	uint64_t key = place->stream << 32;
+	struct kvshm_handle held[HOARD] = {{.kind = KVSHM_NONE}};
 	kvshm *store;
 
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);
-	while (!board->stop) {
+	for (unsigned at = 0; !board->stop; at = (at + 1) % HOARD) {
 		enum kvshm_outcome outcome;
-		struct kvshm_handle handle;
-		int rc = kvshm_get_or_fill(store, &key, sizeof(key), &outcome, &handle);
+		int rc;
 
+		if (held[at].kind == KVSHM_REF)
+			base_expect(kvshm_release(store, &held[at]), 0);
+		rc = kvshm_get_or_fill(store, &key, sizeof(key), &outcome, &held[at]);
 		key++;
 		if (rc == -ENOSPC) {
 			board->refused++;
@@ -78,8 +83,7 @@ static void fill_without_room(void *arg)
 		}
 		base_expect(rc, 0);
 		board->fills++;
-		base_expect(kvshm_publish(store, &handle, NULL), 0);
-		base_expect(kvshm_release(store, &handle), 0);
+		base_expect(kvshm_publish(store, &held[at], NULL), 0);
 	}
 	base_expect(kvshm_detach(store), 0);
 }
