@@ -9,25 +9,41 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ROUNDS 1000U
 #define ASKERS 2U
 
 struct race {
 	_Atomic unsigned *arrived; /* at all meetings so far */
+	_Atomic unsigned *asleep;  /* of them, now */
 	_Atomic unsigned *fills;   /* of each round */
 	kvshm *store;
 };
 
-/* A barrier that spins, so that all leave it within nanoseconds of each other where there are processors for all. */
+static void futex(_Atomic unsigned *word, int what, unsigned value)
+{
+	(void)syscall(SYS_futex, word, what, value, NULL, NULL, 0);
+}
+
+/* A barrier that spins, so that all leave it within nanoseconds of each other where there are processors for all.
+ * Where there are not, who waits sleeps: one that yields lets every other program of the machine go first, at each
+ * meeting. */
 static void meet(const struct race *race)
 {
-	unsigned all = atomic_fetch_add(race->arrived, 1) / ASKERS * ASKERS + ASKERS;
+	unsigned number = atomic_fetch_add(race->arrived, 1), all = number / ASKERS * ASKERS + ASKERS, seen;
 
-	for (unsigned spins = 0; atomic_load(race->arrived) < all; spins++)
-		if (spins > 10000)
-			(void)sched_yield();
+	for (unsigned spins = 0; (seen = atomic_load(race->arrived)) < all; spins++)
+		if (spins > 10000) {
+			atomic_fetch_add(race->asleep, 1);
+			futex(race->arrived, FUTEX_WAIT, seen);
+			atomic_fetch_sub(race->asleep, 1);
+		}
+	if (number + 1 == all && atomic_load(race->asleep))
+		futex(race->arrived, FUTEX_WAKE, ASKERS);
 }
 
 /* Asks; where room waits for another's section to end (it may have been preempted there), asks again. */
@@ -94,6 +110,7 @@ static struct race prepare(void)
 {
 	return (struct race){
 		.arrived = unit_shared(sizeof(_Atomic unsigned)),
+		.asleep = unit_shared(sizeof(_Atomic unsigned)),
 		.fills = unit_shared(ROUNDS * sizeof(_Atomic unsigned)),
 	};
 }
