@@ -450,7 +450,7 @@ END_TEST
 START_TEST(R17_a_batch_of_waits_ends_at_its_deadline)
 {
 	kvshm *store = unit_store(2 * MANY), *other = unit_attach();
-	uint64_t deadline;
+	uint64_t deadline, soon;
 
 	prepare();
 	ck_rc(kvshm_get_or_fill_batch(store, keys, MANY, outcomes, handles, results), 0);
@@ -458,13 +458,16 @@ START_TEST(R17_a_batch_of_waits_ends_at_its_deadline)
 	ck_rc(kvshm_publish(store, &handles[MANY - 1], NULL), 0);
 	ck_rc(kvshm_give_up(store, &handles[5]), 0);
 	deadline = unit_in_ms(20);
+	soon = unit_in_ms(UNIT_SOON);
 	ck_rc(kvshm_wait_batch(other, others, MANY, deadline, results), 0);
 	for (unsigned i = 0; i < MANY; i++)
 		ck_assert_int_eq(results[i], i == MANY - 1 ? 0 : i == 5 ? -ECANCELED : -ETIMEDOUT);
 	ck_assert_uint_eq(others[5].kind, KVSHM_NONE);
 	ck_assert_uint_eq(others[4].kind, KVSHM_REF); /* the hold stays */
-	ck_assert_uint_lt(unit_in_ms(0), deadline + UINT64_C(1000000000));
-	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_waits), 1); /* the others have looked once */
+	ck_assert_uint_ge(unit_in_ms(0), deadline);
+	ck_assert_uint_lt(unit_in_ms(0), soon);
+	/* The others have looked once. On a busy machine the first one, too: it was over when it began. */
+	ck_assert_uint_le(unit_counter(store, KVS_COUNT_waits), 1);
 }
 END_TEST
 

@@ -142,7 +142,7 @@ START_TEST(D3_publish_as_behind_a_filler_that_dies_is_told_and_publishes_the_nex
 	ck_rc(unit_publish_as(store, &owned, 1, &published), 0);
 	ck_assert_int_eq(published, KVSHM_DUPLICATE_PENDING);
 	unit_kill(&child);
-	ck_rc(kvshm_wait(store, &owned, unit_in_ms(1000)), -ECANCELED);
+	ck_rc(kvshm_wait(store, &owned, unit_in_ms(UNIT_SOON)), -ECANCELED);
 	ck_assert_uint_eq(owned.kind, KVSHM_NONE);
 	owned = unit_own(store, 1);
 	ck_rc(unit_publish_as(store, &owned, 1, &published), 0);

@@ -239,7 +239,7 @@ static void writer_dies(bool others_first, bool by_recovery)
 	unit_kill(&child);
 	if (by_recovery)
 		ck_rc(kvshm_recover(store, NULL), 0);
-	ck_rc(kvshm_wait(other, &waiter, unit_in_ms(1000)), -ECANCELED); /* R19: a waiter sees it by itself */
+	ck_rc(kvshm_wait(other, &waiter, unit_in_ms(UNIT_SOON)), -ECANCELED); /* R19: a waiter sees it by itself */
 	ck_assert(!unit_has(store, 1));
 	for (unsigned i = 0; i < 2 && !others_first; i++)
 		ck_rc(kvshm_publish(other, &parts[i], NULL), -ECANCELED);
@@ -327,7 +327,7 @@ static void filler_dies(bool published)
 	waiter = unit_pending(other, 1);
 	unit_end_part(store, &parts[0], 1);
 	unit_kill(&child);
-	ck_rc(kvshm_wait(other, &waiter, unit_in_ms(1000)), -ECANCELED);
+	ck_rc(kvshm_wait(other, &waiter, unit_in_ms(UNIT_SOON)), -ECANCELED);
 	unit_write_plane(store, &parts[1], 1, 1); /* harmless: the block is held */
 	ck_rc(kvshm_publish(store, &parts[1], NULL), -ECANCELED);
 	ck_rc(kvshm_wait(store, &parts[0], UINT64_MAX), -ECANCELED);

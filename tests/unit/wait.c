@@ -54,17 +54,16 @@ START_TEST(R17_a_future_deadline_is_reached_and_not_before)
 	(void)unit_begin(store, 1);
 	for (unsigned i = 0; i < 3; i++) {
 		struct kvshm_handle ref = unit_pending(store, 1);
-		uint64_t deadline = unit_in_ms(deadlines[i]);
+		uint64_t deadline = unit_in_ms(deadlines[i]), soon = unit_in_ms(UNIT_SOON);
 
 		ck_rc(kvshm_wait(store, &ref, deadline), -ETIMEDOUT);
 		ck_assert_uint_ge(kvs_now(), deadline);
-		ck_assert_uint_lt(kvs_now(), deadline + UINT64_C(2000000000));
+		ck_assert_uint_lt(kvs_now(), soon);
 		ck_rc(kvshm_release(store, &ref), 0);
 	}
 	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_wait_timeouts), 3);
-	/* On a busy machine one may have been over when it began. */
+	/* On a busy machine any of them may have been over when it began. */
 	ck_assert_uint_le(unit_counter(store, KVS_COUNT_waits), 3);
-	ck_assert_uint_ge(unit_counter(store, KVS_COUNT_waits), 1);
 }
 END_TEST
 
@@ -196,7 +195,7 @@ START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
 	ref = unit_pending(store, 1);
 	ck_rc(kvshm_wait(store, &ref, unit_in_ms(30)), -ETIMEDOUT); /* it lives, and is not robbed */
 	unit_kill(&child);
-	ck_rc(kvshm_wait(store, &ref, unit_in_ms(1000)), -ECANCELED); /* R19: within a second */
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(UNIT_SOON)), -ECANCELED); /* R19 */
 	unit_put(store, 1);
 }
 END_TEST
@@ -239,7 +238,7 @@ START_TEST(D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead)
 	unit_kill(&child);
 	ck_assert(signal(SIGALRM, on_alarm) != SIG_ERR);
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &each_ms, NULL), 0);
-	ck_rc(kvshm_wait(store, &ref, unit_in_ms(1000)), -ECANCELED);
+	ck_rc(kvshm_wait(store, &ref, unit_in_ms(UNIT_SOON)), -ECANCELED);
 	ck_assert_int_eq(setitimer(ITIMER_REAL, &off, NULL), 0);
 }
 END_TEST
@@ -285,18 +284,20 @@ START_TEST(D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills)
 }
 END_TEST
 
-/* Sleeps on a word without slices: nothing but a wake ends it in time. */
+/* Several sleep on a word without slices: nothing but a wake ends that in time, and it wakes them all. */
+#define SLEEPERS 3U
 struct sleeper {
 	struct kvs_block *block;
 	uint64_t word, until;
-	_Atomic pid_t thread;
+	_Atomic pid_t id;
+	pthread_t thread;
 };
 
 static void *sleep_on_word(void *arg)
 {
 	struct sleeper *sleeper = arg;
 
-	atomic_store(&sleeper->thread, (pid_t)syscall(SYS_gettid));
+	atomic_store(&sleeper->id, (pid_t)syscall(SYS_gettid));
 	kvs_wait_word(&sleeper->block->word, sleeper->word, sleeper->until);
 	return NULL;
 }
@@ -317,27 +318,37 @@ static char state_of(pid_t thread)
 	return name_end ? name_end[2] : '?';
 }
 
-/* Returns when the thread sleeps in the kernel. */
-static void asleep(struct sleeper *sleeper)
+/* Returns when all of them sleep in the kernel. */
+static void put_to_sleep(struct sleeper sleepers[SLEEPERS], struct kvs_block *block)
 {
-	while (state_of(atomic_load(&sleeper->thread)) != 'S')
-		(void)sched_yield();
+	for (unsigned i = 0; i < SLEEPERS; i++) {
+		struct sleeper *s = &sleepers[i];
+
+		*s = (struct sleeper){
+			.block = block, .word = atomic_load(&block->word), .until = unit_in_ms(UNIT_SOON)
+		};
+		ck_assert_int_eq(pthread_create(&s->thread, NULL, sleep_on_word, s), 0);
+		while (state_of(atomic_load(&s->id)) != 'S')
+			(void)sched_yield();
+	}
+}
+
+static void all_woken(const struct sleeper sleepers[SLEEPERS])
+{
+	for (unsigned i = 0; i < SLEEPERS; i++)
+		(void)pthread_join(sleepers[i].thread, NULL);
+	ck_assert_msg(kvs_now() < sleepers[0].until, "somebody was not woken");
 }
 
 static void woken_by(void (*end)(kvshm *, struct kvshm_handle *))
 {
 	kvshm *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
-	struct sleeper sleeper = {.block = kvs_block(&store->map, fill.block), .until = unit_in_ms(60000)};
-	uint64_t begin = kvs_now();
-	pthread_t thread;
+	struct sleeper sleepers[SLEEPERS];
 
-	sleeper.word = atomic_load(&sleeper.block->word);
-	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_word, &sleeper), 0);
-	asleep(&sleeper);
+	put_to_sleep(sleepers, kvs_block(&store->map, fill.block));
 	end(store, &fill);
-	(void)pthread_join(thread, NULL);
-	ck_assert_msg(kvs_now() - begin < UINT64_C(30000000000), "nobody woke it");
+	all_woken(sleepers);
 	(void)kvshm_release(other, &ref);
 }
 
@@ -377,18 +388,13 @@ static void woken_by_part(void (*end)(kvshm *, struct kvshm_handle *))
 	kvshm *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), ref = unit_pending(other, 1), part;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
-	struct sleeper sleeper = {.block = kvs_block(&store->map, fill.block), .until = unit_in_ms(60000)};
-	uint64_t begin = kvs_now();
-	pthread_t thread;
+	struct sleeper sleepers[SLEEPERS];
 
 	part = unit_part(store, &ticket, 0);
 	ck_rc(kvshm_publish(store, &fill, NULL), 0);
-	sleeper.word = atomic_load(&sleeper.block->word);
-	ck_assert_int_eq(pthread_create(&thread, NULL, sleep_on_word, &sleeper), 0);
-	asleep(&sleeper);
+	put_to_sleep(sleepers, kvs_block(&store->map, fill.block));
 	end(store, &part);
-	(void)pthread_join(thread, NULL);
-	ck_assert_msg(kvs_now() - begin < UINT64_C(30000000000), "nobody woke it");
+	all_woken(sleepers);
 	(void)kvshm_release(other, &ref);
 }
 
