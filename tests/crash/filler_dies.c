@@ -4,8 +4,8 @@
  * filler_dies.c: many processes ask for a key that is missing: one fills it, the others hold the same block and wait.
  * The filler dies, gives up, or publishes. In the first two cases (D3, R07) all who wait are woken and ask again, and
  * exactly one of them becomes the next filler, in the same ways, until one publishes. Nobody waits longer than a second
- * (R17, R19). Who is woken by a call does not wait for the end of its slice of 10 ms, as those must whose filler died:
- * the medians tell.
+ * (R17, R19). (That a call wakes all who wait, where a death leaves them to the end of their slice, is the unit test
+ * wait's to judge: what the histograms here show of it is the machine's as much.)
  */
 #include "config.h"
 
@@ -78,7 +78,7 @@ static bool wait_for(const struct job *job, struct load_worker *w, struct load_h
 	int rc;
 
 	atomic_fetch_add(&story->pending, 1);
-	rc = kvshm_wait(w->store, &hold->handle, base_now() + 20 * BASE_SECOND);
+	rc = kvshm_wait(w->store, &hold->handle, base_now() + BASE_NEVER);
 	now = base_now();
 	base_histogram_add(&story->woken[atomic_load(&story->fate)], now - atomic_load(&story->ended));
 	if (rc == 0)
@@ -142,6 +142,16 @@ static void tell(const char *name, struct story *story, unsigned key, uint64_t *
 	load_check(&story->books);
 }
 
+/* Has someone been woken from each fate? */
+static bool all_met(const struct story *story)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < FATES; i++)
+		all = all && story->woken[i].count > 0;
+	return all;
+}
+
 int main(void)
 {
 	struct story *story = base_shared(sizeof(*story));
@@ -159,7 +169,7 @@ int main(void)
 	story->books.kills = true;
 	load_options(&options, BLOCKS, 2, KVSHM_KEEP);
 	base_expect(kvshm_create(name, &options, &owner), 0);
-	while (base_now() < end)
+	while (base_now() < end || !all_met(story))
 		tell(name, story, keys++, &random);
 	base_expect(kvshm_owner_recover(owner, NULL), 0);
 	base_judge(name, BLOCKS);
@@ -168,11 +178,7 @@ int main(void)
 		char text[64];
 
 		(void)snprintf(text, sizeof(text), "from %s until a waiter was woken", fate_names[i]);
-		base_histogram_print(&story->woken[i], text);
-		base_check(story->woken[i].count > 0 && story->woken[i].max < BASE_SECOND);
-		if (i != FATE_DIE)
-			base_check(base_histogram_median(&story->woken[i]) <
-				   base_histogram_median(&story->woken[FATE_DIE]));
+		base_histogram_judge(&story->woken[i], text);
 	}
 	base_expect(kvshm_destroy(owner), 0);
 	base_check(base_files(name) == 0);

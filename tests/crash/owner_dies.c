@@ -62,7 +62,7 @@ static void until_killed(void)
 
 static void until(_Atomic unsigned *what, unsigned value)
 {
-	uint64_t end = base_now() + 20 * BASE_SECOND;
+	uint64_t end = base_now() + BASE_NEVER;
 
 	while (atomic_load(what) < value) {
 		(void)sched_yield();
@@ -115,7 +115,7 @@ static void be_client(void *arg)
 /* Every client gets on. */
 static void clients_go_on(struct scene *scene)
 {
-	uint64_t limit = base_now() + 20 * BASE_SECOND;
+	uint64_t limit = base_now() + BASE_NEVER;
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		uint64_t steps = atomic_load(&scene->steps[i]) + 100;

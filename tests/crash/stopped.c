@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * stopped.c: a client is stopped (SIGSTOP) at random moments of each kind of call. Nobody waits for it (D4): the
- * survivor does every kind of call meanwhile, and the slowest is measured: below a second, most of it the machine's.
+ * survivor does every kind of call meanwhile, and each is measured: below a second, most of it the machine's.
  * Only reuse of what is in its grace period may have to wait, which is an answer (-ENOSPC), not a delay. After SIGCONT
  * the stopped one goes on where it was, and at the end everything is as sound as if nothing had been.
  */
@@ -41,7 +41,7 @@ static void stop(pid_t pid)
 static void go_on(const struct run *r, pid_t pid)
 {
 	uint64_t rounds = atomic_load(&r->victims_stage->rounds);
-	uint64_t end = base_now() + 20 * BASE_SECOND;
+	uint64_t end = base_now() + BASE_NEVER;
 
 	base_signal(pid, SIGCONT);
 	while (atomic_load(&r->victims_stage->rounds) == rounds) {
@@ -129,8 +129,7 @@ static void try(enum kvshm_retain retain, const char *what)
 		char text[64];
 
 		(void)snprintf(text, sizeof(text), "others' %s meanwhile", ops_kinds[i].name);
-		base_histogram_print(&r.calls[i], text);
-		base_check(r.calls[i].max < BASE_SECOND);
+		base_histogram_judge(&r.calls[i], text);
 	}
 	base_expect(kvshm_detach(r.work.store), 0);
 	base_expect(kvshm_destroy(owner), 0);

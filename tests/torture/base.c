@@ -262,6 +262,8 @@ void base_histogram_add(struct base_histogram *histogram, uint64_t ns)
 
 	atomic_fetch_add_explicit(&histogram->bin[bin < BASE_BINS ? bin : BASE_BINS - 1], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&histogram->count, 1, memory_order_relaxed);
+	if (ns >= BASE_SECOND)
+		atomic_fetch_add_explicit(&histogram->late, 1, memory_order_relaxed);
 	while (max < ns && !atomic_compare_exchange_weak_explicit(&histogram->max, &max, ns, memory_order_relaxed,
 								  memory_order_relaxed))
 		;
@@ -276,14 +278,10 @@ void base_histogram_print(struct base_histogram *histogram, const char *what)
 				     histogram->bin[i]);
 }
 
-uint64_t base_histogram_median(struct base_histogram *histogram)
+void base_histogram_judge(struct base_histogram *histogram, const char *what)
 {
-	uint64_t seen = 0;
-
-	for (unsigned i = 0; i < BASE_BINS; i++) {
-		seen += histogram->bin[i];
-		if (2 * seen >= histogram->count)
-			return UINT64_C(2) << i;
-	}
-	return 0;
+	base_histogram_print(histogram, what);
+	if (histogram->late > 1 + histogram->count / 100 || histogram->max >= BASE_NEVER)
+		base_fail("%s: %" PRIu64 " of %" PRIu64 " took a second or more", what, histogram->late,
+			  histogram->count);
 }
