@@ -211,7 +211,7 @@ static void try(int fence, const char *what)
 		jobs[i] = (struct job){ .books = books, .name = name, .number = i };
 		pids[i] = base_fork(i < READERS ? look : reuse, &jobs[i]);
 	}
-	for (uint64_t end = base_phase(1500); base_now() < end;)
+	for (uint64_t end = base_phase(1500); base_now() < end || !atomic_load(&books->ended_in[KVS_LIMBO]);)
 		base_rest(BASE_MS);
 	atomic_store(&books->stop, true);
 	for (unsigned i = 0; i < READERS + REUSERS; i++)

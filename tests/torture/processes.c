@@ -69,7 +69,7 @@ static void run(const struct trial *trial, const char *name)
 	kvshm *idle[IDLERS];
 	struct job jobs[PROCESSES];
 	pid_t pids[PROCESSES];
-	uint64_t end = base_phase(600);
+	uint64_t end;
 
 	books->keys = trial->keys;
 	books->planes = LOAD_PLANES;
@@ -83,6 +83,7 @@ static void run(const struct trial *trial, const char *name)
 		while (atomic_load(attached) <= i)
 			(void)sched_yield();
 	}
+	end = base_phase(600);
 	while (base_now() < end)
 		base_rest(BASE_MS);
 	atomic_store(&books->stop, true);

@@ -131,7 +131,7 @@ static void run(struct stage *s)
 		};
 		base_check(pthread_create(&takers[i].thread, NULL, take_all, &takers[i]) == 0);
 	}
-	for (uint64_t number = 1; base_now() < end; number++)
+	for (uint64_t number = 1; base_now() < end || !atomic_load(&s->fills) || !atomic_load(&s->stale); number++)
 		fill(s, number);
 	atomic_store(&s->stop, true);
 	for (unsigned i = 0; i < TAKERS; i++)
