@@ -177,6 +177,27 @@ json_value()
 	sed -n "s/^ *\"$1\": \"\\{0,1\\}\\([^\",]*\\)\"\\{0,1\\},\\{0,1\\}\$/\\1/p" "$tmp/out" | head -n 1
 }
 
+# with_kills MS NAME[:N]...: calls replay_killing MS, a run of kvshm-replay that kills a process every so many ms, until
+# each of these values, all runs taken together, is N at least (1 unless told). A busy machine may kill all engines
+# before they come to any end, or not get around to kill: each run leaves them twice the time of the last.
+with_kills()
+{
+	local every=$1 last=$(($1 * 64)) name least missing
+	local -A sum=()
+
+	shift
+	for (( ; every <= last; every *= 2)); do
+		replay_killing "$every"
+		missing=
+		while IFS=: read -r name least; do
+			sum[$name]=$((${sum[$name]:-0} + $(json_value "$name")))
+			[ "${sum[$name]}" -ge "${least:-1}" ] || missing+=" $name ${sum[$name]}"
+		done < <(printf '%s\n' "$@")
+		[ "$missing" ] || return 0
+	done
+	fail "too few in all runs together:$missing"
+}
+
 # shows NAME VALUE [STORE]: kvshm-stat's document has this value.
 shows()
 {
