@@ -59,8 +59,7 @@ static void small(void *arg)
 	base_expect(kvshm_detach(store), 0);
 }
 
-/* Fills without any room reserved, and holds the last of them as long as there is room for one more: so the large room
- * comes only if these are refused meanwhile. */
+/* Fills without any room reserved, and holds the last of them: what it lets go of it would have again at once. */
 static void fill_without_room(void *arg)
 {
 	const struct place *place = arg;
