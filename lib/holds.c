@@ -77,7 +77,9 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 	rc = can_look(store, block);
 	if (__builtin_expect(rc, 0))
 		return rc;
-	if (__builtin_expect(kvs_hold_sub(&store->row[block], life, unit, field), 0))
+	rc = kind == KVSHM_PIN ? kvs_hold_unpin(&store->map, store->row, block, life, since)
+			       : kvs_hold_sub(&store->row[block], life, unit, field);
+	if (__builtin_expect(rc, 0))
 		return refuse(handle, kind);
 	*handle = kvl_no_hold;
 	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
@@ -112,18 +114,21 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
+	uint64_t since;
 	int rc = begin_held(store, &actor, held, &block, pin);
 
 	if (rc == 0 && held->kind == KVSHM_OWNED)
 		return kvs_routine(EBUSY, "the block has no key yet: publish it first");
-	if (rc == 0)
-		rc = kvs_hold_add(&actor, held->block, held->life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true);
+	if (rc)
+		return rc;
+	since = kvs_now();
+	rc = kvs_hold_pin(&actor, held->block, held->life, since);
 	if (rc == -EMFILE)
 		return kvs_routine(EMFILE, "this client has 4,095 pins of that block: end some");
 	if (rc)
 		return rc;
 	*pin = kvl_handle(held->block, held->life, KVSHM_PIN);
-	pin->since = kvs_now();
+	pin->since = since;
 	return 0;
 }
 

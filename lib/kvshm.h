@@ -636,8 +636,8 @@ struct kvshm_request_info {
 	enum kvshm_request_state state;
 	int completed;	   /* it has been complete */
 	uint32_t attempt;
-	uint32_t owner;	   /* the client slot of its owner */
-	int owner_alive;
+	uint32_t owner;	   /* the client slot of its owner; KVSHM_NO_SLOT: nonsense */
+	int owner_alive;   /* 0 also of a closed one, which is nobody's any more */
 	uint32_t expected; /* blocks it was opened with */
 	uint32_t held;	   /* blocks it holds, ready or pending */
 	uint32_t fills;	   /* of its own, under way */
@@ -806,7 +806,7 @@ struct kvshm_pin_info {
 	int32_t pid;	 /* as it saw itself */
 	char name[KVSHM_CLIENT_NAME_MAX + 1];
 	uint32_t pins;
-	uint64_t age;	 /* ns since the oldest of them */
+	uint64_t age;	 /* ns that one of them, at least, has been held */
 	uint32_t block;	 /* KVSHM_BLOCKS_MAX: of a request, and of several blocks */
 	uint32_t attempt;
 	size_t id_length; /* 0: of no request */

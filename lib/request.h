@@ -89,6 +89,18 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 			const struct kvshm_meta *meta);
 int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle);
 
+/* What a request is, as people are told, from its slot, mapped or copied, and the word that it was seen with; all but
+ * whether its owner lives. places: those of all requests. In request_info.c. */
+struct kvl_request_place {
+	const _Atomic uint64_t *all;
+	uint32_t slot, requests;
+};
+void kvl_request_describe(const struct kvs_request *from, uint64_t word, const struct kvl_request_place *places,
+			  struct kvshm_request_info *to);
+
+/* Copies a request's id out of its slot, mapped or copied; its length, or 0. */
+size_t kvl_request_id(const struct kvs_request *from, uint8_t id[KVSHM_REQUEST_ID_MAX]);
+
 /* At attach and detach. */
 int kvl_requests_make(kvshm *store);
 void kvl_requests_end(const struct kvs_actor *actor, kvshm *store);

@@ -224,11 +224,20 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 	return rc;
 }
 
-/* What the reader slots have counted; without a view, nothing. */
+/* What the reader slots have counted, and the owner, which has none; without a view, nothing. */
 static int read_counted(kvshm_view *view, struct kvs_readers_view *readers)
 {
+	int rc;
+
 	memset(readers, 0, sizeof(*readers));
-	return view ? kvs_inspect_readers(&view->inner, readers) : 0;
+	if (!view)
+		return 0;
+	rc = kvs_inspect_refresh(&view->inner);
+	if (rc == 0)
+		rc = kvs_inspect_readers(&view->inner, readers);
+	readers->counters[KVS_COUNT_pins_overdue] +=
+		atomic_load_explicit(&view->inner.head.pins_overdue, memory_order_relaxed);
+	return rc;
 }
 
 int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *counter, void *arg), void *arg)

@@ -9,6 +9,7 @@
 
 #include "client.h"
 #include "remove.h"
+#include "wait.h"
 
 enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life)
 {
@@ -141,6 +142,64 @@ int kvs_hold_release(const struct kvs_actor *actor, uint32_t block, uint64_t lif
 		kvs_hold_look(actor, block, life);
 		kvs_leave(actor);
 	}
+	return rc;
+}
+
+/* ---- Pins that are of no request --------------------------------------------------------------------------- */
+
+/* The note is there only while the pin is, wherever a death is: it comes behind the entry, and goes before it. Relaxed:
+ * the entry's CAS, beside which it stands, keeps the two in order for who dies, and all others only look. */
+static void note_pin(_Atomic uint64_t *at, uint64_t since)
+{
+	uint64_t note = atomic_load_explicit(at, memory_order_relaxed), next;
+
+	do {
+		unsigned pins = kvs_note_pins(note);
+
+		if (pins == KVS_NOTE_PINS)
+			return; /* nonsense: there are no more */
+		next = kvs_note(pins + 1, pins ? kvs_note_since(note) : since);
+	} while (!atomic_compare_exchange_weak_explicit(at, &note, next, memory_order_relaxed, memory_order_relaxed));
+}
+
+/* Where the oldest of several pins ends, the next one's age is not known: it is taken to begin now. So an age is never
+ * too high, and a pin that stays for ever is seen to age once those have ended that were there before it. Relaxed, as in
+ * note_pin(). */
+static bool drop_note(_Atomic uint64_t *at, uint64_t since)
+{
+	uint64_t note = atomic_load_explicit(at, memory_order_relaxed), next;
+
+	do {
+		unsigned pins = kvs_note_pins(note);
+		uint64_t oldest = kvs_note_since(note);
+
+		if (!pins)
+			return false;
+		next = kvs_note(pins - 1, since / KVS_NOTE_UNIT > oldest / KVS_NOTE_UNIT ? oldest : kvs_now());
+	} while (!atomic_compare_exchange_weak_explicit(at, &note, next, memory_order_relaxed, memory_order_relaxed));
+	return true;
+}
+
+int kvs_hold_pin(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t since)
+{
+	int rc = kvs_hold_add(actor, block, life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true);
+
+	if (rc == 0)
+		note_pin(&kvs_row_pins(actor->map, actor->row)[block], since);
+	return rc;
+}
+
+int kvs_hold_unpin(const struct kvs_map *map, _Atomic uint64_t *row, uint32_t block, uint64_t life, uint64_t since)
+{
+	_Atomic uint64_t *note = &kvs_row_pins(map, row)[block];
+	uint64_t entry = atomic_load_explicit(&row[block], memory_order_relaxed); /* relaxed: as in kvs_hold_sub() */
+	int rc;
+
+	if (!(kvs_entry_counts(entry, life) & KVS_ENTRY_PINS) || !drop_note(note, since))
+		return -EBADF;
+	rc = kvs_hold_sub(&row[block], life, KVS_ENTRY_PIN, KVS_ENTRY_PINS);
+	if (rc)
+		note_pin(note, since); /* one pin was ended twice at once: the note was another's, of a later life */
 	return rc;
 }
 

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * word.h: the words that decide everything: a block's word, its life, an entry of a row of counts, and an index link
- * (32 bits). Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
+ * (32 bits); and the note of pins, for people. Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
  *
  * Block word:   63..52 owner    51..4 step    3..0 state
  *   The owner is a client's slot (OWNED, FILLING, REMOVING), a request's (ROOM), or the epoch modulo KVS_OWNER_COUNT
@@ -14,6 +14,8 @@
  *   So a block's life says by one comparison whether it began before the store was cleared: see clear.h.
  * Row entry:    63..32 life (low half)    31..16 refs    15..4 pins    3..0 writers
  *   An entry of another life counts as zero.
+ * Note of pins: 63..12 since: CLOCK_MONOTONIC in microseconds    11..0 pins that are of no request
+ *   None of these pins is known to be older than that: one of them, at least, has been held since then.
  * Index link:   31..1 block + 1, 0 is the end    0 the mark: the block that this link belongs to is on its way out
  */
 #ifndef KVS_WORD_H
@@ -114,6 +116,27 @@ static inline unsigned kvs_entry_pins(uint64_t counts)
 static inline unsigned kvs_entry_writers(uint64_t counts)
 {
 	return (unsigned)(counts & KVS_ENTRY_WRITERS);
+}
+
+#define KVS_NOTE_SHIFT 12
+#define KVS_NOTE_PINS ((UINT64_C(1) << KVS_NOTE_SHIFT) - 1) /* as many as an entry counts */
+#define KVS_NOTE_UNIT UINT64_C(1000)			     /* ns */
+
+/* The note of so many pins, since a time in ns; 0 for none. */
+static inline uint64_t kvs_note(unsigned pins, uint64_t since)
+{
+	return pins ? since / KVS_NOTE_UNIT << KVS_NOTE_SHIFT | (pins & KVS_NOTE_PINS) : 0;
+}
+
+static inline unsigned kvs_note_pins(uint64_t note)
+{
+	return (unsigned)(note & KVS_NOTE_PINS);
+}
+
+/* In ns, in whole microseconds. */
+static inline uint64_t kvs_note_since(uint64_t note)
+{
+	return (note >> KVS_NOTE_SHIFT) * KVS_NOTE_UNIT;
 }
 
 #define KVS_LINK_END 0U

@@ -170,11 +170,11 @@ START_TEST(B2_a_pin_needs_a_hold_at_the_moment_that_it_is_counted)
 	struct kvshm_handle ref = unit_fill(store, 1, 0), was = ref;
 	struct kvs_actor actor = unit_actor_of(store);
 
-	ck_assert_int_eq(kvs_hold_add(&actor, was.block, was.life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true), 0);
+	ck_assert_int_eq(kvs_hold_pin(&actor, was.block, was.life, 0), 0);
 	ck_rc(kvshm_unpin(store, &(struct kvshm_handle){.life = was.life, .block = was.block, .kind = KVSHM_PIN}), 0);
 	/* Another thread releases between the look at the handle and the count. */
 	ck_rc(kvshm_release(store, &ref), 0);
-	ck_assert_int_eq(kvs_hold_add(&actor, was.block, was.life, KVS_ENTRY_PIN, KVS_ENTRY_PINS, true), -EBADF);
+	ck_assert_int_eq(kvs_hold_pin(&actor, was.block, was.life, 0), -EBADF);
 	ck_assert_uint_eq(unit_entry(store, store->slot, was.block) & KVS_ENTRY_COUNTS, 0);
 }
 END_TEST
