@@ -283,6 +283,15 @@ static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint
 	return 0;
 }
 
+/* A rival that is dead is recovered, and in the way no more; where no slot is left, all that are dead. */
+static bool dead_were_in_the_way(kvshm *store, int rc, uint32_t rival)
+{
+	if (rc == -ENFILE)
+		return kvs_recover_dead(&store->map) > 0;
+	return rc == -EEXIST && kvs_request_owner(&store->map, rival) != store->slot &&
+	       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, rival)) > 0;
+}
+
 int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
 		       struct kvshm_request *request)
 {
@@ -296,11 +305,9 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 		rc = check_id(store, id, id_length, request, &name);
 	if (rc)
 		return rc;
-	/* A rival that is dead is recovered, and in the way no more. */
 	do
 		rc = kvs_request_open(&actor, &name, attempt, blocks, &slot, &word);
-	while (rc == -EEXIST && kvs_request_owner(&store->map, slot) != store->slot &&
-	       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, slot)) > 0);
+	while (dead_were_in_the_way(store, rc, slot));
 	if (rc)
 		return refuse_open(&store->map, rc, slot);
 	rc = keep(&actor, store, slot, word);
