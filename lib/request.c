@@ -447,7 +447,7 @@ static bool tend(const struct kvs_actor *actor, struct kvl_request *own, uint64_
 	}
 	if (over)
 		kvl_request_let_go(actor, own, false);
-	return over;
+	return !own->open; /* one that has a fill under way ends with that */
 }
 
 int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
