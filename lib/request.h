@@ -31,7 +31,7 @@ struct kvl_hold {
 	uint32_t block;
 	uint8_t kind;
 	bool ready;  /* it was seen so: which it stays while it is held */
-	bool filled; /* in room of the request's own, or in what it could get */
+	bool filled; /* by the request, which has used up its room for it, if it had any; or used up without a fill */
 };
 
 struct kvl_request {

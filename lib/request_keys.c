@@ -26,9 +26,10 @@ static void release_ref(const struct kvs_actor *actor, const struct kvs_found *f
 }
 
 /* A ref was taken: it becomes the request's hold, unless it has that block already. There is place in the list. A key
- * that was ready needs no room; one that another is filling may, if that one dies (R07). */
+ * that was ready needs no room; one that another is filling may, if that one dies (R07). used: a block of the room was
+ * taken for it already, and has gone. */
 static void keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found, bool ready,
-		 struct kvshm_handle *handle)
+		 bool used, struct kvshm_handle *handle)
 {
 	struct kvl_hold *hold;
 
@@ -38,7 +39,8 @@ static void keep(const struct kvs_actor *actor, struct kvl_request *own, const s
 		hold = kvl_request_add_hold(own, found->block, found->life,
 					    kvl_request_turn(actor, found->block, found->life));
 		hold->ready = ready;
-		if (ready)
+		hold->filled = used;
+		if (ready && !used)
 			kvs_room_spare(actor, &own->room);
 	}
 	*handle = lend(own, found->block, found->life);
@@ -70,7 +72,7 @@ static int match_one(const struct kvs_actor *actor, struct kvl_request *own, con
 		return 0;
 	rc = kvl_get(actor, key, hash, &ref);
 	if (rc == 0)
-		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, true, lent);
+		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, true, false, lent);
 	return rc;
 }
 
@@ -124,14 +126,15 @@ int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const
 
 /* ---- Get or fill --------------------------------------------------------------------------------------------- */
 
-/* Begins a fill, in room of the request's if it has any. Returns as kvs_table_fill(). */
+/* Begins a fill, in room of the request's if it has any: *used. Returns as kvs_table_fill(). */
 static int begin_fill(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
-		      bool shared, struct kvs_found *found)
+		      bool shared, struct kvs_found *found, bool *used)
 {
 	struct kvs_found mine = {.block = KVS_NONE};
 
 	kvs_count(actor, KVS_COUNT_misses);
-	if (!kvs_room_draw(actor, &own->room, &mine.block))
+	*used = kvs_room_draw(actor, &own->room, &mine.block);
+	if (!*used)
 		return kvs_table_fill(actor, key->bytes, key->length, hash, shared, found);
 	kvs_table_begin(actor, shared, &mine);
 	return kvs_table_link(actor, key->bytes, key->length, hash, &mine, found);
@@ -151,13 +154,14 @@ static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, c
 {
 	struct kvs_found found = {.block = KVS_NONE};
 	struct kvshm_handle ref = kvl_no_hold;
+	bool used = false;
 	int rc = kvl_request_make_place(own, 1);
 
 	if (rc)
 		return rc;
 	rc = kvs_table_get(actor, key->bytes, key->length, hash, true, &found);
 	if (rc == KVS_GONE) {
-		rc = begin_fill(actor, own, key, hash, shared, &found);
+		rc = begin_fill(actor, own, key, hash, shared, &found, &used);
 		if (rc == KVS_GONE) {
 			(void)kvl_request_add_hold(own, found.block, found.life, KVL_FILL);
 			return begin_own_fill(own, &found, outcome, handle);
@@ -165,7 +169,7 @@ static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, c
 	}
 	rc = kvl_judge_taken(actor, rc, &found, outcome, &ref);
 	if (rc == 0)
-		keep(actor, own, &found, *outcome == KVSHM_READY, handle);
+		keep(actor, own, &found, *outcome == KVSHM_READY, used, handle);
 	return rc;
 }
 
