@@ -215,14 +215,15 @@ int kvs_table_own_fill(const struct kvs_actor *actor, uint32_t number)
 static bool others_hold(const struct kvs_actor *actor, uint32_t number)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
-	uint64_t life = atomic_load_explicit(&block->life, memory_order_relaxed);
+	uint64_t life = atomic_load_explicit(&block->life, memory_order_relaxed), counts;
 
 	/* [wake: ready] */
-	return actor->map->g.clients > 64 || /* several share a bit */
-	       atomic_load_explicit(&block->holders, memory_order_seq_cst) != kvs_holder_bit(actor->self) ||
-	       /* [wake: ready] */
-	       kvs_entry_refs(kvs_entry_counts(atomic_load_explicit(&actor->row[number], memory_order_seq_cst), life)) >
-		       1;
+	if (actor->map->g.clients > 64 || /* several share a bit */
+	    atomic_load_explicit(&block->holders, memory_order_seq_cst) != kvs_holder_bit(actor->self))
+		return true;
+	/* [wake: ready] The filler's is one ref; who waits has another, or, for a request, a pin. */
+	counts = kvs_entry_counts(atomic_load_explicit(&actor->row[number], memory_order_seq_cst), life);
+	return kvs_entry_refs(counts) > 1 || kvs_entry_pins(counts);
 }
 
 void kvs_table_finish(const struct kvs_actor *actor, uint32_t number)
