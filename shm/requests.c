@@ -249,6 +249,7 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number)
 {
 	uint64_t word = kvs_request_word(map, slot);
+	bool asked = false;
 
 	do {
 		if (kvs_request_number(word) > number)
@@ -256,10 +257,13 @@ int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number)
 		if (kvs_request_number(word) != number || kvs_request_state(word) < KVS_REQUEST_OPEN)
 			return -EBADF;
 		if (kvs_request_over(word))
-			return -EALREADY;
-	} while (!kvs_request_move(map, slot, &word, KVS_REQUEST_ENDING));
-	kvs_room_wake(map, slot); /* it may sleep in the line */
-	return 0;
+			break;
+		asked = kvs_request_move(map, slot, &word, KVS_REQUEST_ENDING);
+	} while (!asked);
+	/* It may sleep in the line, or listen; also where another has asked, who may have died before it told. */
+	if (kvs_request_state(word) == KVS_REQUEST_ENDING)
+		kvs_room_wake(map, slot);
+	return asked ? 0 : -EALREADY;
 }
 
 /* Is the slot's request one that the actor's client has left? */
