@@ -6,8 +6,8 @@
  * It is an epoll instance of two: an inotify instance that watches the attributes of the segment's file, which every
  * waker touches where somebody listens (shm/wait.h); and a timer that is set when a call says "not yet", since a death is
  * announced by nobody, and a waker may die before it tells. Both are this process's, so that nothing of them is left when
- * it dies. Where no inotify instance is to be had (fs.inotify.max_user_instances), the timer alone is: then what would
- * have been told at once is seen within 10 ms.
+ * it dies. Where no inotify instance is to be had (fs.inotify.max_user_instances), the timer alone is, which goes off
+ * every 10 ms: then what would have been told at once is seen so much later.
  */
 #include "config.h"
 
@@ -108,10 +108,13 @@ int kvshm_poll_fd(kvshm *store, int *fd)
 
 void kvl_poll_later(kvshm *store)
 {
-	const struct itimerspec slice = {.it_value.tv_nsec = (long)KVS_WAIT_SLICE};
+	struct itimerspec slice = {.it_value.tv_nsec = (long)KVS_WAIT_SLICE};
 
-	if (poll_fd(store) >= 0)
-		(void)timerfd_settime(store->poll.timer, 0, &slice, NULL);
+	if (poll_fd(store) < 0)
+		return;
+	if (store->poll.watch < 0) /* nobody else tells of an end that is asked for */
+		slice.it_interval = slice.it_value;
+	(void)timerfd_settime(store->poll.timer, 0, &slice, NULL);
 }
 
 static void drain(int fd)
