@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * request_open: a request is opened once, whoever asks for its id and whenever; late attempts are refused, and nothing of
+ * a dead owner's is in the way. The linker puts this file's functions in front of two that an open calls on its way, so
+ * that another client's open comes exactly there.
+ */
+#include "config.h"
+
+#include "request_scene.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SLOTS 8U
+
+static void expect_text(const char *says)
+{
+	ck_assert_msg(strstr(kvshm_error(), says), "no '%s' in: %s", says, kvshm_error());
+}
+
+START_TEST(an_open_request_is_found_by_its_id_in_every_process)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 5), found;
+	uint64_t missing = 2;
+
+	found = scene_find(other, 1);
+	ck_assert_uint_eq(found.slot, request.slot);
+	ck_assert_uint_eq(found.number, request.number);
+	ck_assert_uint_eq(found.reserved, 0);
+	ck_rc(kvshm_request_find(other, &missing, sizeof(missing), &found), -ENOENT);
+	ck_assert_uint_eq(found.number, request.number); /* untouched */
+	ck_assert_uint_eq(atomic_load(&store->map.requests[request.slot].expected), 5);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests), 1);
+}
+END_TEST
+
+START_TEST(ids_are_bytes_of_any_value_and_of_1_to_64)
+{
+	static const uint8_t zeros[KVSHM_REQUEST_ID_MAX + 1];
+	kvshm *store = scene_store(8, KVSHM_KEEP, 2 * KVSHM_REQUEST_ID_MAX);
+	struct kvshm_request requests[KVSHM_REQUEST_ID_MAX], found;
+	uint8_t last[KVSHM_REQUEST_ID_MAX] = {[KVSHM_REQUEST_ID_MAX - 1] = 1};
+
+	for (size_t i = 0; i < KVSHM_REQUEST_ID_MAX; i++)
+		ck_rc(kvshm_request_open(store, zeros, i + 1, 0, 0, &requests[i]), 0);
+	ck_rc(kvshm_request_open(store, last, sizeof(last), 0, 0, &found), 0); /* differs in its last byte */
+	for (size_t i = 0; i < KVSHM_REQUEST_ID_MAX; i++) {
+		ck_rc(kvshm_request_find(store, zeros, i + 1, &found), 0);
+		ck_assert_uint_eq(found.slot, requests[i].slot);
+		ck_rc(kvshm_request_open(store, zeros, i + 1, 1, 0, &found), -EEXIST);
+	}
+}
+END_TEST
+
+START_TEST(ids_that_are_none_and_calls_without_a_place_for_the_result_are_refused)
+{
+	kvshm *store = unit_store(8);
+	uint8_t id[KVSHM_REQUEST_ID_MAX + 1] = {1};
+	struct kvshm_request request = {.slot = 77};
+
+	ck_rc(kvshm_request_open(store, id, 0, 0, 0, &request), -EINVAL);
+	expect_text("0 bytes");
+	ck_rc(kvshm_request_open(store, id, sizeof(id), 0, 0, &request), -EINVAL);
+	expect_text("65 bytes");
+	ck_rc(kvshm_request_open(store, NULL, 8, 0, 0, &request), -EINVAL);
+	ck_rc(kvshm_request_open(store, id, 8, 0, 0, NULL), -EINVAL);
+	ck_rc(kvshm_request_find(store, id, 0, &request), -EINVAL);
+	ck_rc(kvshm_request_find(store, id, sizeof(id), &request), -EINVAL);
+	ck_rc(kvshm_request_find(store, NULL, 8, &request), -EINVAL);
+	ck_rc(kvshm_request_find(store, id, 8, NULL), -EINVAL);
+	ck_assert_uint_eq(request.slot, 77);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests), 0);
+	for (uint32_t i = 0; i < store->map.g.requests; i++)
+		ck_assert_uint_eq(kvs_request_word(&store->map, i), 0);
+}
+END_TEST
+
+/* Every call with a request, which is refused. */
+static void all_refuse(kvshm *store, const struct kvshm_request *request, int wanted, int wanted_end)
+{
+	struct kvshm_handle handle = {.kind = 77};
+	const struct kvshm_key *key = scene_keys(1, 1);
+	enum kvshm_outcome outcome;
+	enum kvshm_next next;
+	size_t ready;
+	int result = 77;
+
+	ck_rc(kvshm_request_reserve(store, request, 1, 0), wanted);
+	ck_rc(kvshm_request_queue(store, request, 1, 0), wanted);
+	ck_rc(kvshm_request_wait_room(store, request, 0), wanted);
+	ck_rc(kvshm_request_unreserve(store, request), wanted);
+	ck_rc(kvshm_request_match(store, request, key, 1, &handle, &ready, &next), wanted);
+	ck_rc(kvshm_request_get_or_fill(store, request, key->bytes, key->length, &outcome, &handle), wanted);
+	ck_rc(kvshm_request_get_or_fill_shared(store, request, key->bytes, key->length, &outcome, &handle), wanted);
+	ck_rc(kvshm_request_get_or_fill_batch(store, request, key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_request_get_or_fill_shared_batch(store, request, key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_request_release(store, request, &handle, 1), wanted);
+	ck_rc(kvshm_request_complete(store, request, 0), wanted);
+	if (wanted != -EPERM) {
+		ck_rc(kvshm_request_wait(store, request, 0), wanted);
+		ck_rc(kvshm_request_claim(store, request, key, 1, &handle, &result), wanted);
+		ck_rc(kvshm_request_end(store, request), wanted_end);
+	}
+	ck_assert_uint_eq(handle.kind, 77);
+	ck_assert_int_eq(result, 77);
+	ck_assert_uint_eq(scene_idle(store), store->map.g.blocks);
+}
+
+START_TEST(what_is_no_request_is_refused_by_every_call)
+{
+	kvshm *store = unit_store(8);
+	struct kvshm_request request = scene_open(store, 1, 0), no_slot = {.slot = SLOTS, .number = 1},
+			     huge = {.slot = UINT32_MAX, .number = 1}, unused = request, later = request, zero = {0};
+
+	unused.slot = (request.slot + 1) % SLOTS;
+	later.number++;
+	zero.slot = request.slot;
+	all_refuse(store, NULL, -EINVAL, -EINVAL);
+	all_refuse(store, &no_slot, -EBADF, -EBADF);
+	all_refuse(store, &huge, -EBADF, -EBADF);
+	all_refuse(store, &unused, -EBADF, -EBADF);
+	all_refuse(store, &later, -EBADF, -EBADF);
+	all_refuse(store, &zero, -EBADF, -EBADF);
+	scene_end(store, &request);
+}
+END_TEST
+
+START_TEST(what_is_its_owners_is_refused_to_others)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+
+	all_refuse(other, &request, -EPERM, 0);
+	expect_text("client 0");
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_OPEN);
+}
+END_TEST
+
+START_TEST(the_value_of_an_earlier_request_in_a_slot_touches_no_later_one)
+{
+	kvshm *store = scene_store(8, KVSHM_KEEP, 1), *other = unit_attach();
+	struct kvshm_request early = scene_open(store, 1, 0), late;
+
+	scene_end(store, &early);
+	all_refuse(store, &early, -ECANCELED, -EALREADY);
+	late = scene_open(store, 2, 0);
+	ck_assert_uint_eq(late.slot, early.slot);
+	all_refuse(store, &early, -ECANCELED, -EALREADY);
+	ck_rc(kvshm_request_end(other, &early), -EALREADY);
+	ck_rc(kvshm_request_wait(other, &early, 0), -ECANCELED);
+	ck_assert_int_eq(scene_state(store, &late), KVS_REQUEST_OPEN);
+}
+END_TEST
+
+START_TEST(a_second_open_of_an_id_is_told_whose_it_is)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request = scene_open(other, 1, 0), second = {.slot = 77};
+
+	ck_rc(scene_try_open(store, 1, 0, 0, &second), -EEXIST);
+	expect_text("client 1");
+	ck_rc(scene_try_open(store, 1, 5, 0, &second), -EEXIST); /* a later attempt, too */
+	ck_rc(scene_try_open(other, 1, 5, 0, &second), -EEXIST);
+	ck_assert_uint_eq(second.slot, 77);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_OPEN);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests), 1);
+}
+END_TEST
+
+START_TEST(a_late_attempt_is_refused_and_a_higher_one_opens)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request first, second, found;
+
+	ck_rc(scene_try_open(store, 1, 4, 0, &first), 0);
+	scene_end(store, &first);
+	for (uint32_t attempt = 0; attempt <= 4; attempt++)
+		ck_rc(scene_try_open(other, 1, attempt, 0, &second), -EALREADY);
+	ck_rc(scene_try_open(other, 1, 5, 0, &second), 0);
+	found = scene_find(store, 1);
+	ck_assert_uint_eq(found.slot, second.slot);
+	ck_rc(kvshm_request_end(other, &second), 0);
+	found = scene_find(store, 1); /* of two that are closed the later attempt */
+	ck_assert_uint_eq(found.slot, second.slot);
+	ck_rc(scene_try_open(store, 1, 5, 0, &first), -EALREADY);
+	ck_rc(scene_try_open(store, 1, UINT32_MAX, 0, &first), 0);
+}
+END_TEST
+
+START_TEST(an_aborted_attempt_is_remembered_too)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 3);
+
+	ck_rc(kvshm_request_end(other, &request), 0);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_ENDING);
+	ck_rc(scene_try_open(other, 1, 1, 0, &request), -EEXIST); /* its owner has not let go */
+	ck_rc(kvshm_request_tend(store, 0, NULL), 0);
+	ck_rc(scene_try_open(other, 1, 0, 0, &request), -EALREADY);
+	ck_rc(scene_try_open(other, 1, 1, 0, &request), 0);
+}
+END_TEST
+
+START_TEST(a_closed_request_is_remembered_for_a_turn_of_all_slots)
+{
+	kvshm *store = unit_store(8);
+	struct kvshm_request request = scene_open(store, 100, 0), again;
+
+	scene_end(store, &request);
+	for (uint64_t id = 1; id < SLOTS; id++) {
+		struct kvshm_request other = scene_open(store, id, 0);
+
+		ck_assert_uint_ne(other.slot, request.slot);
+		scene_end(store, &other);
+		ck_rc(scene_try_open(store, 100, 0, 0, &again), -EALREADY);
+	}
+	again = scene_open(store, SLOTS, 0);
+	ck_assert_uint_eq(again.slot, request.slot);
+	again = scene_open(store, 100, 0); /* forgotten */
+}
+END_TEST
+
+START_TEST(with_all_slots_open_there_is_ENFILE_until_one_ends)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request requests[SLOTS], one = {.slot = 77};
+
+	for (uint64_t id = 0; id < SLOTS; id++)
+		requests[id] = scene_open(id % 2 ? store : other, id, 0);
+	ck_rc(scene_try_open(store, 100, 0, 0, &one), -ENFILE);
+	expect_text("all 8");
+	ck_assert_uint_eq(one.slot, 77);
+	ck_rc(kvshm_request_end(store, &requests[2]), 0); /* another's: asked for, and not let go of */
+	ck_rc(scene_try_open(store, 100, 0, 0, &one), -ENFILE);
+	ck_rc(kvshm_request_tend(other, 0, NULL), 0);
+	one = scene_open(store, 100, 0);
+	ck_assert_uint_eq(one.slot, requests[2].slot);
+	ck_rc(scene_try_open(store, 101, 0, 0, &one), -ENFILE);
+}
+END_TEST
+
+/* ---- Deaths ------------------------------------------------------------------------------------------------ */
+
+static void open_and_wait_for_death(void *arg)
+{
+	kvshm *store = unit_attach();
+
+	for (uint64_t id = 1; id <= *(const uint64_t *)arg; id++)
+		(void)scene_open(store, id, 1);
+	unit_wait_for_death();
+}
+
+START_TEST(an_id_whose_owner_died_is_in_nobodys_way)
+{
+	uint64_t count = 1;
+	kvshm *store = unit_store(8);
+	struct kvshm_request request, dead;
+	struct child child;
+
+	unit_child(&child, open_and_wait_for_death, &count);
+	unit_await(&child);
+	dead = scene_find(store, 1);
+	ck_rc(scene_try_open(store, 1, 1, 0, &request), -EEXIST); /* it lives */
+	unit_kill(&child);
+	ck_rc(scene_try_open(store, 1, 1, 0, &request), 0);
+	ck_assert_int_eq(scene_state(store, &dead), KVS_REQUEST_CLOSED);
+	ck_rc(kvshm_request_wait(store, &dead, 0), -ECANCELED);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests_aborted), 1);
+}
+END_TEST
+
+START_TEST(a_dead_owners_attempt_is_remembered)
+{
+	uint64_t count = 1;
+	kvshm *store = unit_store(8);
+	struct kvshm_request request;
+	struct child child;
+
+	unit_child(&child, open_and_wait_for_death, &count);
+	unit_await(&child);
+	unit_kill(&child);
+	ck_rc(scene_try_open(store, 1, 0, 0, &request), -EALREADY);
+}
+END_TEST
+
+START_TEST(slots_of_a_dead_owners_are_no_reason_for_ENFILE)
+{
+	uint64_t count = SLOTS;
+	kvshm *store = unit_store(8);
+	struct child child;
+
+	unit_child(&child, open_and_wait_for_death, &count);
+	unit_await(&child);
+	unit_kill(&child);
+	(void)scene_open(store, 100, 0);
+}
+END_TEST
+
+/* ---- At the same time -------------------------------------------------------------------------------------- */
+
+void __real_kvs_wait_wake(_Atomic uint64_t *word);
+void __wrap_kvs_wait_wake(_Atomic uint64_t *word);
+uint64_t __real_kvs_now(void);
+uint64_t __wrap_kvs_now(void);
+
+/* Who opens the id 1 between two steps of another's, and what it is told. */
+static kvshm *rival;
+static enum kvs_request_state rival_comes_at;
+static int rival_told;
+static struct kvshm_request rivals;
+
+static void let_rival_open(void)
+{
+	kvshm *store = rival;
+
+	rival = NULL;
+	rival_told = scene_try_open(store, 1, 0, 0, &rivals);
+}
+
+void __wrap_kvs_wait_wake(_Atomic uint64_t *word)
+{
+	if (rival && rival_comes_at == kvs_request_state(atomic_load(word)))
+		let_rival_open();
+	__real_kvs_wait_wake(word);
+}
+
+/* The time is asked for when the slot is claimed and has its id, but is not announced. */
+uint64_t __wrap_kvs_now(void)
+{
+	if (rival && rival_comes_at == KVS_REQUEST_CLAIMED)
+		let_rival_open();
+	return __real_kvs_now();
+}
+
+static void opens_meet(enum kvs_request_state at, unsigned skip, int told, int rival_is_told)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request, winner;
+
+	/* So that the slots that the two claim are in the order that is wanted. */
+	for (unsigned i = 0; i < skip; i++) {
+		request = scene_open(store, 100 + i, 0);
+		scene_end(store, &request);
+	}
+	rival_comes_at = at;
+	rival = other;
+	ck_rc(scene_try_open(store, 1, 0, 0, &request), told);
+	ck_assert_int_eq(rival_told, rival_is_told);
+	winner = scene_find(store, 1);
+	ck_assert_int_eq(scene_state(store, &winner), KVS_REQUEST_OPEN);
+	ck_assert_uint_eq(winner.slot, told == 0 ? request.slot : rivals.slot);
+	for (uint32_t i = 0; i < SLOTS; i++)
+		ck_assert(i == winner.slot || !kvs_request_live(kvs_request_word(&store->map, i)));
+}
+
+START_TEST(of_two_that_are_opening_the_lower_slot_wins_who_comes_second_loses)
+{
+	opens_meet(KVS_REQUEST_OPENING, 0, 0, -EEXIST);
+}
+END_TEST
+
+START_TEST(of_two_that_are_opening_the_lower_slot_wins_who_comes_second_wins)
+{
+	opens_meet(KVS_REQUEST_OPENING, SLOTS - 1, -EEXIST, 0);
+}
+END_TEST
+
+START_TEST(who_has_not_announced_itself_is_passed_over_and_looks_behind_its_announcement)
+{
+	opens_meet(KVS_REQUEST_CLAIMED, 0, -EEXIST, 0);
+}
+END_TEST
+
+#define OPENERS 4U
+#define ROUNDS 300U
+
+/* What those who open at the same time share. */
+struct race {
+	pthread_barrier_t *barrier;
+	_Atomic unsigned winners[ROUNDS];
+};
+
+static void open_at_once(kvshm *store, struct race *race)
+{
+	for (uint64_t i = 0; i < ROUNDS; i++) {
+		struct kvshm_request request;
+		int rc;
+
+		(void)pthread_barrier_wait(race->barrier);
+		rc = scene_try_open(store, i, 0, 0, &request);
+		(void)pthread_barrier_wait(race->barrier);
+		if (rc == 0) {
+			atomic_fetch_add(&race->winners[i], 1);
+			ck_rc(kvshm_request_end(store, &request), 0);
+		} else {
+			ck_assert_int_eq(rc, -EEXIST);
+		}
+	}
+}
+
+static void one_won_each(kvshm *store, struct race *race)
+{
+	for (unsigned i = 0; i < ROUNDS; i++)
+		ck_assert_uint_eq(atomic_load(&race->winners[i]), 1);
+	for (uint32_t i = 0; i < store->map.g.requests; i++)
+		ck_assert(!kvs_request_live(kvs_request_word(&store->map, i)));
+}
+
+static void race_of_a_process(void *arg)
+{
+	kvshm *store = unit_attach();
+
+	open_at_once(store, arg);
+	ck_rc(kvshm_detach(store), 0);
+}
+
+START_TEST(of_many_processes_that_open_an_id_at_the_same_time_one_does)
+{
+	kvshm *store = unit_store(8);
+	struct race *race = unit_shared(sizeof(*race));
+	struct child children[OPENERS];
+
+	race->barrier = unit_shared_barrier(OPENERS);
+	for (unsigned i = 0; i < OPENERS; i++)
+		unit_child(&children[i], race_of_a_process, race);
+	for (unsigned i = 0; i < OPENERS; i++)
+		unit_join(&children[i]);
+	one_won_each(store, race);
+}
+END_TEST
+
+struct opener {
+	kvshm *store;
+	struct race *race;
+};
+
+static void *race_of_a_thread(void *arg)
+{
+	struct opener *opener = arg;
+
+	open_at_once(opener->store, opener->race);
+	return NULL;
+}
+
+START_TEST(of_many_threads_that_open_an_id_at_the_same_time_one_does)
+{
+	struct race *race = unit_shared(sizeof(*race));
+	struct opener opener = {.store = unit_store(8), .race = race};
+	pthread_t threads[OPENERS];
+
+	race->barrier = unit_shared_barrier(OPENERS);
+	for (unsigned i = 0; i < OPENERS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, race_of_a_thread, &opener), 0);
+	for (unsigned i = 0; i < OPENERS; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	one_won_each(opener.store, race);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		an_open_request_is_found_by_its_id_in_every_process,
+		ids_are_bytes_of_any_value_and_of_1_to_64,
+		ids_that_are_none_and_calls_without_a_place_for_the_result_are_refused,
+		what_is_no_request_is_refused_by_every_call,
+		what_is_its_owners_is_refused_to_others,
+		the_value_of_an_earlier_request_in_a_slot_touches_no_later_one,
+		a_second_open_of_an_id_is_told_whose_it_is,
+		a_late_attempt_is_refused_and_a_higher_one_opens,
+		an_aborted_attempt_is_remembered_too,
+		a_closed_request_is_remembered_for_a_turn_of_all_slots,
+		with_all_slots_open_there_is_ENFILE_until_one_ends,
+		an_id_whose_owner_died_is_in_nobodys_way,
+		a_dead_owners_attempt_is_remembered,
+		slots_of_a_dead_owners_are_no_reason_for_ENFILE,
+		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_loses,
+		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_wins,
+		who_has_not_announced_itself_is_passed_over_and_looks_behind_its_announcement,
+		of_many_processes_that_open_an_id_at_the_same_time_one_does,
+		of_many_threads_that_open_an_id_at_the_same_time_one_does,
+	};
+
+	return unit_run("request_open", tests, sizeof(tests) / sizeof(tests[0]));
+}
