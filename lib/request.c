@@ -283,13 +283,20 @@ static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint
 	return 0;
 }
 
-/* A rival that is dead is recovered, and in the way no more; where no slot is left, all that are dead. */
-static bool dead_were_in_the_way(kvshm *store, int rc, uint32_t rival)
+/* Who is dead is recovered, and in the way no more: a rival, or those who have all slots. */
+static bool may_open_again(kvshm *store, int rc, uint32_t rival)
 {
-	if (rc == -ENFILE)
+	switch (rc) {
+	case -EAGAIN:
+		return true;
+	case -EEXIST:
+		return kvs_request_owner(&store->map, rival) != store->slot &&
+		       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, rival)) > 0;
+	case -ENFILE:
 		return kvs_recover_dead(&store->map) > 0;
-	return rc == -EEXIST && kvs_request_owner(&store->map, rival) != store->slot &&
-	       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, rival)) > 0;
+	default:
+		return false;
+	}
 }
 
 int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
@@ -307,7 +314,7 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 		return rc;
 	do
 		rc = kvs_request_open(&actor, &name, attempt, blocks, &slot, &word);
-	while (dead_were_in_the_way(store, rc, slot));
+	while (rc && may_open_again(store, rc, slot));
 	if (rc)
 		return refuse_open(&store->map, rc, slot);
 	rc = keep(&actor, store, slot, word);

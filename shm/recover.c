@@ -124,7 +124,6 @@ static int64_t recover_all(const struct kvs_actor *actor, bool dead)
 	int64_t idle = 0;
 
 	kvs_request_abort_all(actor);
-
 	for (uint32_t i = 0; i < map->g.blocks; i++) {
 		enum kvs_state state;
 
@@ -134,6 +133,7 @@ static int64_t recover_all(const struct kvs_actor *actor, bool dead)
 		idle += state == KVS_FREE || state == KVS_LIMBO;
 	}
 	kvs_request_close_all(actor);
+	kvs_wait_deafen(map, actor->self);
 	return idle;
 }
 
@@ -157,7 +157,6 @@ static void clear_readers(const struct kvs_map *map, uint32_t slot)
 void kvs_recover_self(const struct kvs_actor *actor)
 {
 	(void)recover_all(actor, false);
-	kvs_wait_deafen(actor->map, actor->self);
 }
 
 /* Under a read lock on the slot's byte, which is given only when its client is dead. */
@@ -171,7 +170,6 @@ static int give_back_shared(struct kvs_map *map, uint32_t slot)
 	if (rc)
 		return rc;
 	(void)recover_all(&actor, true);
-	kvs_wait_deafen(map, slot);
 	kvs_reader_give_back(actor.reader);
 	return 0;
 }

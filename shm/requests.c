@@ -218,6 +218,17 @@ static int meet_all(const struct kvs_map *map, uint32_t mine, const struct kvs_r
 	return 0;
 }
 
+/* Who has the id, of those that have not given it up: KVS_NONE if that one is gone already. */
+static uint32_t find_rival(const struct kvs_map *map, uint32_t mine, const struct kvs_request_id *id)
+{
+	uint64_t word;
+
+	for (uint32_t i = 0; i < map->g.requests; i++)
+		if (i != mine && is_id(map, i, id, &word) && kvs_request_live(word))
+			return i;
+	return KVS_NONE;
+}
+
 int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt, uint32_t expected,
 		     uint32_t *slot, uint64_t *word)
 {
@@ -234,12 +245,14 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 	atomic_store_explicit(&map->ids[mine], id->hash, memory_order_seq_cst); /* [request-open: announce] */
 	/* The announcement, before the looks at all others. Only this client's recovery could be in the way. */
 	if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPENING))
-		return -EEXIST;
+		return -EAGAIN;
 	rc = meet_all(map, mine, id, attempt, &rival);
-	if (rc)
+	if (rc) {
 		(void)kvs_request_move(map, mine, word, KVS_REQUEST_NONE);
-	else if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPEN)) /* [request-open: meet] */
-		rc = -EEXIST;
+	} else if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPEN)) { /* [request-open: meet] */
+		rival = find_rival(map, mine, id);
+		rc = rival == KVS_NONE ? -EAGAIN : -EEXIST;
+	}
 	*slot = rc ? rival : mine;
 	return rc;
 }
@@ -256,6 +269,8 @@ int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number)
 			return -EALREADY; /* its slot is another's by now */
 		if (kvs_request_number(word) != number || kvs_request_state(word) < KVS_REQUEST_OPEN)
 			return -EBADF;
+		if (kvs_request_state(word) == KVS_REQUEST_ENDING)
+			kvs_room_wake(map, slot); /* who asked before may have died before it did */
 		if (kvs_request_over(word))
 			break;
 		asked = kvs_request_move(map, slot, &word, KVS_REQUEST_ENDING);

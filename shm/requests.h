@@ -93,7 +93,7 @@ struct kvs_request_id {
 uint64_t kvs_request_hash(const struct kvs_map *map, const uint8_t *bytes, uint32_t length);
 
 /* Opens a request: *slot and *word. -EEXIST: one is open, in *slot. -EALREADY: that attempt, or a later one, was closed.
- * -ENFILE: no slot is left. */
+ * -ENFILE: no slot is left. -EAGAIN: one that has gone since was in the way. */
 int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt, uint32_t expected,
 		     uint32_t *slot, uint64_t *word);
 
