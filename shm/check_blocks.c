@@ -35,6 +35,10 @@ static void check_state(struct kvs_look *look, uint32_t number)
 		else if (!look->slots[owner].alive)
 			look->pending++;
 		break;
+	case KVS_ROOM: /* of a place in the line */
+		if (owner >= look->g->requests)
+			kvs_look_find(look, KVS_FINDING_state, number, owner, word);
+		break;
 	default:
 		kvs_look_find(look, KVS_FINDING_state, number, owner, word);
 	}

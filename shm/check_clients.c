@@ -79,7 +79,7 @@ void kvs_check_readers(struct kvs_look *look)
 
 static bool is_nobodys(enum kvs_state state)
 {
-	return state == KVS_FREE || state == KVS_LIMBO || state == KVS_OWNED;
+	return state == KVS_FREE || state == KVS_LIMBO || state == KVS_OWNED || state == KVS_ROOM;
 }
 
 /* How many more writers than refs a client may have. Each writer has a ref of its own; but where a block was published

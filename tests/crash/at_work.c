@@ -200,12 +200,13 @@ static void try(struct run *r, const struct deed *deed, struct line *sum)
 static void try_all(bool drop, struct line *sum)
 {
 	struct run run = { .random = base_stream(drop), .others = others_new() };
+	const struct deed *deed;
 
 	scene_new(&run.scene, base_store(drop ? "drop" : "keep"), drop);
 	scene_copy_new(&run.copy, base_store(drop ? "copy-drop" : "copy-keep"), drop);
-	for (unsigned i = 0; i < deeds_count; i++)
-		if (scene_has(&deeds[i], drop))
-			try(&run, &deeds[i], sum);
+	for (unsigned i = 0; (deed = deeds_one(i)); i++)
+		if (scene_has(deed, drop))
+			try(&run, deed, sum);
 	scene_copy_end(&run.copy);
 }
 

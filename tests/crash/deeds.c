@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 /* ---- Steps ------------------------------------------------------------------------------------------------ */
 
@@ -55,6 +56,33 @@ static void remove_key(struct load_worker *w, unsigned number)
 	base_expect(kvshm_remove(w->store, key.bytes, key.length), 0);
 }
 
+static struct kvshm_request open_request(struct load_worker *w, const char *id, uint32_t blocks)
+{
+	struct kvshm_request request;
+
+	base_expect(kvshm_request_open(w->store, id, strlen(id), 1, blocks, &request), 0);
+	return request;
+}
+
+static void match(struct load_worker *w, const struct kvshm_request *request, unsigned number)
+{
+	struct kvshm_key key = deeds_key(number);
+	struct kvshm_handle lent;
+	enum kvshm_next next;
+	size_t ready;
+
+	base_expect(kvshm_request_match(w->store, request, &key, 1, &lent, &ready, &next), 0);
+	base_check(ready == 1);
+}
+
+const struct deed *deeds_one(unsigned number)
+{
+	if (number < deeds_of_keys_count)
+		return &deeds_of_keys[number];
+	number -= deeds_of_keys_count;
+	return number < deeds_of_requests_count ? &deeds_of_requests[number] : NULL;
+}
+
 /* ---- The survivor ----------------------------------------------------------------------------------------- */
 
 static void take_one_of_everything(struct deeds_survivor *s, struct deeds_stage *stage)
@@ -78,6 +106,20 @@ static void take_one_of_everything(struct deeds_survivor *s, struct deeds_stage 
 	base_expect(kvshm_alloc(w->store, &s->owned.handle), 0);
 }
 
+static void open_requests(struct load_worker *w, struct deeds_stage *stage)
+{
+	struct kvshm_request *requests = stage->requests;
+
+	requests[REQUEST_CLOSED] = open_request(w, DEEDS_CLOSED, 0);
+	base_expect(kvshm_request_end(w->store, &requests[REQUEST_CLOSED]), 0);
+	requests[REQUEST_OPEN] = open_request(w, DEEDS_OPEN, 2);
+	match(w, &requests[REQUEST_OPEN], 1);
+	base_expect(kvshm_request_reserve(w->store, &requests[REQUEST_OPEN], 1, base_now() + BASE_SECOND), 0);
+	requests[REQUEST_COMPLETE] = open_request(w, DEEDS_COMPLETE, 1);
+	match(w, &requests[REQUEST_COMPLETE], 0);
+	base_expect(kvshm_request_complete(w->store, &requests[REQUEST_COMPLETE], 0), 0);
+}
+
 void deeds_survive(struct deeds_survivor *s, const char *name, struct deeds_stage *stage, bool drop)
 {
 	struct load_hold brief;
@@ -89,6 +131,7 @@ void deeds_survive(struct deeds_survivor *s, const char *name, struct deeds_stag
 	remove_key(&s->work, 4);
 	let_go(&s->work, &brief);
 	take_one_of_everything(s, stage);
+	open_requests(&s->work, stage);
 	for (unsigned key = 5; key < 8 && !drop; key++) {
 		brief = fill(&s->work, key);
 		let_go(&s->work, &brief);
@@ -101,6 +144,14 @@ static void end_fill(struct deeds_survivor *s, const struct deeds_stage *stage, 
 	base_check(rc == 0 || (rc == -ECANCELED && stage->may_change >> hold->key & 1));
 	if (rc == 0)
 		let_go(&s->work, hold);
+}
+
+/* The end of a request, which others may have asked for if the deed was about that. */
+static void end_request(struct deeds_survivor *s, const struct deeds_stage *stage, enum deeds_request which)
+{
+	int rc = kvshm_request_end(s->work.store, &stage->requests[which]);
+
+	base_check(rc == 0 || (rc == -EALREADY && stage->may_end));
 }
 
 void deeds_let_go(struct deeds_survivor *s, const struct deeds_stage *stage)
@@ -121,6 +172,9 @@ void deeds_let_go(struct deeds_survivor *s, const struct deeds_stage *stage)
 	base_expect(kvshm_give_up(store, &s->shared.handle), 0);
 	load_write(&s->work, &s->owned, &meta);
 	base_expect(kvshm_give_up(store, &s->owned.handle), 0);
+	end_request(s, stage, REQUEST_OPEN);
+	end_request(s, stage, REQUEST_COMPLETE);
+	base_expect(kvshm_request_end(store, &stage->requests[REQUEST_CLOSED]), -EALREADY);
 	base_expect(kvshm_detach(store), 0);
 	load_check(&stage->books);
 }
@@ -237,27 +291,64 @@ struct corpse {
 	struct deeds_stage *stage;
 };
 
+static void attach(const struct corpse *c, struct load_worker *w)
+{
+	struct kvshm_geometry geometry;
+
+	*w = (struct load_worker){ .books = &c->stage->books, .random = 1, .id = 3 };
+	base_expect(kvshm_attach(c->name, NULL, &w->store), 0);
+	base_expect(kvshm_geometry(w->store, &geometry), 0);
+	c->stage->corpse = geometry.slot;
+}
+
 static void be_corpse(void *arg)
 {
 	const struct corpse *c = arg;
-	struct load_worker w = { .books = &c->stage->books, .random = 1, .id = 3 };
 	struct kvshm_key key = deeds_key(0);
 	struct kvshm_handle ref, pin, owned, part;
+	struct kvshm_request request;
+	struct load_worker w;
 
-	base_expect(kvshm_attach(c->name, NULL, &w.store), 0);
+	attach(c, &w);
 	base_expect(kvshm_get(w.store, key.bytes, key.length, &ref), 0);
 	base_expect(kvshm_pin(w.store, &ref, &pin), 0);
 	base_expect(kvshm_alloc(w.store, &owned), 0);
 	(void)begin_fill(&w, 11, false);
 	base_expect(kvshm_join(w.store, &c->stage->tickets[TICKET_SHARED], 1, &part), 0);
 	(void)fill(&w, 10); /* and a ref of it */
+	request = open_request(&w, DEEDS_CORPSE, 2);
+	match(&w, &request, 10);
+	base_expect(kvshm_request_reserve(w.store, &request, 1, base_now() + BASE_SECOND), 0);
 	(void)raise(SIGKILL);
 }
 
-void deeds_die(const char *name, struct deeds_stage *stage)
+/* It wants the whole store, of which the survivor has a part. */
+static void be_corpse_in_line(void *arg)
+{
+	const struct corpse *c = arg;
+	struct kvshm_request request;
+	struct load_worker w;
+
+	attach(c, &w);
+	request = open_request(&w, DEEDS_CORPSE, 2);
+	match(&w, &request, 0);
+	base_expect(kvshm_request_queue(w.store, &request, DEEDS_BLOCKS, base_now() + 100 * BASE_SECOND),
+		    -EINPROGRESS);
+	(void)raise(SIGKILL);
+}
+
+uint32_t deeds_die(const char *name, struct deeds_stage *stage)
 {
 	struct corpse corpse = { name, stage };
 
 	base_check(base_reap(base_fork(be_corpse, &corpse)) == SIGKILL);
 	stage->may_change |= UINT64_C(1) << 3 | UINT64_C(1) << 10;
+	return stage->corpse;
+}
+
+void deeds_die_in_line(const char *name, struct deeds_stage *stage)
+{
+	struct corpse corpse = { name, stage };
+
+	base_check(base_reap(base_fork(be_corpse_in_line, &corpse)) == SIGKILL);
 }

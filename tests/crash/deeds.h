@@ -9,7 +9,8 @@
  *   0 ready, the survivor has a ref    1 ready, it has a pin    2 it is filling it
  *   3 a shared fill of the survivor's; it writes plane 0, and nobody plane 1    4 it holds its last bytes: removed
  *   5, 6, 7 ready    8 to 11 not there, for deeds to fill    12 and more: what makes the store full
- * Beside these the survivor has a block without a key.
+ * Beside these the survivor has a block without a key, and requests: one that is open, with key 1 and room for a block;
+ * one that is complete, with key 0; and one that is closed.
  */
 #ifndef DEEDS_H
 #define DEEDS_H
@@ -20,20 +21,32 @@
 #define DEEDS_BLOCKS 16U
 #define DEEDS_PLANES 2U
 #define DEEDS_CLIENTS 6U
-#define DEEDS_REQUESTS 6U
+#define DEEDS_REQUESTS 10U
 #define DEEDS_HANDLES 4U
 #define DEEDS_FULL 12U /* the first of the keys that make the store full */
 
-/* What the survivor gives the victim: tickets. */
+/* What the survivor gives the victim: tickets, */
 enum deeds_ticket { TICKET_READY, TICKET_SHARED, TICKET_DOOMED, TICKET_STALE, TICKETS };
+
+/* and its requests, in the order of their slots. And the ids of all. */
+enum deeds_request { REQUEST_CLOSED, REQUEST_OPEN, REQUEST_COMPLETE, REQUESTS };
+#define DEEDS_CLOSED "closed"
+#define DEEDS_OPEN "open"
+#define DEEDS_COMPLETE "complete"
+#define DEEDS_VICTIM "victim"
+#define DEEDS_CORPSE "corpse"
+#define DEEDS_RIVAL "rival"
 
 /* Shared by the test and the victim. */
 struct deeds_stage {
 	struct load_books books;
 	struct step step;
 	struct kvshm_ticket tickets[TICKETS];
+	struct kvshm_request requests[REQUESTS];
 	uint64_t may_change; /* keys that the deed is about */
+	bool may_end;	     /* it is about the survivor's requests */
 	uint32_t slot;	     /* the victim's, before the deed; KVSHM_NO_SLOT: none */
+	uint32_t corpse;     /* the slot of one who died before */
 	int rc;		     /* what it came to */
 };
 
@@ -47,6 +60,7 @@ struct deeds_victim {
 	struct kvshm_handle handles[DEEDS_HANDLES]; /* what the watched call is given, or gives */
 	struct kvshm_meta metas[DEEDS_HANDLES];
 	struct kvshm_ticket tickets[DEEDS_HANDLES];
+	struct kvshm_request request;
 };
 
 enum deeds_where { DEEDS_EVERYWHERE, DEEDS_KEEP, DEEDS_DROP };
@@ -62,8 +76,10 @@ struct deed {
 	bool any_key;	/* it may take any key away that nobody holds */
 };
 
-extern const struct deed deeds[];
-extern const unsigned deeds_count;
+/* The lists: deeds_list.c, deeds_requests.c; and one after the other of both, from 0: NULL is their end. */
+extern const struct deed deeds_of_keys[], deeds_of_requests[];
+extern const unsigned deeds_of_keys_count, deeds_of_requests_count;
+const struct deed *deeds_one(unsigned number);
 
 /* The survivor. */
 struct deeds_survivor {
@@ -80,7 +96,10 @@ void deeds_let_go(struct deeds_survivor *survivor, const struct deeds_stage *sta
 /* A child's body: prepares, and does the deed, watched. */
 void deeds_do(void *victim);
 
-/* A client that takes one of everything, and dies. Its fill is of key 11. */
-void deeds_die(const char *name, struct deeds_stage *stage);
+/* A client that takes one of everything, and dies; returns the slot that it had. Its fill is of key 11. */
+uint32_t deeds_die(const char *name, struct deeds_stage *stage);
+
+/* One that dies in the line for room, first in it, with all that was idle. */
+void deeds_die_in_line(const char *name, struct deeds_stage *stage);
 
 #endif

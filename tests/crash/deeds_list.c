@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * deeds_list.c: every operation of the library that changes a store, each in all its outcomes. See deeds.h.
+ * deeds_list.c: every operation of the library that changes a store, each in all its outcomes; those on requests are in
+ * deeds_requests.c. See deeds.h.
  */
 #include "config.h"
 
@@ -209,7 +210,7 @@ static void prepare_wait(struct deeds_victim *v)
 
 static void prepare_wait_for_the_dead(struct deeds_victim *v)
 {
-	deeds_die(v->name, v->stage);
+	(void)deeds_die(v->name, v->stage);
 	base_expect(get_or_fill(v, 11, KVSHM_PENDING), 0);
 }
 
@@ -311,7 +312,7 @@ static void prepare_everything(struct deeds_victim *v)
 	deeds_join(v);
 }
 
-static void prepare_corpse(struct deeds_victim *v) { deeds_die(v->name, v->stage); }
+static void prepare_corpse(struct deeds_victim *v) { (void)deeds_die(v->name, v->stage); }
 
 /* ---- Batches ---------------------------------------------------------------------------------------------- */
 
@@ -491,7 +492,7 @@ static int act_meta_batch(struct deeds_victim *v)
 
 /* ---- The list --------------------------------------------------------------------------------------------- */
 
-const struct deed deeds[] = {
+const struct deed deeds_of_keys[] = {
 	{ .name = "attach", .act = act_attach, .attaches = true },
 	{ .name = "attach, another is dead", .prepare = prepare_corpse, .act = act_attach, .attaches = true },
 	{ .name = "detach", .act = act_detach },
@@ -568,4 +569,4 @@ const struct deed deeds[] = {
 	{ .name = "join-batch", .prepare = prepare_join, .act = act_join_batch },
 	{ .name = "get-meta-batch", .prepare = prepare_refs, .act = act_meta_batch },
 };
-const unsigned deeds_count = sizeof(deeds) / sizeof(deeds[0]);
+const unsigned deeds_of_keys_count = sizeof(deeds_of_keys) / sizeof(deeds_of_keys[0]);

@@ -124,6 +124,21 @@ uint64_t image_life(const struct image *image, const struct kvs_geometry *g, uin
 	return atomic_load_explicit(&block_of(image, g, block)->life, memory_order_relaxed);
 }
 
+uint64_t image_request(const struct image *image, const struct kvs_geometry *g, uint32_t slot)
+{
+	const struct kvs_request *requests = (const void *)(image->bytes + g->requests_at);
+
+	return atomic_load_explicit(&requests[slot].word, memory_order_relaxed);
+}
+
+uint64_t image_place(const struct image *image, const struct kvs_geometry *g, uint32_t slot)
+{
+	uint64_t place;
+
+	memcpy(&place, image->bytes + g->places_at + slot * sizeof(place), sizeof(place));
+	return place;
+}
+
 uint64_t image_entry(const struct image *image, const struct kvs_geometry *g, uint32_t slot, uint32_t block)
 {
 	uint64_t entry;

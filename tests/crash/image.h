@@ -50,6 +50,8 @@ void image_let_live(struct image_store *store, uint64_t slots);
 /* Words of an image. */
 uint64_t image_word(const struct image *image, const struct kvs_geometry *g, uint32_t block);
 uint64_t image_life(const struct image *image, const struct kvs_geometry *g, uint32_t block);
+uint64_t image_request(const struct image *image, const struct kvs_geometry *g, uint32_t slot);
+uint64_t image_place(const struct image *image, const struct kvs_geometry *g, uint32_t slot);
 uint64_t image_entry(const struct image *image, const struct kvs_geometry *g, uint32_t slot, uint32_t block);
 
 #endif

@@ -17,6 +17,8 @@
 #include "client.h"
 #include "part.h"
 #include "recover.h"
+#include "requests.h"
+#include "room.h"
 #include "segment.h"
 
 #define BLOCKS 64U /* at most */
@@ -111,6 +113,73 @@ static bool living_have_theirs(struct hearing *h)
 	return true;
 }
 
+/* ---- Requests --------------------------------------------------------------------------------------------- */
+
+/* A dead one's request is closed, as every request of nobody that was open ever; one that was not is gone. A living
+ * one's is as it was. */
+static bool request_is_right(const struct hearing *h, uint32_t i)
+{
+	const struct kvs_map *map = &h->store->map;
+	uint64_t was = image_request(h->at_death, &map->g, i), is = atomic_load(&map->requests[i].word);
+	enum kvs_request_state closed = kvs_request_state(was) < KVS_REQUEST_OPEN ? KVS_REQUEST_NONE
+										  : KVS_REQUEST_CLOSED;
+
+	if (!kvs_request_live(was) || is_living(h, kvs_word_owner(was)))
+		return is == was || no(h, "request %u was in state %d, and is in state %d", i, kvs_request_state(was),
+				       kvs_request_state(is));
+	return (kvs_request_state(is) == closed && kvs_request_number(is) == kvs_request_number(was)) ||
+	       no(h, "request %u of dead client %u was in state %d, and is in state %d", i, kvs_word_owner(was),
+		  kvs_request_state(was), kvs_request_state(is));
+}
+
+static bool is_of_living(const struct hearing *h, uint32_t request)
+{
+	uint64_t word = atomic_load(&h->store->map.requests[request].word);
+
+	return kvs_request_live(word) && is_living(h, kvs_word_owner(word));
+}
+
+/* The living keep their places in the line, for as long as they have time. */
+static bool place_is_right(const struct hearing *h, uint32_t i)
+{
+	const struct kvs_map *map = &h->store->map;
+	uint64_t was = image_place(h->at_death, &map->g, i), is = kvs_room_place(map, i);
+
+	if (kvs_place_state(is) != KVS_PLACE_NONE && !is_of_living(h, i))
+		return no(h, "place %u is nobody's, and in state %d", i, kvs_place_state(is));
+	if (is == was || !is_of_living(h, i))
+		return true;
+	return (kvs_place_state(was) == KVS_PLACE_WAITING && kvs_place_state(is) == KVS_PLACE_EXPIRED) ||
+	       no(h, "place %u of a living client was in state %d, and is in state %d", i, kvs_place_state(was),
+		  kvs_place_state(is));
+}
+
+static bool requests_are_right(const struct hearing *h)
+{
+	for (uint32_t i = 0; i < h->store->map.g.requests; i++)
+		if (!request_is_right(h, i) || !place_is_right(h, i))
+			return false;
+	return true;
+}
+
+static bool has_place(const struct hearing *h, uint32_t request)
+{
+	enum kvs_place_state state = kvs_place_state(kvs_room_place(&h->store->map, request));
+
+	return is_of_living(h, request) && (state == KVS_PLACE_WAITING || state == KVS_PLACE_GRANTED);
+}
+
+/* ---- Blocks ----------------------------------------------------------------------------------------------- */
+
+/* Is a word one of a room that a living client has? */
+static bool is_room_of_living(const struct hearing *h, uint64_t word)
+{
+	uint32_t request = kvs_word_owner(word);
+
+	return kvs_word_state(word) == KVS_ROOM && request < h->store->map.g.requests && is_of_living(h, request) &&
+	       kvs_place_state(image_place(h->at_death, &h->store->map.g, request)) == KVS_PLACE_GRANTED;
+}
+
 /* A block that a living client holds is there for it; one that is its own stays so; any other is to be had. */
 static bool block_is_accounted_for(const struct hearing *h, uint32_t i)
 {
@@ -120,7 +189,11 @@ static bool block_is_accounted_for(const struct hearing *h, uint32_t i)
 
 	if (kvs_word_state(was) == KVS_OWNED && is_living(h, kvs_word_owner(was)))
 		return is == was || no(h, "block %u of living client %u is in state %d", i, kvs_word_owner(was), state);
+	if (is_room_of_living(h, was))
+		return is == was || no(h, "block %u of a living client's room is in state %d", i, state);
 	switch (state) {
+	case KVS_ROOM:
+		return has_place(h, kvs_word_owner(is)) || h->asked->crowded || no(h, "block %u is nobody's room", i);
 	case KVS_FREE:
 	case KVS_LIMBO:
 		return !h->held[i] || no(h, "block %u is held, and in state %d", i, state);
@@ -282,13 +355,35 @@ static bool is_rightly_kept(const struct hearing *h, uint32_t i)
 {
 	enum kvs_state state = kvs_word_state(atomic_load(&h->store->map.blocks[i].word));
 
-	if (h->held[i] || h->maybe[i])
+	if (h->held[i] || h->maybe[i] || state == KVS_ROOM)
 		return true;
 	return h->asked->crowded && state != KVS_FREE;
 }
 
+/* Some of those who stand in the middle of a call may be in line. They hold up others until their deadline. */
+static bool line_is_over(const struct hearing *h, uint64_t since)
+{
+	const struct kvs_map *map = &h->store->map;
+
+	for (uint32_t i = 0; i < map->g.requests; i++)
+		if (kvs_place_state(kvs_room_place(map, i)) == KVS_PLACE_WAITING && base_now() < since + BASE_SECOND)
+			return false;
+	return true;
+}
+
+static int alloc(struct hearing *h, struct kvshm_handle *owned)
+{
+	uint64_t since = base_now();
+	int rc;
+
+	do
+		rc = kvshm_alloc(h->work.store, owned);
+	while (rc == -ENOSPC && !line_is_over(h, since));
+	return rc;
+}
+
 /* Every block that the living do not hold can be had: none is lost. */
-static bool all_blocks_can_be_had(struct hearing *h)
+static bool all_blocks_can_be_had(struct hearing *h, unsigned *all)
 {
 	struct kvshm_handle owned[BLOCKS];
 	bool had[BLOCKS] = { false };
@@ -296,7 +391,7 @@ static bool all_blocks_can_be_had(struct hearing *h)
 	int rc = 0;
 
 	for (; count < blocks; count++) {
-		rc = kvshm_alloc(h->work.store, &owned[count]);
+		rc = alloc(h, &owned[count]);
 		if (rc)
 			break;
 		had[owned[count].block] = true;
@@ -307,24 +402,80 @@ static bool all_blocks_can_be_had(struct hearing *h)
 		if (had[i] ? h->held[i] : !is_rightly_kept(h, i))
 			return no(h, "%u blocks can be had; block %u is %s", count, i,
 				  had[i] ? "among them, and held" : "not, and not held");
+	*all = count;
 	while (count--)
 		if (kvshm_give_up(h->work.store, &owned[count]))
 			return no(h, "giving a block back: %s", kvshm_error());
 	return true;
 }
 
+/* A request gets room for all of them at once, and fills in it. */
+static bool takes_a_request(struct hearing *h, unsigned blocks)
+{
+	kvshm *store = h->work.store;
+	struct load_hold hold = { .key = INQUEST_FRESH + 2 };
+	unsigned char bytes[KVSHM_KEY_MAX];
+	size_t length = load_key(hold.key, bytes);
+	struct kvshm_request request;
+	enum kvshm_outcome outcome;
+	struct kvshm_meta meta;
+	int rc = kvshm_request_open(store, "inquest", 7, 1, 1, &request);
+
+	if (rc)
+		return no(h, "opening a request: %d: %s", rc, kvshm_error());
+	rc = kvshm_request_reserve(store, &request, blocks, base_now() + BASE_SECOND);
+	if (rc)
+		return no(h, "room for %u blocks: %d: %s", blocks, rc, kvshm_error());
+	rc = kvshm_request_get_or_fill(store, &request, bytes, length, &outcome, &hold.handle);
+	if (rc || outcome != KVSHM_FILL)
+		return no(h, "a fill in room: %d, outcome %d: %s", rc, rc ? -1 : (int)outcome, kvshm_error());
+	load_write(&h->work, &hold, &meta);
+	rc = kvshm_publish(store, &hold.handle, &meta);
+	if (rc == 0)
+		rc = kvshm_request_complete(store, &request, 0);
+	if (rc == 0)
+		load_verify(&h->work, &hold);
+	if (rc == 0)
+		rc = kvshm_remove(store, bytes, length);
+	if (rc == 0)
+		rc = kvshm_request_end(store, &request);
+	return rc == 0 || no(h, "a request's life: %d: %s", rc, kvshm_error());
+}
+
+/* The ids of the dead's requests can be opened anew, as another attempt. */
+static bool takes_ids(struct hearing *h)
+{
+	static const char *const ids[] = { "victim", "corpse" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct kvshm_request request;
+		int rc = kvshm_request_open(h->work.store, ids[i], strlen(ids[i]), 9, 0, &request);
+
+		if (rc == 0)
+			rc = kvshm_request_end(h->work.store, &request);
+		if (rc)
+			return no(h, "the next attempt of request %s: %d: %s", ids[i], rc, kvshm_error());
+		rc = kvshm_request_open(h->work.store, ids[i], strlen(ids[i]), 9, 0, &request);
+		if (rc != -EALREADY)
+			return no(h, "the same attempt of request %s once more: %d", ids[i], rc);
+	}
+	return true;
+}
+
 static bool takes_work(struct hearing *h)
 {
 	bool room = h->held_count < h->store->map.g.blocks && !h->asked->crowded;
+	unsigned all = 0;
 
-	return (!room || takes_a_fill(h)) && all_blocks_can_be_had(h);
+	return (!room || takes_a_fill(h)) && takes_ids(h) && all_blocks_can_be_had(h, &all) &&
+	       (all == 0 || takes_a_request(h, all));
 }
 
 /* ---- The inquest ------------------------------------------------------------------------------------------ */
 
 static bool hear(struct hearing *h)
 {
-	return nobody_is_dead(h) && living_have_theirs(h) && blocks_are_accounted_for(h) && checker_is_content(h) &&
+	return nobody_is_dead(h) && living_have_theirs(h) && requests_are_right(h) && blocks_are_accounted_for(h) && checker_is_content(h) &&
 	       keys_are_whole_or_absent(h) && takes_work(h) && living_have_theirs(h) && checker_is_content(h);
 }
 

@@ -262,6 +262,7 @@ static void try(struct run *r, const struct deed *deed)
 static void try_all(bool drop, struct sum *sum)
 {
 	struct run *r = calloc(1, sizeof(*r));
+	const struct deed *deed;
 
 	base_check(r);
 	r->step = base_shared(sizeof(*r->step));
@@ -273,9 +274,9 @@ static void try_all(bool drop, struct sum *sum)
 	scene_copy_new(&r->second, base_store(drop ? "second-drop" : "second-keep"), drop);
 	base_expect(kvshm_disown(r->first.owner), 0); /* the recoverers own it, one after the other */
 	image_let_live(&r->second.store, 1);
-	for (unsigned i = 0; i < deeds_count; i++)
-		if (scene_has(&deeds[i], drop) && (r->all || base_below(&r->random, SHARE) == 0))
-			try(r, &deeds[i]);
+	for (unsigned i = 0; (deed = deeds_one(i)); i++)
+		if (scene_has(deed, drop) && (r->all || base_below(&r->random, SHARE) == 0))
+			try(r, deed);
 	base_expect(kvshm_adopt(r->first.store.name, NULL, &r->first.owner), 0);
 	scene_copy_end(&r->first);
 	scene_copy_end(&r->second);
