@@ -31,14 +31,17 @@ static void fence(const struct kvs_map *map)
 
 	fence_from_to(map, sizeof(struct kvs_head), g->clients_at);
 	fence_from_to(map, g->clients_at + g->clients * sizeof(struct kvs_client), g->readers_at);
-	fence_from_to(map, g->readers_at + g->readers * sizeof(struct kvs_reader), g->hints_at);
+	fence_from_to(map, g->readers_at + g->readers * sizeof(struct kvs_reader), g->requests_at);
+	fence_from_to(map, g->requests_at + g->requests * sizeof(struct kvs_request), g->ids_at);
+	fence_from_to(map, g->ids_at + g->requests * sizeof(uint64_t), g->places_at);
+	fence_from_to(map, g->places_at + g->requests * sizeof(uint64_t), g->hints_at);
 	fence_from_to(map, g->hints_at + (blocks + 63) / 64 * 8, g->buckets_at);
 	fence_from_to(map, g->buckets_at + g->buckets * sizeof(uint32_t), g->blocks_at);
 	fence_from_to(map, g->blocks_at + blocks * sizeof(struct kvs_block), g->tails_at);
 	fence_from_to(map, g->tails_at + blocks * g->tail, g->infos_at);
 	fence_from_to(map, g->infos_at + blocks * sizeof(struct kvs_block_info), g->rows_at);
 	for (uint32_t i = 0; i < g->clients; i++)
-		fence_from_to(map, g->rows_at + i * g->row_size + blocks * sizeof(uint64_t),
+		fence_from_to(map, g->rows_at + i * g->row_size + 2 * blocks * sizeof(uint64_t),
 			      g->rows_at + (i + 1) * g->row_size);
 }
 

@@ -4,14 +4,16 @@
  * image.c: making, damaging and mending the store. See image.h.
  *
  * What is in it: keys 0 to 3 are ready; of these, 0 is held and pinned, 1 held. 4 is being filled; 5 is filled by two
- * writers, of which one is done; 6 was removed while it was held; 7 and 8 are missing. One block has no key. All holds
- * are the first client's, and the image is taken while it is attached: so whoever attaches finds a dead client. One
+ * writers, of which one is done; 6 was removed while it was held; 7 and 8 are missing. One block has no key. Of the
+ * requests, whose ids are their numbers, 0 is open and has room for two blocks and a hold, 1 is complete, 2 waits in line,
+ * 3 is closed. All holds are the first client's, and the image is taken while it is attached: so whoever attaches finds a dead client. One
  * process is enough for that, since it is the lock that says who lives, not the segment.
  */
 #include "config.h"
 
 #include "image.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +116,32 @@ static void fill(kvshm *store)
 	target_must(kvshm_alloc(store, &handle) == 0);
 }
 
+static void match(kvshm *store, const struct kvshm_request *request, unsigned number)
+{
+	uint8_t bytes[KVSHM_KEY_MAX];
+	struct kvshm_key key = {.bytes = bytes, .length = image_key(number, bytes)};
+	struct kvshm_handle lent;
+	enum kvshm_next next;
+	size_t ready;
+
+	target_must(kvshm_request_match(store, request, &key, 1, &lent, &ready, &next) == 0 && ready == 1);
+}
+
+/* Behind all fills: one waits in line, so that no others may fill. */
+static void open_requests(kvshm *store)
+{
+	struct kvshm_request request[IMAGE_REQUESTS];
+
+	for (uint8_t i = 0; i < IMAGE_REQUESTS; i++)
+		target_must(kvshm_request_open(store, &i, sizeof(i), 1, 1, &request[i]) == 0);
+	target_must(kvshm_request_reserve(store, &request[0], 2, 0) == 0);
+	match(store, &request[0], 0);
+	match(store, &request[1], 1);
+	target_must(kvshm_request_complete(store, &request[1], 0) == 0);
+	target_must(kvshm_request_queue(store, &request[2], IMAGE_BLOCKS, UINT64_MAX) == -EINPROGRESS);
+	target_must(kvshm_request_end(store, &request[3]) == 0);
+}
+
 static void name_files(void)
 {
 	for (unsigned i = 0; i < FILES; i++) {
@@ -157,11 +185,12 @@ void image_make(void)
 	options.size = (uint64_t)IMAGE_BLOCKS * IMAGE_BLOCK_SIZE;
 	options.planes = IMAGE_PLANES;
 	options.clients = IMAGE_CLIENTS;
-	options.requests = 4;
+	options.requests = IMAGE_REQUESTS;
 	options.fence = 1; /* grace periods in one process, without system calls */
 	target_must(kvshm_create(IMAGE_NAME, &options, &owner) == 0);
 	target_must(kvshm_attach(IMAGE_NAME, &attach, &store) == 0);
 	fill(store);
+	open_requests(store);
 	take_image();
 	target_must(kvshm_detach(store) == 0 && kvshm_disown(owner) == 0);
 	for (unsigned i = 0; i < FILES; i++)
@@ -177,7 +206,7 @@ void image_restore(void)
 	memcpy(now, whole, g.rows_at);
 	for (uint32_t i = 0; i < g.clients; i++)
 		memcpy(now + g.rows_at + i * g.row_size, whole + g.rows_at + i * g.row_size,
-		       g.blocks * sizeof(uint64_t));
+		       g.blocks * 2 * sizeof(uint64_t));
 	for (unsigned i = 0; i < FILES; i++)
 		if (access(names[i], F_OK))
 			target_must(link(kept[i], names[i]) == 0);
@@ -205,8 +234,13 @@ static struct section section_of(unsigned number)
 		{g.blocks_at, 9 * sizeof(struct kvs_block)}, /* those that are in use */
 		{g.tails_at, blocks * g.tail},
 		{g.infos_at, blocks * sizeof(struct kvs_block_info)},
-		{g.rows_at, blocks * sizeof(uint64_t)},
-		{g.rows_at + g.row_size, blocks * sizeof(uint64_t)},
+		{g.rows_at, blocks * 2 * sizeof(uint64_t)},
+		{g.rows_at + g.row_size, blocks * 2 * sizeof(uint64_t)},
+		{offsetof(struct kvs_head, line_next), sizeof(struct kvs_head) - offsetof(struct kvs_head, line_next)},
+		{g.requests_at, g.requests * sizeof(struct kvs_request)},
+		{g.requests_at, g.requests * sizeof(struct kvs_request)},
+		{g.ids_at, g.requests * sizeof(uint64_t)},
+		{g.places_at, g.requests * sizeof(uint64_t)},
 	};
 
 	return sections[number % (sizeof(sections) / sizeof(sections[0]))];

@@ -19,6 +19,7 @@ enum {
 	IMAGE_BLOCK_SIZE = 512,
 	IMAGE_PLANES = 2,
 	IMAGE_CLIENTS = 3,
+	IMAGE_REQUESTS = 4,
 	IMAGE_KEYS = 9, /* keys 0 to 8 mean something to it: see image.c */
 };
 

@@ -32,9 +32,13 @@ static bool is_an_answer(enum live_call call, int rc)
 {
 	static const int any[] = { 0, -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED, -EOVERFLOW, -EALREADY,
 				   -ETIMEDOUT, -EBADF, -EMFILE, -EUSERS, -ESTALE, -EBUSY };
+	static const int of_requests[] = { -EEXIST, -ENFILE, -EINPROGRESS, -EPERM, -E2BIG, -EINVAL };
 
 	for (unsigned i = 0; i < sizeof(any) / sizeof(any[0]); i++)
 		if (rc == any[i])
+			return true;
+	for (unsigned i = 0; i < sizeof(of_requests) / sizeof(of_requests[0]); i++)
+		if (rc == of_requests[i] && live_is_of_requests(call))
 			return true;
 	if (rc == -EPROTO)
 		return call > LIVE_counted;

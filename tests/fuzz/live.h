@@ -17,6 +17,7 @@
 #define LIVE_KEYS 200U
 #define LIVE_TICKETS 16U
 #define LIVE_SHARED 4U /* of these, for shared fills */
+#define LIVE_REQUESTS 8U
 #define LIVE_ERRNOS 140U
 
 /* Every call of kvshm.h that does something with a store, and the tools; those up to LIVE_counted are made with an
@@ -27,7 +28,11 @@
 	X(join) X(geometry) X(recover) X(get_batch) X(get_or_fill_batch) X(get_or_fill_shared_batch) \
 	X(remove_batch) X(touch_batch) X(publish_batch) X(publish_as_batch) X(give_up_batch) X(wait_batch) \
 	X(release_batch) X(pin_batch) X(unpin_batch) X(get_meta_batch) X(address_batch) X(alloc_batch) \
-	X(ticket_batch) X(hold_batch) X(join_batch) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
+	X(ticket_batch) X(hold_batch) X(join_batch) X(request_open) X(request_find) X(request_reserve) \
+	X(request_queue) X(request_wait_room) X(request_unreserve) X(request_match) X(request_get_or_fill) \
+	X(request_get_or_fill_shared) X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) \
+	X(request_release) X(request_complete) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
+	X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
 	X(view_usage) X(view_clients) X(view_counters) X(view_histograms) X(view_blocks) X(view_check) X(view_head) \
 	X(list) X(kvshm_stat) X(kvshm_check)
 
@@ -40,6 +45,12 @@ enum live_call {
 };
 
 extern const char *const live_names[LIVE_CALLS];
+
+/* Those that are about requests, or wait for room. */
+static inline bool live_is_of_requests(enum live_call call)
+{
+	return call >= LIVE_request_open && call < LIVE_counted;
+}
 
 /* What one process is at; written by it only. */
 struct live_note {
@@ -55,6 +66,7 @@ struct live_stage {
 	_Atomic uint32_t round;	       /* 0: let go of the store */
 	_Atomic bool stop;
 	struct kvshm_ticket tickets[LIVE_TICKETS]; /* written by all at the same time: torn ones are tickets, too */
+	struct kvshm_request requests[LIVE_REQUESTS]; /* likewise */
 	struct live_note note[LIVE_PROCESSES];
 };
 

@@ -72,7 +72,7 @@ static void see_all(struct live_process *p, kvshm_view *view)
 	}
 	live_begin(p, LIVE_view_usage);
 	if (live_end(p, LIVE_view_usage, kvshm_view_usage(view, &usage)) == 0)
-		base_check(usage.free + usage.owned + usage.filling + usage.ready + usage.removing + usage.doomed +
+		base_check(usage.free + usage.owned + usage.room + usage.filling + usage.ready + usage.removing + usage.doomed +
 				   usage.grace + usage.unknown <= LIVE_BLOCKS_MAX);
 	live_begin(p, LIVE_view_clients);
 	(void)live_end(p, LIVE_view_clients, kvshm_view_clients(view, see_client, NULL));

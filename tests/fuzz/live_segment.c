@@ -12,7 +12,7 @@
  *   (shm/map.c), and a small segment has little behind which a wild number leads but these, or nothing: an access
  *   outside of the mapping is a SIGSEGV. Outside of the heap it is seen in the build with AddressSanitizer.
  * - No call takes more than LATE of its process's own time, or LONG_LATE of anyone's. (Those that have a deadline have
- *   one of 3 ms at most.)
+ *   one of 3 ms at most; room is waited for 10 ms at least.)
  * - Each -EUCLEAN that a call returned is in the counter `nonsense`, in those rounds in which counters, and whose they
  *   are, are left alone; and kvshm-stat's way of reading it shows the same.
  *
@@ -161,6 +161,7 @@ static void kill_victim(void)
 /* A store of some shape. */
 static void shape(char *text[], char numbers[][32], bool fence)
 {
+	static const unsigned requests[] = { 24, 6, 100, 1 };
 	static const unsigned blocks[] = { 96, 130, 200, 64, 7 }, keys[] = { 64, 32, 256, 33 };
 	unsigned at = 0;
 
@@ -168,6 +169,7 @@ static void shape(char *text[], char numbers[][32], bool fence)
 	(void)snprintf(numbers[1], 32, "%u", keys[base_below(&random_stream, 4)]);
 	(void)snprintf(numbers[2], 32, "%u", 1 + base_below(&random_stream, 3));
 	(void)snprintf(numbers[3], 32, "%u", base_below(&random_stream, 8) ? 8 + base_below(&random_stream, 3) : 70);
+	(void)snprintf(numbers[4], 32, "%u", requests[base_below(&random_stream, 4)]);
 	text[at++] = (char *)"kvshmd";
 	text[at++] = (char *)"--store";
 	text[at++] = stage->name;
@@ -181,6 +183,8 @@ static void shape(char *text[], char numbers[][32], bool fence)
 	text[at++] = numbers[2];
 	text[at++] = (char *)"--clients";
 	text[at++] = numbers[3];
+	text[at++] = (char *)"--requests";
+	text[at++] = numbers[4];
 	text[at++] = (char *)"--retain";
 	text[at++] = (char *)(base_below(&random_stream, 3) ? "keep" : "drop");
 	text[at++] = (char *)"--populate=0";
@@ -229,7 +233,7 @@ static int end_owner(int signal)
 static void begin_round(void)
 {
 	static const unsigned lasting[] = { 0, 10, 100 };
-	char numbers[4][32], path[KVS_PATH_SIZE], *argv[24];
+	char numbers[5][32], path[KVS_PATH_SIZE], *argv[26];
 
 	rounds++;
 	shape(argv, numbers, base_below(&random_stream, 4) == 0);

@@ -16,12 +16,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "requests.h"
+#include "room.h"
+
 const char *const mutate_names[MUTATE_SECTIONS] = {
 	[MUTATE_FROZEN] = "frozen head", [MUTATE_GEOMETRY] = "geometry", [MUTATE_STATE] = "state",
 	[MUTATE_HEAD] = "words of the head", [MUTATE_CLIENTS] = "client slots", [MUTATE_READERS] = "reader slots",
-	[MUTATE_COUNTERS] = "counters", [MUTATE_HINTS] = "hints", [MUTATE_BUCKETS] = "buckets",
-	[MUTATE_BLOCKS] = "blocks", [MUTATE_KEYS] = "keys", [MUTATE_INFOS] = "infos", [MUTATE_ROWS] = "rows",
-	[MUTATE_ANYWHERE] = "anywhere",
+	[MUTATE_COUNTERS] = "counters", [MUTATE_LINE] = "words of the line", [MUTATE_REQUESTS] = "requests",
+	[MUTATE_IDS] = "ids of requests", [MUTATE_PLACES] = "places", [MUTATE_HINTS] = "hints",
+	[MUTATE_BUCKETS] = "buckets", [MUTATE_BLOCKS] = "blocks", [MUTATE_KEYS] = "keys", [MUTATE_INFOS] = "infos",
+	[MUTATE_ROWS] = "rows", [MUTATE_NOTES] = "notes of pins", [MUTATE_ANYWHERE] = "anywhere",
 };
 
 /* How often each is chosen, and how often (of 100) it is taken back. Where one wrong byte ends all work at once, it is
@@ -31,12 +35,14 @@ static const struct {
 } sections[MUTATE_SECTIONS] = {
 	[MUTATE_FROZEN] = { 1, 95 },   [MUTATE_GEOMETRY] = { 2, 95 },  [MUTATE_STATE] = { 1, 100 },
 	[MUTATE_HEAD] = { 24, 75 },    [MUTATE_CLIENTS] = { 16, 80 },  [MUTATE_READERS] = { 16, 85 },
-	[MUTATE_COUNTERS] = { 3, 0 },  [MUTATE_HINTS] = { 8, 50 },     [MUTATE_BUCKETS] = { 24, 85 },
-	[MUTATE_BLOCKS] = { 56, 75 },  [MUTATE_KEYS] = { 8, 50 },      [MUTATE_INFOS] = { 16, 75 },
-	[MUTATE_ROWS] = { 28, 75 },    [MUTATE_ANYWHERE] = { 12, 75 },
+	[MUTATE_COUNTERS] = { 3, 0 },  [MUTATE_LINE] = { 12, 50 },     [MUTATE_REQUESTS] = { 36, 75 },
+	[MUTATE_IDS] = { 10, 50 },     [MUTATE_PLACES] = { 24, 75 },   [MUTATE_HINTS] = { 8, 50 },
+	[MUTATE_BUCKETS] = { 24, 85 }, [MUTATE_BLOCKS] = { 56, 75 },   [MUTATE_KEYS] = { 8, 50 },
+	[MUTATE_INFOS] = { 16, 75 },   [MUTATE_ROWS] = { 28, 75 },     [MUTATE_NOTES] = { 4, 50 },
+	[MUTATE_ANYWHERE] = { 12, 75 },
 };
 
-enum kind { PLAIN, WORD, LIFE, LINK, LENGTH, ENTRY, SLOT, OWNER };
+enum kind { PLAIN, WORD, LIFE, LINK, LENGTH, ENTRY, SLOT, OWNER, REQUEST, PLACE, TIME };
 
 struct field {
 	uint64_t at;
@@ -52,6 +58,22 @@ static unsigned below(struct mutator *m, uint64_t limit)
 	return (unsigned)(base_random(&m->random) % limit);
 }
 
+static uint64_t load(const struct mutator *m, uint64_t at, unsigned width)
+{
+	const void *where = m->base + at;
+
+	switch (width) {
+	case 1:
+		return atomic_load_explicit((const _Atomic uint8_t *)where, memory_order_relaxed);
+	case 2:
+		return atomic_load_explicit((const _Atomic uint16_t *)where, memory_order_relaxed);
+	case 4:
+		return atomic_load_explicit((const _Atomic uint32_t *)where, memory_order_relaxed);
+	default:
+		return atomic_load_explicit((const _Atomic uint64_t *)where, memory_order_relaxed);
+	}
+}
+
 /* ---- Where ------------------------------------------------------------------------------------------------ */
 
 static struct field one_of(struct mutator *m, uint64_t section, size_t size, uint64_t count, const struct field *fields,
@@ -64,6 +86,14 @@ static struct field one_of(struct mutator *m, uint64_t section, size_t size, uin
 	field.stride = size;
 	field.count = count;
 	return field;
+}
+
+/* Words of an array that is nothing else. */
+static struct field in_array(struct mutator *m, uint64_t at, unsigned width, uint64_t count, enum kind kind)
+{
+	const struct field field = { 0, width, kind, 0, 0, 0 };
+
+	return one_of(m, at, width, count, &field, 1);
 }
 
 static struct field in_head(struct mutator *m)
@@ -82,7 +112,7 @@ static struct field in_clients(struct mutator *m)
 {
 	static const struct field fields[] = {
 		FIELD(kvs_client, word, SLOT), FIELD(kvs_client, word, SLOT), FIELD(kvs_client, pid, PLAIN),
-		FIELD(kvs_client, attached, PLAIN),
+		FIELD(kvs_client, attached, PLAIN), FIELD(kvs_client, listens, PLAIN),
 		{ offsetof(struct kvs_client, name), 8, PLAIN, 0, 0, 0 },
 		{ offsetof(struct kvs_client, name) + KVS_CLIENT_NAME_SIZE - 8, 8, PLAIN, 0, 0, 0 },
 	};
@@ -107,6 +137,73 @@ static struct field in_counters(struct mutator *m)
 	uint64_t cells = (sizeof(struct kvs_reader) - offsetof(struct kvs_reader, counters)) / sizeof(uint64_t);
 
 	field.at += below(m, cells) * sizeof(uint64_t);
+	return field;
+}
+
+static struct field in_line(struct mutator *m)
+{
+	static const struct field fields[] = {
+		FIELD(kvs_head, line, PLAIN), FIELD(kvs_head, line_next, PLAIN), FIELD(kvs_head, room_bell, PLAIN),
+		FIELD(kvs_head, listening, PLAIN), FIELD(kvs_head, request_hand, PLAIN),
+		FIELD(kvs_head, pins_overdue, PLAIN),
+	};
+
+	return fields[below(m, sizeof(fields) / sizeof(fields[0]))];
+}
+
+/* A request slot: mostly one that is in use, of which there may be few. */
+static uint32_t some_request(struct mutator *m)
+{
+	uint32_t slot = below(m, m->g.requests);
+
+	for (uint32_t i = 0; i < m->g.requests && below(m, 4096); i++) {
+		uint32_t at = (slot + i) % m->g.requests;
+
+		if (kvs_request_live(load(m, m->g.requests_at + at * sizeof(struct kvs_request), 8)))
+			return at;
+	}
+	return slot;
+}
+
+static struct field in_requests(struct mutator *m)
+{
+	static const struct field fields[] = {
+		FIELD(kvs_request, word, REQUEST), FIELD(kvs_request, word, REQUEST),
+		FIELD(kvs_request, word, REQUEST), FIELD(kvs_request, word, REQUEST),
+		FIELD(kvs_request, deadline, TIME), FIELD(kvs_request, wanted, PLAIN),
+		FIELD(kvs_request, attempt, PLAIN), FIELD(kvs_request, expected, PLAIN),
+		FIELD(kvs_request, held, PLAIN), FIELD(kvs_request, fills, PLAIN), FIELD(kvs_request, room, PLAIN),
+		FIELD(kvs_request, claims, PLAIN), FIELD(kvs_request, bell, PLAIN), FIELD(kvs_request, opened, TIME),
+		FIELD(kvs_request, completed, TIME), FIELD(kvs_request, held_since, TIME),
+	};
+	struct field field = one_of(m, m->g.requests_at, sizeof(struct kvs_request), m->g.requests, fields,
+				    sizeof(fields) / sizeof(fields[0]));
+
+	field.at = field.first + some_request(m) * field.stride;
+	return field;
+}
+
+static struct field in_ids(struct mutator *m)
+{
+	static const struct field fields[] = {
+		FIELD(kvs_request, id_length, PLAIN), FIELD(kvs_request, id[0], PLAIN),
+		FIELD(kvs_request, id[KVS_REQUEST_ID_WORDS - 1], PLAIN),
+	};
+	static const struct field hash = { 0, 8, PLAIN, 0, 0, 0 };
+	bool hashes = below(m, 2);
+	struct field field = one_of(m, hashes ? m->g.ids_at : m->g.requests_at,
+				    hashes ? sizeof(uint64_t) : sizeof(struct kvs_request), m->g.requests,
+				    hashes ? &hash : fields, hashes ? 1 : sizeof(fields) / sizeof(fields[0]));
+
+	field.at = field.first + some_request(m) * field.stride;
+	return field;
+}
+
+static struct field in_places(struct mutator *m)
+{
+	struct field field = in_array(m, m->g.places_at, sizeof(uint64_t), m->g.requests, PLACE);
+
+	field.at = field.first + some_request(m) * field.stride;
 	return field;
 }
 
@@ -149,20 +246,13 @@ static struct field in_infos(struct mutator *m)
 		      sizeof(fields) / sizeof(fields[0]));
 }
 
-static struct field in_rows(struct mutator *m)
+/* Of a client's row: its entries, or the notes behind them. */
+static struct field in_rows(struct mutator *m, bool notes)
 {
-	static const struct field entry = { 0, 8, ENTRY, 0, 0, 0 };
+	uint64_t row = m->g.rows_at + below(m, m->g.clients) * m->g.row_size;
 
-	return one_of(m, m->g.rows_at + below(m, m->g.clients) * m->g.row_size, sizeof(uint64_t), m->g.blocks, &entry,
-		      1);
-}
-
-/* Words of an array that is nothing else. */
-static struct field in_array(struct mutator *m, uint64_t at, unsigned width, uint64_t count, enum kind kind)
-{
-	const struct field field = { 0, width, kind, 0, 0, 0 };
-
-	return one_of(m, at, width, count, &field, 1);
+	return in_array(m, notes ? row + m->g.blocks * sizeof(uint64_t) : row, sizeof(uint64_t), m->g.blocks,
+			notes ? TIME : ENTRY);
 }
 
 /* Any bytes; of the rows, which are most of the segment, no more than of the rest. */
@@ -173,7 +263,7 @@ static struct field anywhere(struct mutator *m)
 
 	do
 		field.at = below(m, 2) ? below(m, m->g.rows_at) : below(m, m->g.size);
-	while ((!m->counters && field.at + 8 > m->g.readers_at && field.at < m->g.hints_at) ||
+	while ((!m->counters && field.at + 8 > m->g.readers_at && field.at < m->g.requests_at) ||
 	       (field.at + 8 > offsetof(struct kvs_head, state) && field.at < offsetof(struct kvs_head, readers_top)));
 	field.at &= ~(uint64_t)(field.width - 1);
 	return field;
@@ -198,6 +288,14 @@ static struct field choose(struct mutator *m, enum mutate_section section)
 		return in_readers(m);
 	case MUTATE_COUNTERS:
 		return in_counters(m);
+	case MUTATE_LINE:
+		return in_line(m);
+	case MUTATE_REQUESTS:
+		return in_requests(m);
+	case MUTATE_IDS:
+		return in_ids(m);
+	case MUTATE_PLACES:
+		return in_places(m);
 	case MUTATE_HINTS:
 		return in_array(m, m->g.hints_at, 8, (m->g.blocks + UINT64_C(63)) / 64, PLAIN);
 	case MUTATE_BUCKETS:
@@ -209,29 +307,15 @@ static struct field choose(struct mutator *m, enum mutate_section section)
 	case MUTATE_INFOS:
 		return in_infos(m);
 	case MUTATE_ROWS:
-		return in_rows(m);
+		return in_rows(m, false);
+	case MUTATE_NOTES:
+		return in_rows(m, true);
 	default:
 		return anywhere(m);
 	}
 }
 
 /* ---- What ------------------------------------------------------------------------------------------------- */
-
-static uint64_t load(const struct mutator *m, uint64_t at, unsigned width)
-{
-	const void *where = m->base + at;
-
-	switch (width) {
-	case 1:
-		return atomic_load_explicit((const _Atomic uint8_t *)where, memory_order_relaxed);
-	case 2:
-		return atomic_load_explicit((const _Atomic uint16_t *)where, memory_order_relaxed);
-	case 4:
-		return atomic_load_explicit((const _Atomic uint32_t *)where, memory_order_relaxed);
-	default:
-		return atomic_load_explicit((const _Atomic uint64_t *)where, memory_order_relaxed);
-	}
-}
 
 static void store(struct mutator *m, uint64_t at, unsigned width, uint64_t value)
 {
@@ -256,7 +340,7 @@ static void store(struct mutator *m, uint64_t at, unsigned width, uint64_t value
 static uint64_t edge(struct mutator *m)
 {
 	const uint64_t near[] = { m->g.blocks, m->g.buckets, m->g.clients, m->g.readers, m->g.planes, m->g.key_max,
-				  m->g.tail, m->g.block_size, m->g.size, m->g.row_size,
+				  m->g.tail, m->g.block_size, m->g.size, m->g.row_size, m->g.requests,
 				  UINT64_C(1) << below(m, 64), KVS_NONE, UINT64_MAX };
 
 	return near[below(m, sizeof(near) / sizeof(near[0]))] + below(m, 3) - 1;
@@ -265,6 +349,34 @@ static uint64_t edge(struct mutator *m)
 static uint64_t life_of(struct mutator *m, uint64_t block)
 {
 	return load(m, m->g.blocks_at + block * sizeof(struct kvs_block) + offsetof(struct kvs_block, life), 8);
+}
+
+/* A block's owner; also one that there is not. Of blocks in ROOM it is a place. */
+static uint64_t owner(struct mutator *m)
+{
+	uint32_t count = below(m, 2) ? m->g.clients : m->g.requests;
+
+	return below(m, 2) ? below(m, count + (below(m, 2) ? 2U : 64U)) : base_random(&m->random);
+}
+
+/* A request's word: another state, owner, number; the number mostly stays near, so that somebody takes it for theirs. */
+static uint64_t request_word(struct mutator *m, uint64_t before)
+{
+	uint64_t word = kvs_request_next(before, (enum kvs_request_state)below(m, below(m, 4) ? KVS_REQUEST_STATES : 16));
+
+	if (below(m, 4) == 0)
+		word = (word & ((UINT64_C(1) << KVS_OWNER_SHIFT) - 1)) |
+		       (uint64_t)below(m, m->g.clients + 2) << KVS_OWNER_SHIFT;
+	if (below(m, 4) == 0)
+		word += (below(m, 3) - UINT64_C(1)) << KVS_REQUEST_NUMBER_SHIFT;
+	return below(m, 8) ? word : word ^ KVS_REQUEST_COMPLETED;
+}
+
+static uint64_t place_word(struct mutator *m, uint64_t before)
+{
+	uint64_t number = below(m, 4) ? before / KVS_PLACE_ONE + below(m, 5) - 2 : below(m, 64);
+
+	return number * KVS_PLACE_ONE | below(m, below(m, 4) ? KVS_PLACE_EXPIRED + 1 : 8);
 }
 
 /* What makes most sense there without being true. */
@@ -276,8 +388,7 @@ static uint64_t forge(struct mutator *m, const struct field *field, uint64_t bef
 	case WORD: /* also a fill, say, of a client that there is not */
 		return kvs_word_next(below(m, 4) ? before : base_random(&m->random),
 				     below(m, 2) ? kvs_word_state(before) : (enum kvs_state)some,
-				     below(m, 2) ? below(m, m->g.clients + (below(m, 2) ? 2 : 64))
-						 : base_random(&m->random));
+				     owner(m));
 	case LIFE:
 		return below(m, 2) ? before + some - 8 : before + (some - 8) * KVS_CLEARS_ONE;
 	case LINK:
@@ -290,6 +401,12 @@ static uint64_t forge(struct mutator *m, const struct field *field, uint64_t bef
 		       below(m, 3) << 16 | below(m, 3) << 4 | below(m, 3);
 	case SLOT:
 		return below(m, 5);
+	case REQUEST:
+		return request_word(m, before);
+	case PLACE:
+		return place_word(m, before);
+	case TIME: /* from a while ago to some while hence, and for ever */
+		return below(m, 8) ? base_now() + below(m, 100000000) - 50000000 : UINT64_MAX;
 	case OWNER:
 		return below(m, m->g.clients + 2) | (below(m, 2) ? KVS_READER_RECOVERER : 0);
 	default:

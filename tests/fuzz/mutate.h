@@ -21,12 +21,17 @@ enum mutate_section {
 	MUTATE_CLIENTS,
 	MUTATE_READERS,
 	MUTATE_COUNTERS, /* and histograms */
+	MUTATE_LINE,	 /* the words of the head that requests write */
+	MUTATE_REQUESTS,
+	MUTATE_IDS, /* of requests, and their hashes */
+	MUTATE_PLACES,
 	MUTATE_HINTS,
 	MUTATE_BUCKETS,
 	MUTATE_BLOCKS,
 	MUTATE_KEYS,
 	MUTATE_INFOS,
 	MUTATE_ROWS,
+	MUTATE_NOTES, /* of pins, in the rows */
 	MUTATE_ANYWHERE, /* any bytes */
 	MUTATE_SECTIONS
 };

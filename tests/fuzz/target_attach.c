@@ -186,6 +186,59 @@ static void match(kvshm *store)
 		let_go(store, &refs[i]);
 }
 
+/* All calls with one request, of an id that the image has; those that wait do not. */
+static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometry *geometry)
+{
+	struct kvshm_handle handle = {.kind = KVSHM_NONE}, ref = {.kind = KVSHM_NONE};
+	struct kvshm_request request, found;
+	enum kvshm_outcome outcome;
+	uint8_t bytes[KVSHM_KEY_MAX];
+	struct kvshm_key key = {.bytes = bytes, .length = image_key(number, bytes)};
+	enum kvshm_next next;
+	size_t ready = 0;
+	int result;
+
+	if (kvshm_request_find(store, &number, sizeof(number), &found) == 0) {
+		(void)kvshm_request_wait(store, &found, 0);
+		if (kvshm_request_claim(store, &found, &key, 1, &ref, &result) == 0)
+			let_go(store, &ref);
+		(void)kvshm_request_end(store, &found);
+	}
+	if (kvshm_request_open(store, &number, sizeof(number), 2, 0, &request))
+		return;
+	(void)kvshm_request_reserve(store, &request, 1U + number, 0);
+	(void)kvshm_request_match(store, &request, &key, 1, &handle, &ready, &next);
+	target_must(ready <= 1);
+	if (ready)
+		use(store, &handle, geometry);
+	key.length = image_key(7U + number % 2, bytes);
+	if (kvshm_request_get_or_fill(store, &request, bytes, key.length, &outcome, &handle) == 0) {
+		use(store, &handle, geometry);
+		if (outcome == KVSHM_FILL)
+			(void)kvshm_publish(store, &handle, NULL);
+	}
+	(void)kvshm_request_complete(store, &request, 0);
+	(void)kvshm_request_release(store, &request, &handle, 1);
+	(void)kvshm_request_queue(store, &request, IMAGE_BLOCKS, 0);
+	(void)kvshm_request_wait_room(store, &request, 0);
+	(void)kvshm_request_unreserve(store, &request);
+	if (number % 2)
+		(void)kvshm_request_end(store, &request);
+}
+
+static void requests(kvshm *store, const struct kvshm_geometry *geometry)
+{
+	unsigned ended;
+	int fd;
+
+	(void)kvshm_poll_fd(store, &fd);
+	for (uint8_t i = 0; i <= IMAGE_REQUESTS; i++)
+		request_one(store, i, geometry);
+	(void)kvshm_poll_clear(store);
+	if (kvshm_request_tend(store, 1, &ended) == 0)
+		target_must(ended <= IMAGE_REQUESTS);
+}
+
 static void work(uint8_t steps)
 {
 	const struct kvshm_attach_options options = {.dir = image_dir(), .name = "work"};
@@ -202,6 +255,7 @@ static void work(uint8_t steps)
 			ask(store, i, &geometry);
 		match(store);
 		own(store, IMAGE_KEYS);
+		requests(store, &geometry);
 		for (unsigned i = 0; i < IMAGE_KEYS; i += 2)
 			(void)kvshm_remove(store, key, image_key(i, key));
 		if (steps & STEP_CLEAR)

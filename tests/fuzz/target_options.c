@@ -51,6 +51,7 @@ static void read_kvshmd(void *arg)
 	target_must(within(options.planes, 1, KVSHM_PLANES_MAX));
 	target_must(within(options.key_max, 1, KVSHM_KEY_MAX));
 	target_must(within(options.clients, 1, KVSHM_CLIENTS_MAX));
+	target_must(within(options.requests, 1, KVSHM_REQUESTS_MAX));
 	target_must(within(options.mode, 1, 0777));
 	target_must(options.populate <= 256);
 	target_must(options.numa_node >= -1 && options.numa_node <= 1023);

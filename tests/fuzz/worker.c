@@ -37,7 +37,7 @@ void worker_read_or_write(struct worker *w, const struct kvshm_handle *held, uns
 {
 	volatile unsigned char sum = 0;
 
-	if (held->kind >= KVSHM_WRITER) {
+	if (held->kind >= KVSHM_WRITER && held->kind != KVSHM_LENT) {
 		memset(bytes, (int)held->block, w->geometry.block_size);
 		return;
 	}
@@ -59,7 +59,7 @@ void worker_touch_bytes(struct worker *w, const struct kvshm_handle *held)
 /* Handles that were set must be of a block that there is. */
 static void check_handle(struct worker *w, const struct kvshm_handle *handle)
 {
-	if (handle->kind != KVSHM_NONE && (handle->block >= w->geometry.blocks || handle->kind > KVSHM_PART))
+	if (handle->kind != KVSHM_NONE && (handle->block >= w->geometry.blocks || handle->kind > KVSHM_LENT))
 		base_fail("a handle of block %u, kind %u: there are %u blocks", handle->block, handle->kind,
 			  w->geometry.blocks);
 }
@@ -77,6 +77,7 @@ struct kvshm_handle worker_some_handle(struct worker *w)
 		handle.block = worker_below(w, 2) ? worker_below(w, w->geometry.blocks) : worker_below(w, UINT32_MAX);
 		handle.kind = (uint8_t)worker_below(w, 8);
 		handle.plane = (uint8_t)worker_below(w, 40);
+		handle.request = (uint16_t)(worker_below(w, 2) ? worker_below(w, 32) : worker_below(w, 65536));
 		break;
 	default:
 		if (w->count)
@@ -115,7 +116,9 @@ void worker_let_go(struct worker *w, unsigned at)
 void worker_keep(struct worker *w, const struct kvshm_handle *handle)
 {
 	check_handle(w, handle);
-	if (handle->kind == KVSHM_NONE)
+	if (handle->kind == KVSHM_LENT)
+		w->stale[w->released++ % WORKER_STALE] = *handle;
+	if (handle->kind == KVSHM_NONE || handle->kind == KVSHM_LENT)
 		return;
 	if (w->count == WORKER_HOLDS)
 		worker_let_go(w, worker_below(w, w->count));
@@ -144,7 +147,7 @@ uint64_t worker_soon(struct worker *w)
 
 /* ---- The step --------------------------------------------------------------------------------------------- */
 
-/* What there is to do, and how often of about 10,000. */
+/* What there is to do, and how often of about 14,000. */
 static const struct {
 	unsigned weight;
 	int (*call)(struct worker *w);
@@ -156,7 +159,14 @@ static const struct {
 	{ 200, worker_call_match_window }, { 250, worker_call_get_meta }, { 200, worker_call_address },
 	{ 300, worker_call_alloc }, { 400, worker_call_publish_as }, { 250, worker_call_ticket },
 	{ 300, worker_call_hold }, { 300, worker_call_join }, { 50, worker_call_geometry },
-	{ 30, worker_call_recover }, { 800, worker_call_batch },
+	{ 30, worker_call_recover }, { 800, worker_call_batch }, { 500, worker_call_request_open },
+	{ 150, worker_call_request_find }, { 250, worker_call_request_reserve },
+	{ 150, worker_call_request_wait_room }, { 80, worker_call_request_unreserve },
+	{ 400, worker_call_request_match }, { 900, worker_call_request_fill },
+	{ 300, worker_call_request_fill_many }, { 200, worker_call_request_release },
+	{ 400, worker_call_request_complete }, { 150, worker_call_request_wait },
+	{ 250, worker_call_request_claim }, { 350, worker_call_request_end }, { 60, worker_call_request_tend },
+	{ 60, worker_call_poll },
 };
 
 static void step(struct worker *w)
@@ -183,7 +193,7 @@ static bool attach(struct worker *w)
 	rc = live_end(w->p, LIVE_attach, kvshm_attach(w->p->stage->name, NULL, &w->store));
 	if (rc)
 		return false;
-	w->count = w->refused = 0;
+	w->count = w->refused = w->opened = 0;
 	memset(&w->geometry, 0, sizeof(w->geometry));
 	live_begin(w->p, LIVE_geometry);
 	rc = live_end(w->p, LIVE_geometry, kvshm_geometry(w->store, &w->geometry));

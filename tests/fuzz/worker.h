@@ -4,7 +4,8 @@
  * worker.h: a process that makes every call on a damaged store, with handles and tickets that get stale, and some that
  * never were any. What a call answers is only counted, as long as it is an answer; but what it gives must be within the
  * store: handles of blocks that there are, bytes that can be written and read, lengths of a block at most. worker.c has
- * what it has in hand, and the step; worker_calls.c the single calls, worker_many.c matches and batches.
+ * what it has in hand, and the step; worker_calls.c the single calls, worker_many.c matches and batches, worker_requests.c
+ * requests, and waiting by a descriptor.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -13,6 +14,7 @@
 
 #define WORKER_HOLDS 16U
 #define WORKER_STALE 16U
+#define WORKER_REQUESTS 4U
 #define WORKER_MATCHED 24U /* keys of a match, and at least as many as of a batch */
 
 struct worker {
@@ -22,6 +24,8 @@ struct worker {
 	struct kvshm_handle holds[WORKER_HOLDS];
 	struct kvshm_handle stale[WORKER_STALE];
 	unsigned released;
+	struct kvshm_request requests[WORKER_REQUESTS]; /* that it has opened, perhaps ended */
+	unsigned opened;
 	struct kvshm_geometry geometry; /* as it was at attach, perhaps another one than the store was made with */
 	unsigned refused; /* calls in a row that said -ESTALE */
 	unsigned char keys[WORKER_MATCHED][KVSHM_KEY_MAX];
@@ -42,7 +46,7 @@ void worker_touch_bytes(struct worker *w, const struct kvshm_handle *held);
 /* One that is perhaps no hold any more; now and then one that never was. */
 struct kvshm_handle worker_some_handle(struct worker *w);
 
-/* Puts a hold that a call gave into the list; takes one out, to be used stale; ends it in the way that its kind has. */
+/* Puts a hold that a call gave into the list (one that was lent: among the stale ones, since nobody gives it back); takes one out, to be used stale; ends it in the way that its kind has. */
 void worker_keep(struct worker *w, const struct kvshm_handle *handle);
 void worker_forget(struct worker *w, unsigned at);
 void worker_let_go(struct worker *w, unsigned at);
@@ -81,5 +85,20 @@ int worker_call_recover(struct worker *w);
 int worker_call_match(struct worker *w);
 int worker_call_match_window(struct worker *w);
 int worker_call_batch(struct worker *w);
+int worker_call_request_open(struct worker *w);
+int worker_call_request_find(struct worker *w);
+int worker_call_request_reserve(struct worker *w);
+int worker_call_request_wait_room(struct worker *w);
+int worker_call_request_unreserve(struct worker *w);
+int worker_call_request_match(struct worker *w);
+int worker_call_request_fill(struct worker *w);
+int worker_call_request_fill_many(struct worker *w);
+int worker_call_request_release(struct worker *w);
+int worker_call_request_complete(struct worker *w);
+int worker_call_request_wait(struct worker *w);
+int worker_call_request_claim(struct worker *w);
+int worker_call_request_end(struct worker *w);
+int worker_call_request_tend(struct worker *w);
+int worker_call_poll(struct worker *w);
 
 #endif
