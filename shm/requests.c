@@ -269,8 +269,6 @@ int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number)
 			return -EALREADY; /* its slot is another's by now */
 		if (kvs_request_number(word) != number || kvs_request_state(word) < KVS_REQUEST_OPEN)
 			return -EBADF;
-		if (kvs_request_state(word) == KVS_REQUEST_ENDING)
-			kvs_room_wake(map, slot); /* who asked before may have died before it did */
 		if (kvs_request_over(word))
 			break;
 		asked = kvs_request_move(map, slot, &word, KVS_REQUEST_ENDING);
