@@ -64,17 +64,17 @@ static double run(const struct bench *b, void (*get)(const struct bench *), void
 		spent += bench_now() - start;
 		release(b);
 	}
-	return spent;
+	return spent / BENCH_LOOKUPS;
 }
 
-static double single(const struct bench *b)
+static double single(void *arg)
 {
-	return run(b, get_singly, release_singly);
+	return run(arg, get_singly, release_singly);
 }
 
-static double batch(const struct bench *b)
+static double batch(void *arg)
 {
-	return run(b, get_together, release_together);
+	return run(arg, get_together, release_together);
 }
 
 int main(int argc, char **argv)
@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 	struct bench b;
 
 	bench_begin(&b, argc, argv, 1000000);
-	bench_compare(&b, "32 single lookups, each", single, "a batch of 32, each", batch);
+	bench_compare_lookups(&b, &(struct bench_side){"32 single lookups, each", single},
+			      &(struct bench_side){"a batch of 32, each", batch});
 	bench_end(&b);
 	return 0;
 }

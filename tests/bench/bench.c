@@ -64,26 +64,45 @@ static void fill_store(struct bench *b)
 			bench_die("cannot fill the store");
 }
 
-void bench_begin(struct bench *b, int argc, char **argv, size_t keys)
+kvshm_owner *bench_make_store(size_t blocks, char *name)
 {
 	struct kvshm_create_options options;
-	char name[KVSHM_NAME_MAX];
+	kvshm_owner *owner;
+
+	kvshm_create_defaults(&options);
+	options.block_size = KVSHM_BLOCK_UNIT;
+	options.size = blocks * options.block_size;
+	(void)snprintf(name, KVSHM_NAME_MAX + 1, "bench-%d", (int)getpid());
+	if (kvshm_create(name, &options, &owner))
+		bench_die("cannot make a store");
+	return owner;
+}
+
+unsigned bench_rounds(int argc, char **argv)
+{
+	unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 0) : BENCH_ROUNDS;
+
+	if (rounds == 0 || rounds > 1000000) {
+		(void)fprintf(stderr, "%s [ROUNDS]: ROUNDS must be above 0\n", argv[0]);
+		exit(1);
+	}
+	return (unsigned)rounds;
+}
+
+void bench_begin(struct bench *b, int argc, char **argv, size_t keys)
+{
+	char name[KVSHM_NAME_MAX + 1];
 
 	b->keys = argc > 1 ? strtoul(argv[1], NULL, 0) : keys;
 	b->length = argc > 2 ? strtoul(argv[2], NULL, 0) : 32;
-	b->rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : 9;
+	b->rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : BENCH_ROUNDS;
 	if (b->keys == 0 || b->length < 8 || b->length > BENCH_KEY_MAX || b->rounds == 0) {
 		(void)fprintf(stderr, "%s [KEYS [KEY-LENGTH [ROUNDS]]]: KEYS and ROUNDS must be above 0, KEY-LENGTH 8 "
 				      "to %d\n", argv[0], BENCH_KEY_MAX);
 		exit(1);
 	}
 	make_keys(b);
-	kvshm_create_defaults(&options);
-	options.block_size = KVSHM_BLOCK_UNIT;
-	options.size = b->keys * options.block_size;
-	(void)snprintf(name, sizeof(name), "bench-%d", (int)getpid());
-	if (kvshm_create(name, &options, &b->owner))
-		bench_die("cannot make a store");
+	b->owner = bench_make_store(b->keys, name);
 	if (kvshm_attach(name, NULL, &b->store))
 		bench_die("cannot attach the store");
 	fill_store(b);
@@ -104,26 +123,40 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-void bench_compare(const struct bench *b, const char *first_name, double (*first)(const struct bench *),
-		   const char *second_name, double (*second)(const struct bench *))
+double bench_median(double *numbers, size_t count)
 {
-	double *ratio = calloc(b->rounds, sizeof(*ratio)), sum[2] = {0, 0};
+	qsort(numbers, count, sizeof(*numbers), by_value);
+	return numbers[count / 2];
+}
+
+void bench_compare(unsigned rounds, void *arg, const char *what, const struct bench_side *first,
+		   const struct bench_side *second)
+{
+	double *ratio = calloc(rounds, sizeof(*ratio)), sum[2] = {0, 0}, median;
 
 	if (!ratio)
 		bench_die("no memory");
-	(void)first(b);
-	(void)second(b);
-	for (unsigned i = 0; i < b->rounds; i++) {
-		double f = first(b), s = second(b);
+	(void)first->run(arg);
+	(void)second->run(arg);
+	for (unsigned i = 0; i < rounds; i++) {
+		double f = first->run(arg), s = second->run(arg);
 
 		sum[0] += f;
 		sum[1] += s;
 		ratio[i] = s / f;
 	}
-	qsort(ratio, b->rounds, sizeof(*ratio), by_value);
-	(void)printf("%zu keys of %zu bytes: %s %.1f ns, %s %.1f ns, ratio %.3f (median of %u; %.3f to %.3f)\n",
-		     b->keys, b->length, first_name, sum[0] / b->rounds / BENCH_LOOKUPS * 1e9, second_name,
-		     sum[1] / b->rounds / BENCH_LOOKUPS * 1e9, ratio[b->rounds / 2], b->rounds, ratio[0],
-		     ratio[b->rounds - 1]);
+	median = bench_median(ratio, rounds);
+	(void)printf("%s: %s %.1f ns, %s %.1f ns, ratio %.3f (median of %u; %.3f to %.3f)\n", what, first->name,
+		     sum[0] / rounds * 1e9, second->name, sum[1] / rounds * 1e9, median, rounds, ratio[0],
+		     ratio[rounds - 1]);
+	(void)fflush(stdout);
 	free(ratio);
+}
+
+void bench_compare_lookups(struct bench *b, const struct bench_side *first, const struct bench_side *second)
+{
+	char what[64];
+
+	(void)snprintf(what, sizeof(what), "%zu keys of %zu bytes", b->keys, b->length);
+	bench_compare(b->rounds, b, what, first, second);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * bench.h: what the benchmarks share: random keys in a store of their own, an order in which they are asked for, time,
- * and the median of the rounds' ratios. None is a test: timings are of this machine.
+ * bench.h: what the benchmarks share: a store of their own, random keys in it, an order in which they are asked for,
+ * time, and the median of the rounds' ratios. None is a test: timings are of this machine.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -13,6 +13,7 @@
 
 #define BENCH_LOOKUPS 2000000U
 #define BENCH_KEY_MAX 64
+#define BENCH_ROUNDS 9 /* unless told */
 
 struct bench {
 	size_t keys, length;
@@ -37,9 +38,27 @@ static inline const unsigned char *bench_key(const struct bench *bench, size_t i
 	return bench->key + (size_t)bench->order[i] * BENCH_KEY_MAX;
 }
 
+/* One side of a comparison: runs once through, and returns what one operation cost, in s. */
+struct bench_side {
+	const char *name;
+	double (*run)(void *arg);
+};
+
 /* Runs both in turn, rounds times, after one round for nothing, and prints what they cost and the median of second /
  * first. */
-void bench_compare(const struct bench *bench, const char *first_name, double (*first)(const struct bench *),
-		   const char *second_name, double (*second)(const struct bench *));
+void bench_compare(unsigned rounds, void *arg, const char *what, const struct bench_side *first,
+		   const struct bench_side *second);
+
+/* The same over the keys. */
+void bench_compare_lookups(struct bench *bench, const struct bench_side *first, const struct bench_side *second);
+
+/* The median of some numbers, which it sorts. */
+double bench_median(double *numbers, size_t count);
+
+/* Makes a store of this benchmark's own; *name (KVSHM_NAME_MAX + 1 bytes) is its name. Not filled, not attached. */
+kvshm_owner *bench_make_store(size_t blocks, char *name);
+
+/* The number in argv[1], which must be above 0, or what it is unless told. */
+unsigned bench_rounds(int argc, char **argv);
 
 #endif

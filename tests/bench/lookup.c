@@ -59,8 +59,9 @@ static int match(struct cds_lfht_node *link, const void *key)
 	return memcmp(caa_container_of(link, struct node, link)->key, key, match_length) == 0;
 }
 
-static double run_table(const struct bench *b)
+static double run_table(void *arg)
 {
+	const struct bench *b = arg;
 	double start = bench_now();
 
 	for (size_t i = 0; i < BENCH_LOOKUPS; i++) {
@@ -79,11 +80,12 @@ static double run_table(const struct bench *b)
 		urcu_memb_read_unlock();
 		uatomic_dec(&node->refs);
 	}
-	return bench_now() - start;
+	return (bench_now() - start) / BENCH_LOOKUPS;
 }
 
-static double run_store(const struct bench *b)
+static double run_store(void *arg)
 {
+	const struct bench *b = arg;
 	double start = bench_now();
 
 	for (size_t i = 0; i < BENCH_LOOKUPS; i++) {
@@ -92,7 +94,7 @@ static double run_store(const struct bench *b)
 		if (kvshm_get(b->store, bench_key(b, i), b->length, &ref) || kvshm_release(b->store, &ref))
 			bench_die("a key is missing in the store");
 	}
-	return bench_now() - start;
+	return (bench_now() - start) / BENCH_LOOKUPS;
 }
 
 int main(int argc, char **argv)
@@ -102,7 +104,8 @@ int main(int argc, char **argv)
 	bench_begin(&b, argc, argv, 65536);
 	match_length = b.length;
 	fill_table(&b);
-	bench_compare(&b, "cds_lfht", run_table, "kvshm", run_store);
+	bench_compare_lookups(&b, &(struct bench_side){"cds_lfht", run_table},
+			      &(struct bench_side){"kvshm", run_store});
 	bench_end(&b);
 	return 0;
 }
