@@ -36,12 +36,17 @@ void kvs_alloc_hint(const struct kvs_map *map, uint32_t block)
 		atomic_fetch_or_explicit(hint, hint_bit(block), memory_order_relaxed);
 }
 
-void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
+void kvs_alloc_idle_of_many(const struct kvs_map *map, uint32_t block)
 {
 	/* [hint: idle] Behind the word. Set whatever it is: who drops the hint at this moment looks at the word
 	 * afterwards. */
 	atomic_fetch_or_explicit(&map->hints[block / 64], hint_bit(block), memory_order_seq_cst);
 	atomic_fetch_add_explicit(&map->head->idle, 1, memory_order_relaxed);
+}
+
+void kvs_alloc_idle(const struct kvs_map *map, uint32_t block)
+{
+	kvs_alloc_idle_of_many(map, block);
 	kvs_room_tell(map);
 }
 

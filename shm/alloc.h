@@ -25,6 +25,9 @@ int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t *bloc
 /* A block has become idle (LIMBO or FREE) by the caller's CAS. */
 void kvs_alloc_idle(const struct kvs_map *map, uint32_t block);
 
+/* The same for one of many: who waits for room is told by the caller, behind the last one, and not woken for each. */
+void kvs_alloc_idle_of_many(const struct kvs_map *map, uint32_t block);
+
 /* A block was seen idle: sets its hint if a death has lost it. */
 void kvs_alloc_hint(const struct kvs_map *map, uint32_t block);
 

@@ -80,13 +80,19 @@ uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t 
 	return same(map, slot, word) && length <= KVS_REQUEST_ID_SIZE ? length : 0;
 }
 
-/* Is the slot's request one of that id? *word: which, and in what state. */
+/* May the slot's request be one of that id? Of almost all slots this is all that is looked at. [request-open: look]
+ * Behind the own announcement. */
+static inline bool may_be_id(const struct kvs_map *map, uint32_t slot, const struct kvs_request_id *id)
+{
+	return atomic_load_explicit(&map->ids[slot], memory_order_seq_cst) == id->hash;
+}
+
+/* Is it one of that id? *word: which, and in what state. */
 static bool is_id(const struct kvs_map *map, uint32_t slot, const struct kvs_request_id *id, uint64_t *word)
 {
 	uint8_t bytes[KVS_REQUEST_ID_SIZE];
 
-	/* [request-open: look] Behind the own announcement. */
-	if (atomic_load_explicit(&map->ids[slot], memory_order_seq_cst) != id->hash)
+	if (!may_be_id(map, slot, id))
 		return false;
 	*word = kvs_request_word(map, slot);
 	if (kvs_request_state(*word) < KVS_REQUEST_OPENING)
@@ -207,7 +213,7 @@ static int meet_all(const struct kvs_map *map, uint32_t mine, const struct kvs_r
 	int rc = 0;
 
 	for (uint32_t i = 0; i < map->g.requests; i++) {
-		if (i == mine)
+		if (!may_be_id(map, i, id) || i == mine)
 			continue;
 		rc = meet(map, i, mine, id, attempt);
 		if (rc == 0)

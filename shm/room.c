@@ -88,7 +88,7 @@ static void tell_first(const struct kvs_map *map)
 
 	if (slot != KVS_NONE)
 		kvs_room_wake(map, slot);
-	else
+	else if (atomic_load_explicit(&map->head->line, memory_order_seq_cst)) /* [line: idle] */
 		(void)drop_line(map);
 }
 
@@ -123,17 +123,19 @@ static bool take(const struct kvs_map *map, uint32_t slot, uint32_t number, enum
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* To FREE at once: nobody else ever saw it. [reuse: leave] */
-static void put_back(const struct kvs_map *map, uint32_t slot, uint32_t number)
+/* To FREE at once: nobody else ever saw it. [reuse: leave] The caller tells who waits. */
+static void put_back(const struct kvs_map *map, struct kvs_room *room)
 {
-	if (take(map, slot, number, KVS_FREE, 0))
-		kvs_alloc_idle(map, number);
+	uint32_t number = room->blocks[--room->count];
+
+	if (take(map, room->slot, number, KVS_FREE, 0))
+		kvs_alloc_idle_of_many(map, number);
 }
 
 static void put_all_back(const struct kvs_map *map, struct kvs_room *room)
 {
 	while (room->count)
-		put_back(map, room->slot, room->blocks[--room->count]);
+		put_back(map, room);
 }
 
 void kvs_room_heal(const struct kvs_map *map, uint32_t number)
@@ -209,7 +211,10 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
 	if (kvs_room_first(map) != room->slot) {
 		/* Another has a lower number, who came later: two parts of rooms must not wait for each other. */
-		put_all_back(map, room);
+		if (room->count) {
+			put_all_back(map, room);
+			kvs_room_tell(map);
+		}
 		return kvs_room_place(map, room->slot) == room->place ? -EAGAIN : lost(map, room);
 	}
 	while (rc == 0 && room->count < room->wanted) {
@@ -266,8 +271,10 @@ bool kvs_room_draw(const struct kvs_actor *actor, struct kvs_room *room, uint32_
 
 void kvs_room_spare(const struct kvs_actor *actor, struct kvs_room *room)
 {
-	if (kvs_place_state(room->place) == KVS_PLACE_GRANTED && room->count)
-		put_back(actor->map, room->slot, room->blocks[--room->count]);
+	if (kvs_place_state(room->place) != KVS_PLACE_GRANTED || !room->count)
+		return;
+	put_back(actor->map, room);
+	kvs_room_tell(actor->map);
 }
 
 void kvs_room_abandon(const struct kvs_map *map, uint32_t slot, uint64_t place)
