@@ -13,6 +13,7 @@
 #include "fault.h"
 #include "map.h"
 
+struct kvl_pins;
 struct kvl_request;
 
 #define KVL_ALIVE UINT64_C(0x6576696c61)
@@ -40,13 +41,24 @@ struct kvshm {
 	struct kvs_map map;
 };
 
+/* Pins that the log was told of: see owner_pins.c. */
+struct kvl_overdue {
+	pthread_mutex_t lock;
+	struct kvl_pins *told; /* sorted */
+	size_t count;
+};
+
 struct kvshm_owner {
 	uint64_t alive;
 	struct kvs_map map;
 	_Atomic uint64_t next_look; /* when to look for the store's names again; UINT64_MAX once they are gone */
+	struct kvl_overdue overdue;
 	char name[KVSHM_NAME_MAX + 1];
 	char dir[];
 };
+
+/* May a call with this owner go on? In owner.c. */
+int kvl_check_owner(const kvshm_owner *owner);
 
 /* Memory of that kind. */
 int kvl_memory_take(size_t size, void **memory);

@@ -159,7 +159,7 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
 
 /* Tells the log of each pin of a living client that is older than timeout (ns), with owner, request and age, once each;
- * *overdue (may be NULL): how many were told by this call. The pins of one request are told together; so are those that
+ * *overdue (may be NULL): how many pins were told by this call. The pins of one request are told together; so are those that
  * a client has on one block without a request. No pin is taken away. They are counted (kvshm-counters(7)). */
 int kvshm_owner_look_at_pins(kvshm_owner *owner, uint64_t timeout, unsigned *overdue);
 

@@ -97,11 +97,14 @@ static int new_owner(const char *name, const char *dir, struct kvshm_owner **own
 	*owner = memory;
 	memcpy((*owner)->dir, dir, size);
 	memcpy((*owner)->name, name, strlen(name) + 1);
+	(void)pthread_mutex_init(&(*owner)->overdue.lock, NULL);
 	return 0;
 }
 
 static void free_owner(struct kvshm_owner *owner)
 {
+	(void)pthread_mutex_destroy(&owner->overdue.lock);
+	free(owner->overdue.told);
 	kvl_memory_give_back(owner, sizeof(*owner) + strlen(owner->dir) + 1);
 }
 
@@ -222,7 +225,7 @@ free_memory:
 	return rc;
 }
 
-static int check_owner(const kvshm_owner *owner)
+int kvl_check_owner(const kvshm_owner *owner)
 {
 	if (!owner)
 		return kvs_fault(EINVAL, "no owner was given (NULL)");
@@ -250,7 +253,7 @@ static void look_for_names(kvshm_owner *owner)
 
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered)
 {
-	int rc = check_owner(owner);
+	int rc = kvl_check_owner(owner);
 
 	if (rc)
 		return rc;
@@ -265,7 +268,7 @@ int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered)
 
 int kvshm_destroy(kvshm_owner *owner)
 {
-	int rc = check_owner(owner);
+	int rc = kvl_check_owner(owner);
 
 	if (rc)
 		return rc;
@@ -275,7 +278,7 @@ int kvshm_destroy(kvshm_owner *owner)
 
 int kvshm_disown(kvshm_owner *owner)
 {
-	int rc = check_owner(owner);
+	int rc = kvl_check_owner(owner);
 
 	if (rc)
 		return rc;

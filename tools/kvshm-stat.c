@@ -91,6 +91,10 @@ static int show(const struct stat_settings *settings, kvshm_view *view, const ch
 		return stat_show_clients(view, name, columns, sink);
 	if (settings->table == &stat_blocks)
 		return stat_show_blocks(view, name, columns, sink);
+	if (settings->table == &stat_requests)
+		return stat_show_requests(view, name, columns, sink);
+	if (settings->table == &stat_pins)
+		return stat_show_pins(view, name, columns, sink);
 	if (settings->table == &stat_stores)
 		return stat_show_row(view, columns, sink);
 	return stat_show_store(view, sink);

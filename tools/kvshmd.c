@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, and
- * destroys it on SIGTERM, SIGINT or SIGHUP. It is not on anyone's data path: a store whose kvshmd was killed goes on.
+ * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, tells of
+ * pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It is not on anyone's data path: a store whose kvshmd was killed goes on.
  *
  * Signals are blocked before the store exists and read from a descriptor afterwards, so that none can end the program
  * with a store left behind.
@@ -28,6 +28,8 @@
 
 enum {
 	RECOVERY_PERIOD_MS = 50,
+	PINS_PERIOD_MS = 1000,	/* at the least; and a tenth of what pins may last, but not more than: */
+	PINS_PERIOD_MAX_MS = 10000,
 	QUIET_MS = 1000,	/* a store that is made faster is made in silence */
 	STATUS_PERIOD_MS = 500, /* of what the service manager is told of a store that is being made */
 	LINE_PERIOD_MS = 5000,	/* of lines about it on stderr */
@@ -144,11 +146,25 @@ static int open_timer(void)
 	return timer;
 }
 
+/* Looks at pins, which are read from every client's row: so not as often as recovery does. */
+static int look_at_pins(kvshm_owner *owner, uint64_t timeout, int64_t *next)
+{
+	int64_t now = now_ms(), period = (int64_t)timeout * 1000 / 10;
+
+	if (!timeout || now < *next)
+		return 0;
+	if (period < PINS_PERIOD_MS)
+		period = PINS_PERIOD_MS;
+	*next = now + (period < PINS_PERIOD_MAX_MS ? period : PINS_PERIOD_MAX_MS);
+	return kvshm_owner_look_at_pins(owner, timeout * 1000000000, NULL);
+}
+
 /* Recovers until a signal comes. False: the store is no longer ours to look after. */
-static bool serve(kvshm_owner *owner, int signals, int timer)
+static bool serve(kvshm_owner *owner, uint64_t pin_timeout, int signals, int timer)
 {
 	struct pollfd ready[] = { { .fd = signals, .events = POLLIN }, { .fd = timer, .events = POLLIN } };
 	int rc, last = 0; /* an error that stays is said once, not twenty times a second */
+	int64_t next_pins = 0;
 	uint64_t expirations;
 
 	for (;;) {
@@ -161,6 +177,8 @@ static bool serve(kvshm_owner *owner, int signals, int timer)
 		if (read(timer, &expirations, sizeof(expirations)) < 0)
 			continue;
 		rc = kvshm_owner_recover(owner, NULL);
+		if (!rc)
+			rc = look_at_pins(owner, pin_timeout, &next_pins);
 		if (rc && rc != last)
 			tool_say("%s", kvshm_error());
 		if (rc == -ESTALE)
@@ -205,7 +223,7 @@ static bool own(const struct settings *settings, kvshm_owner *owner, int signals
 	if (!tool_flush())
 		goto close_view;
 	notify("READY=1\nSTATUS=store '%s' is ready", settings->store);
-	good = serve(owner, signals, timer);
+	good = serve(owner, settings->pin_timeout, signals, timer);
 	notify("STOPPING=1\nSTATUS=destroying store '%s'", settings->store);
 	good = finish(owner, view) && good;
 	kvshm_view_close(view);

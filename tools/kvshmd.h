@@ -16,6 +16,7 @@ struct settings {
 	const char *store, *dir, *label, *group_name;
 	uint64_t size, block_size, planes, key_max, clients, requests, mode;
 	uint64_t numa, populate; /* UINT64_MAX if not said */
+	uint64_t pin_timeout;	 /* in seconds; 0: never */
 	int64_t group;
 	int retain, pool;
 	bool fence, hugepages, adopt, replace_dead;

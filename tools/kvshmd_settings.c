@@ -19,7 +19,11 @@
 
 #include "tool.h"
 
-enum { POPULATE_MAX = 256 }; /* the library's limit */
+enum {
+	POPULATE_MAX = 256, /* the library's limit */
+	PIN_TIMEOUT = 300,  /* seconds */
+	PIN_TIMEOUT_MAX = 365 * 24 * 3600,
+};
 
 static const char *const pools[] = { "host", NULL };
 static const char *const retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
@@ -91,6 +95,9 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		{ .name = "populate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->populate,
 		  .max = POPULATE_MAX,
 		  .help = "threads that zero the memory at the start; one for each CPU unless told; 0: none does" },
+		{ .name = "pin-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER,
+		  .to.number = &settings->pin_timeout, .max = PIN_TIMEOUT_MAX,
+		  .help = "the log is told of pins that are held for longer; 300 unless told; 0: never" },
 		{ .name = "fence", .kind = TOOL_FLAG, .to.flag = &settings->fence,
 		  .help = "readers use memory fences instead of membarrier(2): slower, for kernels without it" },
 		{ .name = "adopt", .kind = TOOL_FLAG, .to.flag = &settings->adopt,
@@ -105,7 +112,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		.options = options,
 	};
 
-	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX };
+	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
+				       .pin_timeout = PIN_TIMEOUT };
 	tool_options(&program, argc, argv, &settings->dir);
 	if (settings->group_name)
 		settings->group = find_group(settings->group_name);

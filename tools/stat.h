@@ -148,14 +148,36 @@ struct stat_block {
 	char opaque[2 * KVSHM_OPAQUE_SIZE + 1];
 };
 
+#define STAT_ID_SIZE (2 * KVSHM_REQUEST_ID_MAX + 3) /* a request's id as text */
+
+struct stat_request_row {
+	char store[KVSHM_NAME_MAX + 1];
+	struct kvshm_request_info info;
+	char state[16];
+	char id[STAT_ID_SIZE];
+};
+
+struct stat_pins_row {
+	char store[KVSHM_NAME_MAX + 1];
+	struct kvshm_pin_info info;
+	uint32_t block, attempt; /* as the library's, or KVSHM_NO_SLOT: of no one block; of no request */
+	char id[STAT_ID_SIZE];
+};
+
+struct stat_work { /* of all requests and pins */
+	uint64_t opening, open, complete, ending, aborted, closed; /* requests in that state */
+	uint64_t waiting;					   /* of these, in the line for room */
+	uint64_t oldest_request, oldest_pin;			   /* ns; of what is not closed; 0: there is none */
+};
+
 struct stat_summary { /* of a histogram */
 	char name[32];
 	struct kvshm_histogram histogram;
 	uint64_t count, mean, p50, p90, p99; /* ns */
 };
 
-extern const struct stat_part stat_store_part, stat_usage_part, stat_head_part;
-extern const struct stat_table stat_stores, stat_clients, stat_blocks, stat_histograms;
+extern const struct stat_part stat_store_part, stat_usage_part, stat_work_part, stat_head_part;
+extern const struct stat_table stat_stores, stat_clients, stat_blocks, stat_requests, stat_pins, stat_histograms;
 
 /* The columns of a table's rows, in the order in which they are shown. */
 enum { STAT_COLUMNS_MAX = 96 };
@@ -188,13 +210,22 @@ void stat_columns_help(const struct stat_table *table);
 
 /* Each returns 0, or a negative errno with a text from kvshm_error(). */
 
-/* A whole store: sections store, usage, counters, histograms, clients, and the remarks. */
+/* A whole store: sections store, usage, work, counters, histograms, clients, and the remarks. */
 int stat_show_store(kvshm_view *view, struct stat_sink *sink);
 
-/* The rows of a store's clients or blocks, or one that tells a store from others, into a section that is open. */
+/* The rows of a store's clients, blocks, requests or pins, or one that tells a store from others, into a section that is open. */
 int stat_show_clients(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_blocks(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
+int stat_show_requests(kvshm_view *view, const char *store, const struct stat_columns *columns,
+		       struct stat_sink *sink);
+int stat_show_pins(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_row(kvshm_view *view, const struct stat_columns *columns, struct stat_sink *sink);
+
+/* Counts a store's requests and pins. */
+int stat_view_work(kvshm_view *view, struct stat_work *work);
+
+/* Writes bytes as hexadecimal digits, two for each, and ends the text. */
+void stat_hex(const uint8_t *bytes, size_t count, char *text);
 
 /* What can be told of a store that can't be viewed: its head, as a section with remarks, or a row of the stores. False:
  * there is no such store, or nothing that is one. */
@@ -218,7 +249,8 @@ struct stat_notable {
 };
 
 void stat_remark_on_store(struct stat_sink *sink, const struct kvshm_store_info *info,
-			  const struct kvshm_usage *usage, const struct stat_notable *clients);
+			  const struct kvshm_usage *usage, const struct stat_work *work,
+			  const struct stat_notable *clients);
 void stat_remark_on_head(struct stat_sink *sink, const char *dir, const struct kvshm_head_info *info);
 
 #endif /* KVSHM_STAT_H */

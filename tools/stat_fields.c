@@ -19,6 +19,8 @@ static const struct stat_metric blocks_held = { .name = "blocks_held" };
 static const struct stat_metric blocks_pinned = { .name = "blocks_pinned" };
 static const struct stat_metric blocks_cleared = { .name = "blocks_cleared" };
 static const struct stat_metric blocks_evictable = { .name = "blocks_evictable" };
+static const struct stat_metric requests_by_state = { "requests", "state", "requests in this state" };
+static const struct stat_metric requests_waiting = { .name = "requests_waiting" };
 static const struct stat_metric key_max = { .name = "store_key_max_bytes" };
 
 #define INFO(member, what, ...) .kind = (what), MEMBER(stat_store, info.member), __VA_ARGS__
@@ -75,6 +77,7 @@ static const struct stat_field store_fields[] = {
 static const struct stat_field usage_fields[] = {
 	USAGE(free, "blocks that are nobody's", .metric = &blocks_by_state),
 	USAGE(owned, "blocks taken, without a key yet", .metric = &blocks_by_state),
+	USAGE(room, "blocks reserved by requests", .metric = &blocks_by_state),
 	USAGE(filling, "blocks being filled", .metric = &blocks_by_state),
 	USAGE(ready, "blocks that can be read", .metric = &blocks_by_state),
 	USAGE(removing, "blocks of which someone looks whether anyone holds them", .metric = &blocks_by_state),
@@ -87,6 +90,21 @@ static const struct stat_field usage_fields[] = {
 	USAGE(evictable, "blocks ready and held by nobody", .metric = &blocks_evictable),
 	USAGE(refs, "refs of all clients"),
 	USAGE(pins, "pins of all clients"),
+};
+
+#define WORK(member, text, what, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_work, member), __VA_ARGS__ }
+
+static const struct stat_field work_fields[] = {
+	WORK(opening, "requests being opened", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(open, "requests that are being filled, or wait", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(complete, "requests that have all of their blocks", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(ending, "requests whose end was asked for", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(aborted, "requests being let go of before they were complete", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(closed, "requests that have ended, and are remembered", STAT_NUMBER, .metric = &requests_by_state),
+	WORK(waiting, "requests in the line for room", STAT_NUMBER, .metric = &requests_waiting),
+	WORK(oldest_request, "age of the oldest request that is not closed", STAT_SECONDS),
+	WORK(oldest_pin, "age of the oldest pin", STAT_SECONDS),
 };
 
 #define HEAD(member, what) .kind = (what), .needs = STAT_HEAD, MEMBER(stat_head, info.member)
@@ -131,7 +149,7 @@ static const struct stat_field client_fields[] = {
 static const struct stat_field block_fields[] = {
 	BLOCK_TEXT(store, "the block's store", .when = STAT_LISTED),
 	BLOCK(block, STAT_ID, "its number"),
-	BLOCK_TEXT(state, "owned, filling, ready, removing, doomed or grace; unknown: see kvshm-check(1)"),
+	BLOCK_TEXT(state, "owned, room, filling, ready, removing, doomed or grace; unknown: see kvshm-check(1)"),
 	BLOCK(owner, STAT_SLOT, "client slot that owns, fills or removes it"),
 	BLOCK(age, STAT_SECONDS, "time since it was taken; once it was ready, since then"),
 	BLOCK(refs, STAT_NUMBER, "refs of all clients"),
@@ -144,6 +162,51 @@ static const struct stat_field block_fields[] = {
 	BLOCK_TEXT(written, "planes that are whole: a mask in hexadecimal digits", .when = STAT_ASKED),
 	BLOCK_TEXT(opaque, "the engine's own bytes, in hexadecimal digits", .when = STAT_ASKED),
 	BLOCK_TEXT(key, "its key, in hexadecimal digits"),
+};
+
+#define REQUEST(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_request_row, info.member), __VA_ARGS__ }
+#define REQUEST_TEXT(member, text, ...) \
+	{ .name = #member, .help = (text), .kind = STAT_TEXT, MEMBER(stat_request_row, member), __VA_ARGS__ }
+
+static const struct stat_field request_fields[] = {
+	REQUEST_TEXT(store, "the request's store", .when = STAT_LISTED),
+	REQUEST(age, STAT_SECONDS, "time since it was opened"),
+	REQUEST_TEXT(state, "opening, open, complete, ending or aborted"),
+	REQUEST(owner, STAT_SLOT, "client slot of its owner"),
+	REQUEST(owner_alive, STAT_YESNO, "no: its owner is dead, and not recovered yet", .when = STAT_ASKED),
+	REQUEST(expected, STAT_NUMBER, "blocks that it was opened with"),
+	REQUEST(held, STAT_NUMBER, "blocks that it holds"),
+	REQUEST(held_age, STAT_SECONDS, "time since its oldest hold"),
+	REQUEST(fills, STAT_NUMBER, "fills of its own under way"),
+	REQUEST(room, STAT_NUMBER, "blocks that it has reserved and not used"),
+	REQUEST(wanted, STAT_NUMBER, "blocks that it waits for in the line"),
+	REQUEST(ahead, STAT_NUMBER, "requests before it in the line"),
+	REQUEST(claims, STAT_NUMBER, "how often it was claimed"),
+	REQUEST(completed, STAT_YESNO, "whether it has been complete", .when = STAT_ASKED),
+	{ .name = "slot", .help = "its slot", .kind = STAT_ID, MEMBER(stat_request_row, info.request.slot),
+	  .when = STAT_ASKED },
+	{ .name = "number", .help = "how many requests its slot has had", .kind = STAT_ID,
+	  MEMBER(stat_request_row, info.request.number), .when = STAT_ASKED },
+	REQUEST(attempt, STAT_ID, "its attempt"),
+	REQUEST_TEXT(id, "its id, or its bytes as 0x and hexadecimal digits where they are no text"),
+};
+
+#define PINS(member, what, text) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_pins_row, info.member) }
+#define PINS_OWN(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_pins_row, member), __VA_ARGS__ }
+
+static const struct stat_field pins_fields[] = {
+	PINS_OWN(store, STAT_TEXT, "the pins' store", .when = STAT_LISTED),
+	PINS(age, STAT_SECONDS, "time that one of them, at least, has been held"),
+	PINS(pins, STAT_NUMBER, "how many they are: of one request, or of a client on one block"),
+	PINS(client, STAT_SLOT, "client slot of their owner"),
+	PINS(pid, STAT_PID, "its process, as it sees itself"),
+	PINS_OWN(block, STAT_SLOT, "the block of pins that are of no request"),
+	PINS_OWN(attempt, STAT_SLOT, "attempt of their request"),
+	PINS_OWN(id, STAT_TEXT, "id of their request, or its bytes as 0x and hexadecimal digits"),
+	PINS(name, STAT_TEXT, "the client's name"),
 };
 
 #define SUMMARY(member, what, text) \
@@ -162,9 +225,12 @@ static const struct stat_field histogram_fields[] = {
 
 const struct stat_part stat_store_part = FIELDS(store_fields);
 const struct stat_part stat_usage_part = FIELDS(usage_fields);
+const struct stat_part stat_work_part = FIELDS(work_fields);
 const struct stat_part stat_head_part = FIELDS(head_fields);
 
 const struct stat_table stat_stores = { "stores", "--list", { FIELDS(store_fields), FIELDS(usage_fields) } };
 const struct stat_table stat_clients = { "clients", "--clients", { FIELDS(client_fields) } };
 const struct stat_table stat_blocks = { "blocks", "--blocks", { FIELDS(block_fields) } };
+const struct stat_table stat_requests = { "requests", "--requests", { FIELDS(request_fields) } };
+const struct stat_table stat_pins = { "pins", "--pins", { FIELDS(pins_fields) } };
 const struct stat_table stat_histograms = { "histograms", NULL, { FIELDS(histogram_fields) } };

@@ -36,18 +36,21 @@ static void on_owner(struct stat_sink *sink, const struct kvshm_store_info *info
 		       info->name);
 }
 
-static void on_room(struct stat_sink *sink, const struct kvshm_usage *usage)
+static void on_room(struct stat_sink *sink, const struct kvshm_usage *usage, const struct stat_work *work)
 {
 	if (usage->unknown)
 		remark(sink, "blocks of no state that there is: %" PRIu64 "; someone wrote into the segment: "
 			     "kvshm-check says more", usage->unknown);
+	if (work->waiting)
+		remark(sink, "requests that wait in line for room: %" PRIu64 "; meanwhile fills that have no room "
+			     "reserved are refused: --requests shows who has it", work->waiting);
 	if (usage->free || usage->evictable)
 		return;
 	if (usage->grace)
 		remark(sink, "no room now; blocks that are free once a grace period has passed: %" PRIu64,
 		       usage->grace);
 	else
-		remark(sink, "no room: every block is held or being filled");
+		remark(sink, "no room: every block is held, reserved or being filled");
 }
 
 /* Who stalls grace periods, by the slowest reader: it is what one can continue or end. */
@@ -97,10 +100,11 @@ static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *in
 }
 
 void stat_remark_on_store(struct stat_sink *sink, const struct kvshm_store_info *info,
-			  const struct kvshm_usage *usage, const struct stat_notable *clients)
+			  const struct kvshm_usage *usage, const struct stat_work *work,
+			  const struct stat_notable *clients)
 {
 	on_owner(sink, info);
-	on_room(sink, usage);
+	on_room(sink, usage, work);
 	on_readers(sink, info, &clients->slowest);
 	on_clients(sink, info, clients);
 }

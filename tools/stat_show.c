@@ -159,7 +159,7 @@ struct block_walk {
 	const char *store;
 };
 
-static void to_hex(const uint8_t *bytes, size_t count, char *text)
+void stat_hex(const uint8_t *bytes, size_t count, char *text)
 {
 	static const char digits[] = "0123456789abcdef";
 
@@ -180,8 +180,8 @@ static int show_block(const struct kvshm_block_info *info, void *arg)
 	snprintf(block.state, sizeof(block.state), "%s", info->state);
 	snprintf(block.claimed, sizeof(block.claimed), "%" PRIx32, info->claimed);
 	snprintf(block.written, sizeof(block.written), "%" PRIx32, info->written);
-	to_hex(info->key, info->key_length, block.key);
-	to_hex(info->opaque, sizeof(info->opaque), block.opaque);
+	stat_hex(info->key, info->key_length, block.key);
+	stat_hex(info->opaque, sizeof(info->opaque), block.opaque);
 	stat_row(walk->sink, walk->columns, from, STAT_ALL);
 	return 0;
 }
@@ -276,11 +276,14 @@ int stat_show_store(kvshm_view *view, struct stat_sink *sink)
 	struct stat_columns columns;
 	struct kvshm_usage usage;
 	struct stat_store store;
+	struct stat_work work;
 	int rc;
 
 	rc = view_store(view, &store);
 	if (!rc)
 		rc = kvshm_view_usage(view, &usage);
+	if (!rc)
+		rc = stat_view_work(view, &work);
 	if (rc)
 		return rc;
 	sink->store = store.info.name;
@@ -289,6 +292,9 @@ int stat_show_store(kvshm_view *view, struct stat_sink *sink)
 	sink->close(sink);
 	sink->open(sink, "usage", STAT_FIELDS);
 	stat_fields(sink, &stat_usage_part, &usage, STAT_ALL);
+	sink->close(sink);
+	sink->open(sink, "work", STAT_FIELDS);
+	stat_fields(sink, &stat_work_part, &work, STAT_ALL);
 	sink->close(sink);
 	rc = show_counted(view, sink);
 	if (rc)
@@ -301,7 +307,7 @@ int stat_show_store(kvshm_view *view, struct stat_sink *sink)
 	rc = kvshm_view_clients(view, show_client, &walk);
 	sink->close(sink);
 	if (!rc)
-		stat_remark_on_store(sink, &store.info, &usage, &walk.notable);
+		stat_remark_on_store(sink, &store.info, &usage, &work, &walk.notable);
 	sink->store = NULL;
 	return rc;
 }

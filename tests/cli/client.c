@@ -10,6 +10,10 @@
  *   read KEY     takes a ref and answers with the text in plane 0
  *   pin KEY      pins the block that begin or read holds: `ok`
  *   release KEY  ends the ref that begin, publish or read left: `ok`
+ *   open ID      opens a request of that id: `ok`
+ *   take KEY     has the request hold the key, which is filled if it is not there: `ok`
+ *   queue N      takes a place in the line for N blocks of room for the request: `ok`, or EINPROGRESS
+ *   end ID       ends the request: `ok`
  *   guard SLOT   keeps the lock that a recoverer of that client slot has: `ok`
  *
  * The first line is the answer to attaching: `ok`. A call that fails answers with the name of its error, such as
@@ -37,6 +41,7 @@ struct client {
 	char path[256]; /* of its segment */
 	struct held held[HELD_MAX];
 	size_t count;
+	struct kvshm_request request;
 };
 
 static struct kvshm_handle *find(struct client *client, const char *key)
@@ -112,6 +117,37 @@ static int do_pin(struct client *client, const char *key, const char **answer)
 	return kvshm_pin(client->store, find(client, key), &pin);
 }
 
+/* The request that this client opened last: its commands are about that one. */
+static int do_open(struct client *client, const char *id, const char **answer)
+{
+	(void)answer;
+	return kvshm_request_open(client->store, id, strlen(id), 1, 1, &client->request);
+}
+
+/* A key for the request: filled, if it is not there. */
+static int do_take(struct client *client, const char *key, const char **answer)
+{
+	struct kvshm_handle handle;
+	enum kvshm_outcome outcome;
+	int rc = kvshm_request_get_or_fill(client->store, &client->request, key, strlen(key), &outcome, &handle);
+
+	(void)answer;
+	return rc || outcome != KVSHM_FILL ? rc : kvshm_publish(client->store, &handle, NULL);
+}
+
+static int do_queue(struct client *client, const char *blocks, const char **answer)
+{
+	(void)answer;
+	return kvshm_request_queue(client->store, &client->request, (uint32_t)strtoul(blocks, NULL, 10), UINT64_MAX);
+}
+
+static int do_end(struct client *client, const char *id, const char **answer)
+{
+	(void)id;
+	(void)answer;
+	return kvshm_request_end(client->store, &client->request);
+}
+
 static int do_release(struct client *client, const char *key, const char **answer)
 {
 	(void)answer;
@@ -134,7 +170,8 @@ static const struct command {
 	int (*run)(struct client *client, const char *key, const char **answer);
 } commands[] = {
 	{ "begin", do_begin }, { "publish", do_publish }, { "read", do_read }, { "pin", do_pin },
-	{ "release", do_release }, { "guard", do_guard },
+	{ "release", do_release }, { "guard", do_guard }, { "open", do_open }, { "take", do_take },
+	{ "queue", do_queue }, { "end", do_end },
 };
 
 static void say(int rc, const char *answer)

@@ -50,6 +50,7 @@ refused 1 "leave one out" kvshm-stat --store "$store" --list
 refused 1 "leave one out" kvshm-stat --json --prometheus
 refused 1 "leave one out" kvshm-stat --list 1
 refused 1 "leave all but one out" kvshm-stat --clients --blocks
+refused 1 "leave all but one out" kvshm-stat --requests --pins
 refused 1 "leave all but one out" kvshm-stat --blocks 1
 refused 1 "leave out" kvshm-stat --prometheus --clients
 refused 1 "leave out" kvshm-stat --prometheus 1
@@ -66,7 +67,7 @@ done
 for count in 0 18446744073709551616; do
 	refused 1 "the least is 1" kvshm-stat 1 "$count"
 done
-for rows in --list --clients --blocks 1; do
+for rows in --list --clients --blocks --requests --pins 1; do
 	refused 1 "'such': there is no such column of [a-z]+; there are .*, " kvshm-stat "$rows" --columns such
 	refused 1 "'': there is no such column" kvshm-stat "$rows" --columns ,
 done
@@ -92,6 +93,7 @@ refused 1 "no such group" kvshmd --store "$store" --size 1M --block-size 4K --gr
 refused 1 "NAME is missing" kvshm-rm
 refused 1 "leave 'extra' out" kvshm-rm --dead extra
 refused 1 "the most is 1024" kvshmd --store "$store" --clients 1025
+refused 1 "the most is 4095" kvshmd --store "$store" --requests 4096
 refused 1 "octal digits are wanted" kvshmd --store "$store" --mode 0690
 refused 1 "the most is 777" kvshmd --store "$store" --mode 1777
 

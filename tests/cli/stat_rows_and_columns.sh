@@ -66,14 +66,15 @@ grep -q "kvshm.c is truncated" "$tmp/err" || fail "no message: $(cat "$tmp/err")
 grep -qE "^  a +0 +${client_pid[one]} " "$tmp/out" || fail "the others are not shown: $(cat "$tmp/out")"
 
 # Every column that the help names can be chosen.
+ask one ok open a-request
 must kvshm-stat --help
 cp "$tmp/out" "$tmp/help"
 rm "$shm/kvshm.c" "$shm/kvshm.d"
-for what in INTERVAL --list --clients --blocks; do
+for what in INTERVAL --list --clients --blocks --requests --pins; do
 	columns=$(sed -n "/^Columns of $what/,/^\$/s/^  [* ] \([a-z0-9_]*\) .*/\1/p" "$tmp/help" | paste -s -d ,)
-	[ "${#columns}" -gt 50 ] || fail "the help has no columns of $what"
+	[ "${#columns}" -gt 40 ] || fail "the help has no columns of $what"
 	[ "$what" != INTERVAL ] || what="0.001 2"
-	[ "$what" != --clients ] && [ "$what" != --blocks ] || what="$what --store a"
+	[[ $what != --clients && $what != --blocks && $what != --requests && $what != --pins ]] || what="$what --store a"
 	[ "$what" != "0.001 2" ] || what="$what --store a"
 	# shellcheck disable=SC2086 # words
 	must kvshm-stat $what --columns "$columns" --json
