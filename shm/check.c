@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * check.c: takes looks at a segment, and tells what they agree on. See check.h, and check_look.h for what makes a
- * finding; the invariants themselves are in check_clients.c, check_blocks.c and check_chains.c.
+ * finding; the invariants themselves are in check_clients.c, check_blocks.c,
+ * check_chains.c and check_requests.c.
  */
 #include "config.h"
 
@@ -152,17 +153,22 @@ static void read_all(struct kvs_look *look)
 		look->any_alive |= look->slots[i].alive;
 	}
 	look->readers = get(look, g->readers_at, g->readers * sizeof(*look->readers));
+	look->places = get(look, g->places_at, g->requests * sizeof(*look->places));
+	look->requests = get(look, g->requests_at, g->requests * sizeof(*look->requests));
+	look->ids = get(look, g->ids_at, g->requests * sizeof(*look->ids));
 	look->blocks = get(look, g->blocks_at, g->blocks * sizeof(*look->blocks));
 	look->buckets = get(look, g->buckets_at, g->buckets * sizeof(*look->buckets));
 	look->tails = get(look, g->tails_at, (size_t)g->blocks * g->tail);
 	look->infos = get(look, g->infos_at, g->blocks * sizeof(*look->infos));
 	look->row = memory(look, g->blocks * sizeof(*look->row));
+	look->notes = memory(look, g->blocks * sizeof(*look->notes));
 	look->writers = zeros(look, g->blocks * sizeof(*look->writers));
 	look->linked = zeros(look, g->blocks * sizeof(*look->linked));
 	look->busy = zeros(look, g->clients * sizeof(*look->busy));
 	get_head(look, offsetof(struct kvs_head, floor), &look->floor, sizeof(look->floor));
 	get_head(look, offsetof(struct kvs_head, epoch), &look->epoch, sizeof(look->epoch));
 	get_head(look, offsetof(struct kvs_head, readers_top), &look->readers_top, sizeof(look->readers_top));
+	get_head(look, offsetof(struct kvs_head, line_next), &look->line_next, sizeof(look->line_next));
 	get_head(look, offsetof(struct kvs_head, state), &look->state, sizeof(look->state));
 }
 
@@ -174,7 +180,11 @@ static void free_all(struct kvs_look *look)
 	free(look->buckets);
 	free(look->tails);
 	free(look->infos);
+	free(look->places);
+	free(look->requests);
+	free(look->ids);
 	free(look->row);
+	free(look->notes);
 	free(look->writers);
 	free(look->linked);
 	free(look->busy);
@@ -196,6 +206,7 @@ static int take_look(const struct kvs_view *view, struct kvs_look *look, bool fi
 	if (!look->error) {
 		kvs_check_blocks(look);
 		kvs_check_chains(look);
+		kvs_check_requests(look);
 	}
 	free_all(look);
 	if (look->found.count)

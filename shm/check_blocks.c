@@ -151,6 +151,7 @@ static bool must_be_held(const struct kvs_look *look, uint32_t number)
 {
 	switch (kvs_look_state(look, number)) {
 	case KVS_OWNED:
+	case KVS_ROOM: /* by its place */
 	case KVS_FILLING:
 	case KVS_REM_READY:
 	case KVS_DOOMED:

@@ -126,6 +126,19 @@ static void check_entry(struct kvs_look *look, uint32_t slot, uint32_t number)
 		check_hold(look, slot, number, counts);
 }
 
+/* A note of pins stands only beside a pin: it comes behind it, and goes before it. The notes are read behind the entries,
+ * and have the same time in all looks, which another pin would not have. (That they count more than there are is no
+ * finding: the counts go up and down, and come again.) */
+static void check_note(struct kvs_look *look, uint32_t slot, uint32_t number)
+{
+	uint64_t counts = kvs_entry_counts(look->row[number], kvs_look_life(look, number)), note = look->notes[number];
+	bool client = look->slots[slot].live;
+
+	if (note && !(client && !look->slots[slot].alive) &&
+	    (!client || !kvs_note_pins(note) || !kvs_entry_pins(counts)))
+		kvs_look_find(look, KVS_FINDING_note, number, slot, note);
+}
+
 /* An empty slot's row is a hole: reading it costs little, but there may be many. */
 static bool is_hole(const struct kvs_look *look, uint32_t slot)
 {
@@ -133,6 +146,16 @@ static bool is_hole(const struct kvs_look *look, uint32_t slot)
 	off_t data = lseek(look->view->file, row, SEEK_DATA);
 
 	return data < 0 || data >= row + (off_t)look->g->row_size;
+}
+
+static void read_row(struct kvs_look *look, uint32_t slot)
+{
+	size_t size = look->g->blocks * sizeof(look->row[0]);
+	uint64_t at = look->g->rows_at + slot * look->g->row_size;
+
+	look->error = kvs_inspect_read(look->view, at, look->row, size);
+	if (!look->error)
+		look->error = kvs_inspect_read(look->view, at + size, look->notes, size);
 }
 
 /* A slot's word is of a state; its row holds nothing unless there is a client. */
@@ -144,13 +167,14 @@ static void check_row(struct kvs_look *look, uint32_t slot)
 		kvs_look_find(look, KVS_FINDING_slot, slot, 0, word);
 	if (kvs_slot_state(word) == KVS_SLOT_EMPTY && is_hole(look, slot))
 		return;
-	look->error = kvs_inspect_read(look->view, look->g->rows_at + slot * look->g->row_size, look->row,
-				       look->g->blocks * sizeof(look->row[0]));
-	for (uint32_t i = 0; i < look->g->blocks && !look->error; i++)
+	read_row(look, slot);
+	for (uint32_t i = 0; i < look->g->blocks && !look->error; i++) {
 		if (look->slots[slot].live)
 			check_entry(look, slot, i);
 		else if (look->row[i] & KVS_ENTRY_COUNTS)
 			kvs_look_find(look, KVS_FINDING_idle_row, i, slot, look->row[i]);
+		check_note(look, slot, i);
+	}
 }
 
 void kvs_check_rows(struct kvs_look *look)

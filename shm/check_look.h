@@ -46,10 +46,13 @@ struct kvs_look {
 	uint32_t *buckets;
 	uint8_t *tails;
 	struct kvs_block_info *infos;
-	uint64_t *row;	   /* of one slot after the other */
+	_Atomic uint64_t *places; /* read before: */
+	struct kvs_request *requests;
+	_Atomic uint64_t *ids;
+	uint64_t *row, *notes; /* of one slot after the other */
 	uint32_t *writers; /* over all rows, of each block in its life */
-	/* What lives, epochs and reader slots that were read above came from, is not beyond these. */
-	uint64_t floor, epoch;
+	/* What lives, epochs, reader slots and places that were read above came from, is not beyond these. */
+	uint64_t floor, epoch, line_next;
 	uint32_t readers_top;
 	uint32_t state;
 
@@ -96,5 +99,6 @@ void kvs_check_readers(struct kvs_look *look);
 void kvs_check_rows(struct kvs_look *look);
 void kvs_check_blocks(struct kvs_look *look);
 void kvs_check_chains(struct kvs_look *look);
+void kvs_check_requests(struct kvs_look *look);
 
 #endif

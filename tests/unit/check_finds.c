@@ -16,12 +16,15 @@
 
 static const struct plant *plant_number(size_t i)
 {
-	return i < plants_of_blocks_count ? &plants_of_blocks[i] : &plants_of_index[i - plants_of_blocks_count];
+	if (i < plants_of_blocks_count)
+		return &plants_of_blocks[i];
+	i -= plants_of_blocks_count;
+	return i < plants_of_index_count ? &plants_of_index[i] : &plants_of_requests[i - plants_of_index_count];
 }
 
 static size_t plants(void)
 {
-	return plants_of_blocks_count + plants_of_index_count;
+	return plants_of_blocks_count + plants_of_index_count + plants_of_requests_count;
 }
 
 static void plant_named(const char *name)
@@ -255,6 +258,7 @@ static struct kvshm_ticket *given;
 /* One of everything that a client can have; then it dies. */
 static void have_everything(void *arg)
 {
+	struct kvshm_request request;
 	struct kvshm_handle handle;
 	kvshm *store;
 
@@ -267,6 +271,8 @@ static void have_everything(void *arg)
 	(void)unit_fill(store, 3003, 0);
 	ck_rc(unit_remove(store, 3003), 0);
 	(void)unit_part(store, given, 1);
+	ck_rc(kvshm_request_open(store, "dead", 4, 1, 1, &request), 0);
+	ck_rc(kvshm_request_reserve(store, &request, 1, 0), 0);
 	unit_wait_for_death();
 }
 
@@ -293,7 +299,8 @@ START_TEST(a_store_with_everything_and_its_dead_is_sound_throughout)
 	ck_assert_uint_eq(result.pending, 0);
 	unit_kill(&child);
 	result = nothing_is_found("with a dead client");
-	ck_assert_uint_eq(result.pending, 9); /* six holds, and three words with its number */
+	/* Six holds, three blocks with its number, a request, and its room of one block. */
+	ck_assert_uint_eq(result.pending, 11);
 	ck_rc(kvshm_recover(scene.a, NULL), 0);
 	result = nothing_is_found("after its recovery");
 	ck_assert_uint_eq(result.pending, 0);

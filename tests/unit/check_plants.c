@@ -92,10 +92,16 @@ static void reader_before_all_epochs(void)
 
 /* ---- Plants: blocks -------------------------------------------------------------------------------------- */
 
-static void state_that_is_reserved(void)
+static void room_of_no_request(void)
+{
+	put_state(scene.unused, KVS_ROOM, scene.map.g.requests);
+	expect("block %u is ROOM with owner %u, which makes no sense", scene.unused, scene.map.g.requests);
+}
+
+static void room_of_nobody(void)
 {
 	put_state(scene.unused, KVS_ROOM, 0);
-	expect("block %u is ROOM with owner 0, which makes no sense", scene.unused);
+	expect("block %u is ROOM, and nobody is left to give it back", scene.unused);
 }
 
 static void state_that_there_is_not(void)
@@ -324,7 +330,6 @@ const struct plant plants_of_blocks[] = {
 	AT_REST(reader, reader_beyond_the_clients),
 	AT_REST(reader_above, reader_above_the_top),
 	AT_REST(reader_stray, reader_in_a_section_of_nobody),
-	AT_REST(state, state_that_is_reserved),
 	AT_REST(state, state_that_there_is_not),
 	AT_REST(state, free_with_an_owner),
 	AT_REST(state, ready_with_an_owner),
@@ -338,11 +343,13 @@ const struct plant plants_of_blocks[] = {
 	AT_REST(parts, parts_of_no_plane),
 	AT_REST(part_missing, plane_missing),
 	AT_REST(leaked, doomed_of_nobody),
+	AT_REST(leaked, room_of_nobody),
 	AT_REST(leaked, cleared_and_left),
 	AT_REST(leaked, ready_in_a_drop_store),
 	AT_WORK(reader_epoch, reader_ahead_of_the_epoch),
 	AT_WORK(reader_epoch, reader_before_all_epochs),
 	AT_WORK(state, doomed_with_an_owner),
+	AT_WORK(state, room_of_no_request),
 	AT_WORK(no_owner, owned_by_nobody),
 	AT_WORK(no_owner, owned_by_one_beyond_the_clients),
 	AT_WORK(no_owner, filled_by_nobody),

@@ -221,6 +221,33 @@ void store_at_rest(void)
 	ck_assert(nothing_is_found("at rest").quiescent);
 }
 
+static struct kvshm_request begin_request(kvshm *store, const char *id)
+{
+	struct kvshm_request request;
+
+	ck_rc(kvshm_request_open(store, id, strlen(id), 1, 1, &request), 0);
+	return request;
+}
+
+static void make_requests(void)
+{
+	struct kvshm_request request = begin_request(scene.a, "with room");
+	struct kvshm_handle lent;
+	enum kvshm_outcome outcome;
+	uint8_t key[UNIT_KEY];
+
+	scene.with_room = request.slot;
+	ck_rc(kvshm_request_reserve(scene.a, &request, 1, 0), 0);
+	request = begin_request(scene.b, "holding");
+	scene.holding = request.slot;
+	unit_key(2000, key);
+	ck_rc(kvshm_request_get_or_fill(scene.b, &request, key, sizeof(key), &outcome, &lent), 0);
+	ck_assert_int_eq(outcome, KVSHM_READY);
+	request = begin_request(scene.a, "closed");
+	scene.closed = request.slot;
+	ck_rc(kvshm_request_end(scene.a, &request), 0);
+}
+
 void live_store(void)
 {
 	struct kvshm_ticket ticket;
@@ -242,6 +269,7 @@ void live_store(void)
 	(void)unit_part(scene.b, &ticket, 0);
 	scene.doomed = unit_fill(scene.b, 2003, 0).block;
 	ck_rc(unit_remove(scene.b, 2003), 0);
+	make_requests();
 	result = nothing_is_found("with living clients");
 	ck_assert(!result.quiescent && result.pending == 0);
 }

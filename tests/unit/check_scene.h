@@ -22,6 +22,8 @@ struct scene {
 	/* Of the live one: READY and held by both; a's without a key; a's fill; a's shared fill, whose plane 0 b
 	 * writes; and one of b's whose key was removed. */
 	uint32_t held, owned, filling, shared, doomed;
+	/* Requests: a's, with one block of room; b's, which holds the held block; and one of a's that has ended. */
+	uint32_t with_room, holding, closed;
 };
 extern struct scene scene;
 
@@ -73,8 +75,8 @@ struct plant {
 #define AT_REST(kind, fn) {KVS_FINDING_##kind, false, fn, #fn}
 #define AT_WORK(kind, fn) {KVS_FINDING_##kind, true, fn, #fn}
 
-extern const struct plant plants_of_blocks[], plants_of_index[];
-extern const size_t plants_of_blocks_count, plants_of_index_count;
+extern const struct plant plants_of_blocks[], plants_of_index[], plants_of_requests[];
+extern const size_t plants_of_blocks_count, plants_of_index_count, plants_of_requests_count;
 
 /* ---- Mending ---- */
 
