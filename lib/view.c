@@ -227,16 +227,16 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 /* What the reader slots have counted, and the owner, which has none; without a view, nothing. */
 static int read_counted(kvshm_view *view, struct kvs_readers_view *readers)
 {
+	uint64_t overdue = 0;
 	int rc;
 
 	memset(readers, 0, sizeof(*readers));
 	if (!view)
 		return 0;
-	rc = kvs_inspect_refresh(&view->inner);
+	rc = kvs_inspect_readers(&view->inner, readers);
 	if (rc == 0)
-		rc = kvs_inspect_readers(&view->inner, readers);
-	readers->counters[KVS_COUNT_pins_overdue] +=
-		atomic_load_explicit(&view->inner.head.pins_overdue, memory_order_relaxed);
+		rc = kvs_inspect_read(&view->inner, offsetof(struct kvs_head, pins_overdue), &overdue, sizeof(overdue));
+	readers->counters[KVS_COUNT_pins_overdue] += overdue;
 	return rc;
 }
 
