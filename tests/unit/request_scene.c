@@ -173,7 +173,7 @@ void scene_nothing_left(const kvshm *store)
 	ck_assert_uint_eq(scene_idle(store) + (store->map.g.drop ? 0 : unit_count(store, KVS_READY)),
 			  store->map.g.blocks);
 	for (uint32_t i = 0; i < store->map.g.requests; i++)
-		ck_assert_uint_eq(kvs_room_place(&store->map, i), 0);
+		ck_assert_int_eq(kvs_place_state(kvs_room_place(&store->map, i)), KVS_PLACE_NONE);
 }
 
 /* ---- Threads that sleep ---------------------------------------------------------------------------------------- */
