@@ -249,7 +249,7 @@ static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 
 /* Is there a reason not to wait any longer: is the segment truncated (which is asked first, since the rest touches it),
  * the store destroyed, the filler or a writer dead? The dead are recovered. */
-int kvl_look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
+static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	int rc = kvs_map_whole(actor->map);
 
@@ -301,7 +301,7 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 		rc = 0;
 		now = kvs_now();
 		if (!there || now >= next_look || now >= deadline) {
-			rc = kvl_look_around(store, actor, number, word);
+			rc = look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
 	}

@@ -142,9 +142,6 @@ int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 /* What a held block's word says to one who waits for it: 0, -ECANCELED, or -EAGAIN: not yet. */
 int kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
 
-/* Is there a reason not to wait for it any longer? Recovers its filler and writers, if they are dead. */
-int kvl_look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word);
-
 /* What is said of a block: is it sound, and writes it. In fill.c. */
 int kvl_check_meta(const struct kvs_map *map, const struct kvshm_meta *meta);
 void kvl_describe(const struct kvs_map *map, uint32_t block, const struct kvshm_meta *meta);

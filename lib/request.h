@@ -65,6 +65,9 @@ void kvl_request_tell(const struct kvl_request *own);
 /* Lets go of a request that is over: of its fills too, or else it is closed when the last of them has ended. Locked. */
 void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills);
 
+/* Is there a reason not to sleep on: a truncated segment, a destroyed store? The dead are recovered. In request_room.c. */
+int kvl_request_look_around(kvshm *store);
+
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
 void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
 

@@ -116,9 +116,8 @@ int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint3
 	return rc == -EAGAIN ? in_line(store) : rc;
 }
 
-/* Is there a reason not to sleep on: a truncated segment, a destroyed store? Whoever waits before this one, or has
- * gathered something, may be dead. */
-static int look_around(kvshm *store)
+/* Whoever waits in the line before this one, has gathered something, or fills what is waited for, may be dead. */
+int kvl_request_look_around(kvshm *store)
 {
 	int rc = kvs_map_whole(&store->map);
 
@@ -155,7 +154,7 @@ static int turn(kvshm *store, const struct kvshm_request *request, uint64_t unti
 	if (rc != -EAGAIN)
 		return rc;
 	if (now >= *next_look) {
-		rc = look_around(store);
+		rc = kvl_request_look_around(store);
 		*next_look = kvs_now() + KVS_WAIT_SLICE;
 	} else {
 		rc = 0;

@@ -12,29 +12,47 @@
 
 /* ---- The owner ----------------------------------------------------------------------------------------------- */
 
-/* The first block of a request's that is not ready: its word. 0: all are. -ECANCELED: one has failed, and its hold has
- * ended. -EAGAIN: not yet. */
-static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_t *block, uint64_t *word)
+/* One block: 0 if it is ready, -EAGAIN with its word if it is not yet, -ECANCELED if it has failed: its hold has ended. */
+static int judge_one(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold, uint64_t *word)
 {
-	for (uint32_t i = 0; i < own->size; i++) {
-		struct kvl_hold *hold = &own->holds[i];
-		int rc;
+	int rc;
 
-		if (!kvl_hold_is_held(hold) || hold->ready)
-			continue;
-		*block = hold->block;
-		/* [wake: wait] [publish: read] */
-		*word = atomic_load_explicit(&kvs_block(actor->map, hold->block)->word, memory_order_seq_cst);
-		rc = kvl_judge_wait(actor, hold->block, *word);
-		if (rc == -ECANCELED)
-			kvl_request_drop_hold(actor, own, hold);
-		if (rc)
-			return rc;
+	/* [wake: wait] [publish: read] */
+	*word = atomic_load_explicit(&kvs_block(actor->map, hold->block)->word, memory_order_seq_cst);
+	rc = kvl_judge_wait(actor, hold->block, *word);
+	if (rc == -ECANCELED) {
+		kvl_request_drop_hold(actor, own, hold);
+	} else if (rc == 0) {
 		hold->ready = true;
 		if (!hold->filled)
 			kvs_room_spare(actor, &own->room); /* nobody has to fill it any more */
 	}
-	return 0;
+	return rc;
+}
+
+/* All blocks of a request: 0: they are ready. -ECANCELED: one or more have failed. -EAGAIN: not yet; block and word are
+ * of the first that is waited for. (All, since one that has failed is told of at once, and not when those before it are
+ * ready.) */
+static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_t *block, uint64_t *word)
+{
+	int result = 0;
+
+	for (uint32_t i = 0; i < own->size; i++) {
+		struct kvl_hold *hold = &own->holds[i];
+		uint64_t seen;
+		int rc;
+
+		if (!kvl_hold_is_held(hold) || hold->ready)
+			continue;
+		rc = judge_one(actor, own, hold, &seen);
+		if (rc == -EAGAIN && result == 0) {
+			*block = hold->block;
+			*word = seen;
+		}
+		if (rc && result != -ECANCELED)
+			result = rc;
+	}
+	return result;
 }
 
 static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
@@ -136,7 +154,7 @@ int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, ui
 		rc = 0;
 		now = kvs_now();
 		if (!there || now >= next_look || now >= deadline) {
-			rc = kvl_look_around(store, &actor, block, word);
+			rc = kvl_request_look_around(store);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
 	}
