@@ -15,6 +15,10 @@ static enum kvshm_next next;
 static struct kvshm_ticket ticket;
 static struct kvshm_meta meta;
 static struct kvshm_key key;
+static struct kvshm_request request = {.slot = 77, .number = 1};
+static struct kvshm_request_info info;
+static unsigned count = 12345;
+static int fd = 12345;
 static void *address;
 static size_t ready;
 static int result;
@@ -68,6 +72,31 @@ static void calls_on_many(kvshm *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_join_batch(store, &ticket, 0, 1, &handle, &result), wanted);
 }
 
+static void calls_on_requests(kvshm *store, int wanted)
+{
+	ck_rc(kvshm_request_open(store, key.bytes, key.length, 0, 0, &request), wanted);
+	ck_rc(kvshm_request_find(store, key.bytes, key.length, &request), wanted);
+	ck_rc(kvshm_request_reserve(store, &request, 1, 0), wanted);
+	ck_rc(kvshm_request_queue(store, &request, 1, 0), wanted);
+	ck_rc(kvshm_request_wait_room(store, &request, 0), wanted);
+	ck_rc(kvshm_request_unreserve(store, &request), wanted);
+	ck_rc(kvshm_request_match(store, &request, &key, 1, &handle, &ready, &next), wanted);
+	ck_rc(kvshm_request_get_or_fill(store, &request, key.bytes, key.length, &outcome, &handle), wanted);
+	ck_rc(kvshm_request_get_or_fill_shared(store, &request, key.bytes, key.length, &outcome, &handle), wanted);
+	ck_rc(kvshm_request_get_or_fill_batch(store, &request, &key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_request_get_or_fill_shared_batch(store, &request, &key, 1, &outcome, &handle, &result), wanted);
+	ck_rc(kvshm_request_release(store, &request, &handle, 1), wanted);
+	ck_rc(kvshm_request_complete(store, &request, 0), wanted);
+	ck_rc(kvshm_request_wait(store, &request, 0), wanted);
+	ck_rc(kvshm_request_claim(store, &request, &key, 1, &handle, &result), wanted);
+	ck_rc(kvshm_request_end(store, &request), wanted);
+	ck_rc(kvshm_request_tend(store, 0, &count), wanted);
+	ck_rc(kvshm_request_info(store, &request, &info), wanted);
+	ck_rc(kvshm_poll_fd(store, &fd), wanted);
+	ck_rc(kvshm_poll_clear(store), wanted);
+	ck_assert(request.slot == 77 && count == 12345 && fd == 12345);
+}
+
 void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted)
 {
 	static uint8_t bytes[UNIT_KEY];
@@ -81,6 +110,7 @@ void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted)
 	calls_on_keys(store, wanted);
 	calls_on_holds(store, held, wanted);
 	calls_on_many(store, held, wanted);
+	calls_on_requests(store, wanted);
 	ck_rc(kvshm_alloc(store, &handle), wanted);
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);

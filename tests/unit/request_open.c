@@ -82,6 +82,7 @@ static void all_refuse(kvshm *store, const struct kvshm_request *request, int wa
 {
 	struct kvshm_handle handle = {.kind = 77};
 	const struct kvshm_key *key = scene_keys(1, 1);
+	struct kvshm_request_info info;
 	enum kvshm_outcome outcome;
 	enum kvshm_next next;
 	size_t ready;
@@ -103,6 +104,8 @@ static void all_refuse(kvshm *store, const struct kvshm_request *request, int wa
 		ck_rc(kvshm_request_claim(store, request, key, 1, &handle, &result), wanted);
 		ck_rc(kvshm_request_end(store, request), wanted_end);
 	}
+	if (wanted == -EINVAL || wanted == -EBADF)
+		ck_rc(kvshm_request_info(store, request, &info), wanted);
 	ck_assert_uint_eq(handle.kind, 77);
 	ck_assert_int_eq(result, 77);
 	ck_assert_uint_eq(scene_idle(store), store->map.g.blocks);
