@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * example.c: the program of README.md, word for word (tests/cli/example.sh): an engine that computes a block once for
- * all engines of the machine.
+ * example.c: the program of README.md, word for word (tests/cli/readme_programs_run.sh): an engine that computes a
+ * block once for all engines of the machine.
  */
 #include <err.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
 # Copyright (c) the kvshm authors
 #
 # What README.md and kvshm(7) tell of sizes is so: the table of models follows from its own formula, and the segment
-# takes so much for each block, and for each client.
+# takes so much for each block, for each client, and for each request; so does the example.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -21,10 +21,11 @@ awk -F ' *[|] *' '/^## Sizes/ { here = 1 } /^## / && !/^## Sizes/ { here = 0 }
 	}
 	END { exit wrong || rows < 3 }' "${top_srcdir:?}/README.md" || fail "the table of models in README.md is wrong"
 
-# segment BLOCKS CLIENTS KEY-MAX: $segment is the size of such a store's segment.
+# segment BLOCKS CLIENTS KEY-MAX [REQUESTS]: $segment is the size of such a store's segment.
 segment()
 {
-	start_kvshmd --store "$store" --size "$(($1 * 512))" --block-size 512 --clients "$2" --key-max "$3"
+	start_kvshmd --store "$store" --size "$(($1 * 512))" --block-size 512 --clients "$2" --key-max "$3" \
+		--requests "${4:-1024}"
 	must kvshm-stat --store "$store" --json
 	segment=$(json_value segment_size)
 	end_kvshmd TERM
@@ -53,4 +54,16 @@ segment 8192 513 32
 client=$(((segment - base) / 512 - 16 * 8192))
 [ "$client" -eq 34944 ] || fail "a client takes $client bytes beside its row"
 told "34,944 bytes"
+# The sections before the rows are rounded up to 64 KiB together: that is less than 24 bytes for each of these requests.
+segment 8192 1 32 1
+base=$segment
+segment 8192 1 32 4095
+requests=$((segment - base - 4094 * 272))
+[ "${requests#-}" -le 65536 ] || fail "a request takes about $(((segment - base) / 4094)) bytes"
+told "272 bytes"
+# The example.
+segment 32768 64 64
+rows=$((64 * 32768 * 16))
+is="$(((segment - rows + 500000) / 1000000)) MB, and at most $(((rows + 500000) / 1000000)) MB of rows"
+grep -qF "$is" "$top_srcdir/README.md" || fail "README.md does not tell '$is' of its example"
 nothing_left
