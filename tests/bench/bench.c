@@ -132,25 +132,23 @@ double bench_median(double *numbers, size_t count)
 void bench_compare(unsigned rounds, void *arg, const char *what, const struct bench_side *first,
 		   const struct bench_side *second)
 {
-	double *ratio = calloc(rounds, sizeof(*ratio)), sum[2] = {0, 0}, median;
+	double *f = calloc(rounds, 3 * sizeof(*f)), *s = f + rounds, *ratio = s + rounds, median;
 
-	if (!ratio)
+	if (!f)
 		bench_die("no memory");
 	(void)first->run(arg);
 	(void)second->run(arg);
 	for (unsigned i = 0; i < rounds; i++) {
-		double f = first->run(arg), s = second->run(arg);
-
-		sum[0] += f;
-		sum[1] += s;
-		ratio[i] = s / f;
+		f[i] = first->run(arg);
+		s[i] = second->run(arg);
+		ratio[i] = s[i] / f[i];
 	}
 	median = bench_median(ratio, rounds);
-	(void)printf("%s: %s %.1f ns, %s %.1f ns, ratio %.3f (median of %u; %.3f to %.3f)\n", what, first->name,
-		     sum[0] / rounds * 1e9, second->name, sum[1] / rounds * 1e9, median, rounds, ratio[0],
-		     ratio[rounds - 1]);
+	(void)printf("%s: %s %.1f ns, %s %.1f ns, ratio %.3f (medians of %u; %.3f to %.3f)\n", what, first->name,
+		     bench_median(f, rounds) * 1e9, second->name, bench_median(s, rounds) * 1e9, median, rounds,
+		     ratio[0], ratio[rounds - 1]);
 	(void)fflush(stdout);
-	free(ratio);
+	free(f);
 }
 
 void bench_compare_lookups(struct bench *b, const struct bench_side *first, const struct bench_side *second)

@@ -19,6 +19,7 @@
 
 #define BLOCKS 4096U
 #define TIMES 20000U /* in a round */
+#define FULL_TIMES 2000U
 #define MINUTE UINT64_C(60000000000)
 
 struct room {
@@ -27,6 +28,7 @@ struct room {
 	uint32_t blocks;   /* of one reservation */
 	uint64_t number;   /* of the last request, which is its id */
 	uint64_t deadline; /* of all that is reserved in a round */
+	uint64_t key;	   /* the last that was filled */
 };
 
 static uint64_t in_a_minute(void)
@@ -125,19 +127,69 @@ static double reserve_and_end(void *arg)
 	return spent / TIMES;
 }
 
-static void compare(unsigned rounds, struct room *room)
+/* Fills as many new keys as there is room for, each of which stays when its request ends. */
+static void fill_room(struct room *room, const struct kvshm_request *request, uint32_t blocks)
+{
+	for (uint32_t i = 0; i < blocks; i++) {
+		struct kvshm_handle block;
+		enum kvshm_outcome outcome;
+
+		room->key++;
+		if (kvshm_request_get_or_fill(room->store, request, &room->key, sizeof(room->key), &outcome, &block) ||
+		    outcome != KVSHM_FILL || kvshm_publish(room->store, &block, NULL))
+			bench_die("no fill");
+	}
+}
+
+/* What a cache has to do that is full, as it mostly is: as many blocks are evicted. */
+static double reserve_in_full_store(void *arg)
+{
+	struct room *room = arg;
+	double spent = 0;
+
+	room->deadline = in_a_minute();
+	for (unsigned i = 0; i < FULL_TIMES; i++) {
+		struct kvshm_request request = open_one(room);
+		double start = bench_now();
+
+		reserve(room, &request);
+		spent += bench_now() - start;
+		fill_room(room, &request, room->blocks);
+		if (kvshm_request_end(room->store, &request))
+			bench_die("the request has no end");
+	}
+	return spent / FULL_TIMES;
+}
+
+static void fill_store(struct room *room)
+{
+	struct kvshm_request request = open_one(room);
+
+	fill_room(room, &request, BLOCKS);
+	if (kvshm_request_end(room->store, &request))
+		bench_die("the request has no end");
+}
+
+static const struct bench_side in_empty_store[] = {
+	{"reserve, unreserve", reserve_and_unreserve},
+	{"reserve, end", reserve_and_end},
+	{"open, reserve, end", open_reserve_and_end},
+	{NULL, NULL},
+};
+static const struct bench_side in_full_store[] = {{"reserve, evicting", reserve_in_full_store}, {NULL, NULL}};
+
+static void compare(unsigned rounds, struct room *room, const struct bench_side *sides)
 {
 	const struct bench_side units = {"that many units of a semaphore", take_units};
-	const struct bench_side sides[] = {
-		{"reserve, unreserve", reserve_and_unreserve},
-		{"reserve, end", reserve_and_end},
-		{"open, reserve, end", open_reserve_and_end},
-	};
-	char what[32];
 
-	(void)snprintf(what, sizeof(what), "%u block%s", room->blocks, room->blocks == 1 ? "" : "s");
-	for (size_t i = 0; i < sizeof(sides) / sizeof(sides[0]); i++)
-		bench_compare(rounds, room, what, &units, &sides[i]);
+	for (size_t i = 0; i < 3; i++) {
+		char what[32];
+
+		room->blocks = (const uint32_t[]){1, 8, 40}[i];
+		(void)snprintf(what, sizeof(what), "%u block%s", room->blocks, room->blocks == 1 ? "" : "s");
+		for (const struct bench_side *side = sides; side->run; side++)
+			bench_compare(rounds, room, what, &units, side);
+	}
 }
 
 int main(int argc, char **argv)
@@ -152,10 +204,9 @@ int main(int argc, char **argv)
 		bench_die("no semaphore");
 	if (kvshm_attach(name, NULL, &room.store))
 		bench_die("cannot attach the store");
-	for (size_t i = 0; i < 3; i++) {
-		room.blocks = (const uint32_t[]){1, 8, 40}[i];
-		compare(rounds, &room);
-	}
+	compare(rounds, &room, in_empty_store);
+	fill_store(&room);
+	compare(rounds, &room, in_full_store);
 	(void)kvshm_detach(room.store);
 	(void)kvshm_destroy(owner);
 	return 0;
