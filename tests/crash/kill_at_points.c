@@ -131,6 +131,7 @@ static void bury(struct run *r, const struct ops_kind *kind, uint64_t died)
 		base_check(found == 0);
 	if (!ops_use(&r->work))
 		base_fail("killed in %s, recovered by %s: no room afterwards: %s", name, way_names[way], kvshm_error());
+	ops_use_requests(&r->work);
 	load_check(&r->stage->books);
 }
 

@@ -40,6 +40,9 @@ struct ops_stage {
 	struct ops_share share[OPS_SHARES];
 	struct ops_given given[OPS_GIVEN];
 	unsigned shares, givens; /* how many there are */
+	struct kvshm_request request; /* of the survivor's, complete, with keys 0 to OPS_GIVEN - 1 */
+	bool lent;		      /* there is one */
+	_Atomic bool asked;	      /* the victim asks for its end */
 };
 
 struct ops_victim {
@@ -56,6 +59,7 @@ struct ops_kind {
 	bool awaits;   /* OPS_AWAITED, which the survivor is to fill */
 	bool gives;    /* the survivor is to give out tickets, and to hold their blocks */
 	bool shares;   /* the survivor is to begin shared fills */
+	bool lends;    /* the survivor is to have a request that is complete */
 	bool clears;   /* no key that was there is found afterwards */
 };
 
@@ -118,5 +122,19 @@ void ops_write_share(struct load_worker *worker, struct ops_stage *stage);
 
 /* Fills a block in parts, all of them one's own, in any order; or gives up one of them. */
 void ops_fill_shared(struct load_worker *worker, struct load_hold *hold);
+
+/* ---- ops_requests.c ---- */
+
+/* The victim's rounds: a request's whole life; room; and claims of the request that the survivor lends. */
+void ops_round_request(struct ops_victim *victim);
+void ops_round_room(struct ops_victim *victim);
+void ops_round_claim(struct ops_victim *victim);
+
+/* The survivor lends one, and ends it. */
+void ops_lend(struct load_worker *worker, struct ops_stage *stage);
+void ops_take_back(struct load_worker *worker, struct ops_stage *stage);
+
+/* No request of the victim's is open any more: the survivor opens their ids. */
+void ops_use_requests(struct load_worker *worker);
 
 #endif

@@ -297,6 +297,9 @@ const struct ops_kind ops_kinds[] = {
 	{ .name = "ticket", .round = round_ticket, .gives = true },
 	{ .name = "part-filler", .round = round_part_filler },
 	{ .name = "part-writer", .round = round_part_writer, .shares = true },
+	{ .name = "request", .round = ops_round_request },
+	{ .name = "room", .round = ops_round_room },
+	{ .name = "claim", .round = ops_round_claim, .lends = true },
 	{ .name = "attach", .round = round_attach, .attaches = true },
 	{ .name = "detach", .round = round_detach, .attaches = true },
 };

@@ -42,6 +42,8 @@ void ops_set_out(struct load_worker *w, struct ops_stage *stage, const struct op
 		share_out(w, stage);
 	if (kind->gives)
 		give_out(w, stage);
+	if (kind->lends)
+		ops_lend(w, stage);
 }
 
 /* Ends a part; what becomes of the fill is told to its filler. */
@@ -101,6 +103,8 @@ static void end_share(struct load_worker *w, struct ops_share *share, bool alone
 
 void ops_clear_away(struct load_worker *w, struct ops_stage *stage, bool alone)
 {
+	if (stage->lent)
+		ops_take_back(w, stage);
 	while (stage->shares)
 		end_share(w, &stage->share[--stage->shares], alone);
 	while (stage->givens) {

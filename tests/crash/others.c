@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * others.c: see others.h. They fill and remove keys 5 to 11, and read all.
+ * others.c: see others.h. They fill and remove keys 5 to 11, and read all; they open the same two requests, and end each
+ * other's.
  */
 #include "config.h"
 
@@ -127,14 +128,99 @@ static void match(struct load_worker *w)
 		let_go(w, &refs[i]);
 }
 
+/* ---- Requests --------------------------------------------------------------------------------------------- */
+
+/* A call of a request's owner: others may have asked for its end. */
+static bool goes_on(int rc, int or, int or_else)
+{
+	base_check(rc == 0 || rc == -ECANCELED || rc == or || rc == or_else);
+	return rc == 0;
+}
+
+static void fill_for(struct load_worker *w, const struct kvshm_request *request)
+{
+	struct load_hold hold = { .key = any_of_theirs(w) };
+	struct kvshm_key key = deeds_key(hold.key);
+	enum kvshm_outcome outcome;
+	struct kvshm_meta meta;
+	int rc = kvshm_request_get_or_fill(w->store, request, key.bytes, key.length, &outcome, &hold.handle);
+
+	if (!goes_on(rc, -ENOSPC, 0) || outcome != KVSHM_FILL)
+		return;
+	if (base_below(&w->random, 4) == 0) {
+		base_expect(kvshm_give_up(w->store, &hold.handle), 0);
+		return;
+	}
+	load_write(w, &hold, &meta);
+	if (goes_on(kvshm_publish(w->store, &hold.handle, &meta), 0, 0))
+		load_verify(w, &hold);
+}
+
+static void match_for(struct load_worker *w, const struct kvshm_request *request)
+{
+	struct load_hold hold = { .key = base_below(&w->random, DEEDS_FULL) };
+	struct kvshm_key key = deeds_key(hold.key);
+	enum kvshm_next next;
+	size_t ready;
+
+	if (!goes_on(kvshm_request_match(w->store, request, &key, 1, &hold.handle, &ready, &next), 0, 0) || !ready)
+		return;
+	load_verify(w, &hold);
+	if (base_below(&w->random, 2))
+		(void)goes_on(kvshm_request_release(w->store, request, &hold.handle, 1), 0, 0);
+}
+
+/* Another's: looks whether it is complete, claims of its keys, ends it. */
+static void meddle(struct load_worker *w, const struct kvshm_request *request)
+{
+	struct kvshm_key key = deeds_key(any_of_theirs(w));
+	struct kvshm_handle ref;
+	int result, rc;
+
+	rc = kvshm_request_wait(w->store, request, 0);
+	base_check(rc == 0 || rc == -ETIMEDOUT || rc == -ECANCELED);
+	rc = kvshm_request_claim(w->store, request, &key, 1, &ref, &result);
+	base_check(rc == 0 || rc == -ECANCELED);
+	if (rc == 0 && result == 0)
+		let_go(w, &ref);
+	if (base_below(&w->random, 2)) {
+		rc = kvshm_request_end(w->store, request);
+		base_check(rc == 0 || rc == -EALREADY);
+	}
+}
+
+/* Attempts go up with the time, whoever makes them. */
+static void request(struct load_worker *w)
+{
+	char id = (char)('0' + base_below(&w->random, 2));
+	struct kvshm_request request;
+	int rc = kvshm_request_open(w->store, &id, 1, (uint32_t)(base_now() / 1000), 1, &request);
+
+	if (rc == -EEXIST && kvshm_request_find(w->store, &id, 1, &request) == 0) {
+		meddle(w, &request);
+		return;
+	}
+	base_check(rc == 0 || rc == -EEXIST || rc == -EALREADY || rc == -ENFILE);
+	if (rc)
+		return;
+	(void)goes_on(kvshm_request_reserve(w->store, &request, 1 + base_below(&w->random, 2), 0), -ETIMEDOUT, 0);
+	match_for(w, &request);
+	fill_for(w, &request);
+	rc = kvshm_request_complete(w->store, &request, 0);
+	base_check(rc == 0 || rc == -ECANCELED || rc == -EINPROGRESS || rc == -EAGAIN || rc == -ETIMEDOUT);
+	rc = kvshm_request_end(w->store, &request);
+	base_check(rc == 0 || rc == -EALREADY);
+}
+
 static void do_something(struct load_worker *w, const struct others *o)
 {
-	switch (base_below(&w->random, 8)) {
+	switch (base_below(&w->random, 10)) {
 	case 0: own(w); break;
 	case 1: remove_key(w); break;
 	case 2: hold_by_ticket(w, o); break;
 	case 3: match(w); break;
 	case 4: case 5: read_key(w); break;
+	case 6: case 7: request(w); break;
 	default: ask(w);
 	}
 }
