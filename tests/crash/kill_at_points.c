@@ -269,6 +269,10 @@ static void try(enum kvshm_retain retain, const char *what)
 		     " fills and %" PRIu64 " held blocks\n", what, r.kills, ops_count + 1,
 		     base_counter(r.name, "recoveries"), base_counter(r.name, "recovered_fills"),
 		     base_counter(r.name, "recovered_holds"));
+	(void)printf("    %" PRIu64 " requests, %" PRIu64 " aborted; %" PRIu64 " rooms, %" PRIu64 " too late; %" PRIu64
+		     " claims\n", base_counter(r.name, "requests"), base_counter(r.name, "requests_aborted"),
+		     base_counter(r.name, "rooms"), base_counter(r.name, "rooms_timed_out"),
+		     base_counter(r.name, "claims"));
 	for (unsigned i = 0; i < WAYS; i++) {
 		char text[64];
 

@@ -125,6 +125,10 @@ static void try(enum kvshm_retain retain, const char *what)
 	base_judge(r.name, OPS_BLOCKS);
 	(void)printf("%s: stopped %" PRIu64 " times, %" PRIu64 " of them with a fill; no room meanwhile %" PRIu64
 		     " times\n", what, r.stops, r.in_a_fill, r.without_room);
+	(void)printf("    %" PRIu64 " requests, %" PRIu64 " aborted; %" PRIu64 " rooms, %" PRIu64 " too late; %" PRIu64
+		     " claims\n", base_counter(r.name, "requests"), base_counter(r.name, "requests_aborted"),
+		     base_counter(r.name, "rooms"), base_counter(r.name, "rooms_timed_out"),
+		     base_counter(r.name, "claims"));
 	for (unsigned i = 0; i < ops_count; i++) {
 		char text[64];
 
