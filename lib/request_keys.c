@@ -6,7 +6,7 @@
  *
  * Guarantees: a block is held once by a request, however often it is asked for (R01). A hold is a ref first, as every
  * lookup takes it, and turned into the request's pin by one CAS, so that there is no moment without either. What a death
- * leaves is counts of this client's.
+ * leaves is counts of this client's. (tests/model/request_end.pml)
  */
 #include "config.h"
 

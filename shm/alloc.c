@@ -89,7 +89,7 @@ static bool own(const struct taker *taker, uint32_t number, uint64_t word)
 
 /* Takes one block if it is free, or in LIMBO for long enough. [reuse: claim] Acquire: what its last readers and its
  * remover did comes before what its new owner does. The epoch comes behind the word: one from before it would make the
- * word look very old. (tests/model/epochs.pml, tests/model/block_life.pml) */
+ * word look very old. (tests/model/epochs.pml, tests/model/block_life.pml, tests/model/line.pml) */
 static enum claim claim(const struct taker *taker, uint32_t number)
 {
 	struct kvs_map *map = taker->actor->map;

@@ -9,7 +9,8 @@
  * let both pass.) A search reads eight bytes for each slot: about a microsecond for a thousand.
  *
  * An id is read as it may be written anew: the word is read before and behind it, and a slot that is only claimed is
- * passed over, which still has the id of its last request. (tests/model/request_open.pml)
+ * passed over, which still has the id of its last request. (tests/model/request_open.pml; tests/model/request_end.pml
+ * and tests/model/line.pml for the end, and its order against the line.)
  */
 #include "config.h"
 
