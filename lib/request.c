@@ -289,9 +289,10 @@ static bool may_open_again(kvshm *store, int rc, uint32_t rival)
 	switch (rc) {
 	case -EAGAIN:
 		return true;
-	case -EEXIST:
-		return kvs_request_owner(&store->map, rival) != store->slot &&
-		       kvs_recover_slot(&store->map, kvs_request_owner(&store->map, rival)) > 0;
+	case -EEXIST: /* another may have recovered it meanwhile */
+		return !kvs_request_live(kvs_request_word(&store->map, rival)) ||
+		       (kvs_request_owner(&store->map, rival) != store->slot &&
+			kvs_recover_slot(&store->map, kvs_request_owner(&store->map, rival)) > 0);
 	case -ENFILE:
 		return kvs_recover_dead(&store->map) > 0;
 	default:

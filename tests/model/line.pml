@@ -32,9 +32,9 @@
  * Left out: that idle blocks wait for a grace period, and hints (a search looks at every block); the request's end as
  * such (request_end.pml).
  *
- * check: -O2 -DC=1 three in the line, each of which wants all there is
+ * long: -O2 -DC=1 three in the line, each of which wants all there is
  * check: -DSOON=1 -DSTOPS=1 A stops anywhere in the line
- * check: -DSOON=1 -DAGAIN=1 -DS=1 A waits twice, while who passes by stands
+ * long: -DSOON=1 -DAGAIN=1 -DS=1 A waits twice, while who passes by stands
  * check: -DF=1 fills outside of the line
  * check: -DDEATHS=1 -DSOON=1 A dies, and B is in the line
  * check: -DDEATHS=2 -DX=1 -DB=0 A dies, a recoverer stops or dies too, and X comes
