@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hold.h"
+#include "inspect.h"
 #include "requests.h"
 #include "room.h"
 #include "wait.h"
@@ -110,13 +111,14 @@ START_TEST(requests_are_shown_with_id_owner_age_and_what_they_hold)
 {
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request first = begin(store, "first", 3, 2), second;
-	uint64_t opened = later();
+	uint64_t opened = later(), looked;
 	const struct kvshm_request_info *info = &requests[0];
 
 	second = begin(other, "second", 1, 5);
 	(void)fill(store, &first, 1);
 	ck_rc(kvshm_request_reserve(other, &second, 4, 0), 0);
 	(void)fill(other, &second, 2);
+	looked = kvs_now();
 	see_requests();
 	ck_assert_uint_eq(request_count, 2);
 	ck_assert(info->request.slot == first.slot && info->request.number == first.number);
@@ -125,12 +127,28 @@ START_TEST(requests_are_shown_with_id_owner_age_and_what_they_hold)
 	ck_assert(info->expected == 2 && info->held == 1 && info->fills == 0 && info->room == 0);
 	ck_assert_uint_eq(info->id_length, 5);
 	ck_assert_mem_eq(info->id, "first", 5);
-	ck_assert_uint_ge(info->age, kvs_now() - opened);
+	ck_assert_uint_ge(info->age, looked - opened);
 	ck_assert(info->held_age && info->held_age < info->age);
 	info = &requests[1];
 	ck_assert_mem_eq(info->id, "second", 6);
 	ck_assert(info->owner == other->slot && info->expected == 5 && info->held == 1 && info->room == 3);
 	ck_assert_uint_le(info->age, requests[0].age);
+}
+END_TEST
+
+START_TEST(the_oldest_come_first_whatever_their_slots)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request first = begin(store, "first", 1, 1), second = begin(store, "second", 1, 1);
+
+	(void)fill(store, &first, 1);
+	(void)fill(store, &second, 2);
+	store->map.requests[second.slot].opened -= 1000 * MS;
+	store->map.requests[second.slot].held_since -= 1000 * MS;
+	see_requests();
+	ck_assert(request_count == 2 && requests[0].request.slot == second.slot);
+	see_pins();
+	ck_assert(pin_count == 2 && pins[0].id_length == 6 && pins[1].id_length == 5);
 }
 END_TEST
 
@@ -266,6 +284,49 @@ START_TEST(F1_nonsense_is_passed_over_or_becomes_nothing)
 }
 END_TEST
 
+/* ---- Slots that change while they are read ---- */
+
+int __real_kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size);
+int __wrap_kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size);
+
+static struct kvs_request *changing;
+static uint64_t changes_at;
+static int changes;
+
+/* Before a single slot is read again, it is another request's. */
+int __wrap_kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, size_t size)
+{
+	if (at == changes_at && size == sizeof(*changing) && changes-- > 0) {
+		atomic_fetch_add(&changing->word, UINT64_C(1) << KVS_REQUEST_NUMBER_SHIFT);
+		atomic_fetch_add(&changing->id[0], 1);
+	}
+	return __real_kvs_inspect_read(view, at, to, size);
+}
+
+static void change(kvshm *store, const struct kvshm_request *request, int times)
+{
+	changing = &store->map.requests[request->slot];
+	changes_at = store->map.g.requests_at + request->slot * sizeof(*changing);
+	changes = times;
+}
+
+START_TEST(a_slot_that_others_take_is_read_again_and_at_last_passed_over)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request request = begin(store, "abc", 1, 1), other = begin(store, "other", 1, 1);
+
+	unit_damaged();
+	change(store, &other, 3);
+	see_requests();
+	ck_assert_uint_eq(request_count, 2);
+	ck_assert_uint_eq(requests[1].request.number, other.number + 3);
+	ck_assert_mem_eq(requests[1].id, "rther", 5);
+	change(store, &other, 1000000);
+	see_requests();
+	ck_assert(request_count == 1 && requests[0].request.slot == request.slot);
+}
+END_TEST
+
 /* ---- Pins ---- */
 
 START_TEST(R18_a_pin_has_an_owner_a_request_and_an_age)
@@ -273,7 +334,7 @@ START_TEST(R18_a_pin_has_an_owner_a_request_and_an_age)
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(other, 1, 0), pin[3];
 	struct kvshm_request request;
-	uint64_t pinned;
+	uint64_t pinned, looked;
 
 	for (int i = 0; i < 3; i++)
 		ck_rc(kvshm_pin(other, &ref, &pin[i]), 0);
@@ -281,11 +342,12 @@ START_TEST(R18_a_pin_has_an_owner_a_request_and_an_age)
 	request = begin(store, "abc", 2, 2);
 	(void)fill(store, &request, 2);
 	(void)fill(store, &request, 3);
+	looked = kvs_now();
 	see_pins();
 	ck_assert_uint_eq(pin_count, 2);
 	ck_assert(pins[0].client == other->slot && pins[0].pins == 3 && pins[0].id_length == 0);
 	ck_assert_uint_eq(pins[0].block, ref.block);
-	ck_assert_uint_ge(pins[0].age, kvs_now() - pinned);
+	ck_assert_uint_ge(pins[0].age, looked - pinned);
 	ck_assert(pins[1].client == store->slot && pins[1].pins == 2 && pins[1].attempt == 2);
 	ck_assert_uint_eq(pins[1].block, KVSHM_BLOCKS_MAX);
 	ck_assert(pins[1].id_length == 3 && memcmp(pins[1].id, "abc", 3) == 0);
@@ -409,11 +471,13 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		requests_are_shown_with_id_owner_age_and_what_they_hold,
+		the_oldest_come_first_whatever_their_slots,
 		an_attached_process_is_told_the_same_as_a_view,
 		a_closed_request_is_remembered_and_has_nothing,
 		places_in_the_line_are_shown_in_their_order,
 		what_the_dead_had_is_no_pin_and_their_requests_say_so,
 		F1_nonsense_is_passed_over_or_becomes_nothing,
+		a_slot_that_others_take_is_read_again_and_at_last_passed_over,
 		R18_a_pin_has_an_owner_a_request_and_an_age,
 		R18_pins_that_overlap_age_only_with_the_one_that_stays,
 		R04_a_pin_of_a_requests_is_not_ended_by_an_old_handle,
