@@ -96,7 +96,7 @@ static bool is_id(const struct kvs_map *map, uint32_t slot, const struct kvs_req
 	if (!may_be_id(map, slot, id))
 		return false;
 	*word = kvs_request_word(map, slot);
-	if (kvs_request_state(*word) < KVS_REQUEST_OPENING)
+	if (kvs_request_state(*word) < KVS_REQUEST_OPENING || kvs_request_state(*word) >= KVS_REQUEST_STATES)
 		return false;
 	return kvs_request_copy_id(map, slot, *word, bytes) == id->length && memcmp(bytes, id->bytes, id->length) == 0;
 }

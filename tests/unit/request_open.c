@@ -301,6 +301,17 @@ START_TEST(slots_of_a_dead_owners_are_no_reason_for_ENFILE)
 }
 END_TEST
 
+START_TEST(F1_a_request_of_no_state_is_in_nobodys_way)
+{
+	kvshm *store = unit_store(8);
+	struct kvshm_request request = scene_open(store, 1, 0);
+
+	unit_damaged();
+	atomic_fetch_or(&store->map.requests[request.slot].word, 15);
+	ck_assert_uint_ne(scene_open(store, 1, 0).slot, request.slot);
+}
+END_TEST
+
 /* ---- At the same time -------------------------------------------------------------------------------------- */
 
 void __real_kvs_wait_wake(_Atomic uint64_t *word);
@@ -479,6 +490,7 @@ int main(void)
 		an_id_whose_owner_died_is_in_nobodys_way,
 		a_dead_owners_attempt_is_remembered,
 		slots_of_a_dead_owners_are_no_reason_for_ENFILE,
+		F1_a_request_of_no_state_is_in_nobodys_way,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_loses,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_wins,
 		who_has_not_announced_itself_is_passed_over_and_looks_behind_its_announcement,
