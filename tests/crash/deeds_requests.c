@@ -104,6 +104,14 @@ static int find(struct deeds_victim *v, const char *id)
 	return kvshm_request_find(v->work.store, id, strlen(id), &v->request);
 }
 
+static int act_info(struct deeds_victim *v)
+{
+	struct kvshm_request_info info;
+	int rc = find(v, DEEDS_COMPLETE);
+
+	return rc ? rc : kvshm_request_info(v->work.store, &v->request, &info);
+}
+
 static int act_find(struct deeds_victim *v) { return find(v, DEEDS_COMPLETE); }
 static int act_find_nothing(struct deeds_victim *v) { return find(v, "nobody's"); }
 
@@ -506,6 +514,7 @@ const struct deed deeds_of_requests[] = {
 	{.name = "request-open, a dead rival", .prepare = prepare_dead_rival, .act = act_open_rival,
 	 .where = DEEDS_DROP},
 	{.name = "request-find", .act = act_find},
+	{.name = "request-info", .act = act_info},
 	{.name = "request-find, nothing", .act = act_find_nothing, .rc = -ENOENT},
 	{.name = "request-reserve", .prepare = prepare_open, .act = act_reserve},
 	{.name = "request-reserve, evicting", .prepare = prepare_open_full, .act = act_reserve, .where = DEEDS_KEEP},

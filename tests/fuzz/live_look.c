@@ -34,6 +34,24 @@ static int see_client(const struct kvshm_client_info *client, void *arg)
 	return 0;
 }
 
+static int see_request(const struct kvshm_request_info *request, void *arg)
+{
+	(void)arg;
+	base_check(request->id_length <= KVSHM_REQUEST_ID_MAX && request->request.slot < KVSHM_REQUESTS_MAX);
+	base_check(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
+	base_check(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
+	return 0;
+}
+
+static int see_pins(const struct kvshm_pin_info *pins, void *arg)
+{
+	(void)arg;
+	base_check(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) <= KVSHM_CLIENT_NAME_MAX && pins->pins);
+	base_check(pins->block < LIVE_BLOCKS_MAX || pins->block == KVSHM_BLOCKS_MAX);
+	base_check(pins->id_length <= KVSHM_REQUEST_ID_MAX);
+	return 0;
+}
+
 static int see_counter(const struct kvshm_counter *counter, void *arg)
 {
 	(void)arg;
@@ -82,6 +100,10 @@ static void see_all(struct live_process *p, kvshm_view *view)
 	(void)live_end(p, LIVE_view_histograms, kvshm_view_histograms(view, see_histogram, NULL));
 	live_begin(p, LIVE_view_blocks);
 	(void)live_end(p, LIVE_view_blocks, kvshm_view_blocks(view, see_block, NULL));
+	live_begin(p, LIVE_view_requests);
+	(void)live_end(p, LIVE_view_requests, kvshm_view_requests(view, see_request, NULL));
+	live_begin(p, LIVE_view_pins);
+	(void)live_end(p, LIVE_view_pins, kvshm_view_pins(view, see_pins, NULL));
 	live_begin(p, LIVE_view_check);
 	(void)live_end(p, LIVE_view_check, kvshm_view_check(view, see_finding, NULL, &result));
 }
@@ -130,6 +152,8 @@ static const struct form {
 	{ "kvshm-stat", { "--clients", "--json" }, true },
 	{ "kvshm-stat", { "--blocks" }, false },
 	{ "kvshm-stat", { "--clients" }, false },
+	{ "kvshm-stat", { "--requests", "--json" }, true },
+	{ "kvshm-stat", { "--pins" }, false },
 	{ "kvshm-stat", { "0.001", "3" }, false },
 };
 

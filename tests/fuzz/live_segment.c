@@ -321,6 +321,7 @@ static void bury(void)
 		adopted += rc == 0;
 		if (rc == 0) {
 			(void)kvshm_owner_recover(heir, NULL);
+			(void)kvshm_owner_look_at_pins(heir, 0, NULL);
 			base_expect(kvshm_destroy(heir), 0);
 			base_check(base_files(stage->name) == 0);
 		}

@@ -37,6 +37,23 @@ static int see_block(const struct kvshm_block_info *block, void *arg)
 	return 0;
 }
 
+static int see_request(const struct kvshm_request_info *request, void *arg)
+{
+	(void)arg;
+	target_must(request->id_length <= KVSHM_REQUEST_ID_MAX);
+	target_must(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
+	target_must(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
+	return 0;
+}
+
+static int see_pins(const struct kvshm_pin_info *pins, void *arg)
+{
+	(void)arg;
+	target_must(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) <= KVSHM_CLIENT_NAME_MAX);
+	target_must(pins->pins && pins->id_length <= KVSHM_REQUEST_ID_MAX);
+	return 0;
+}
+
 static int see_client(const struct kvshm_client_info *client, void *arg)
 {
 	(void)arg;
@@ -89,6 +106,8 @@ static void view(void)
 	target_must(kvshm_view_counters(view, see_counter, NULL) <= 0);
 	target_must(kvshm_view_histograms(view, see_histogram, NULL) <= 0);
 	target_must(kvshm_view_blocks(view, see_block, NULL) <= 0);
+	target_must(kvshm_view_requests(view, see_request, NULL) <= 0);
+	target_must(kvshm_view_pins(view, see_pins, NULL) <= 0);
 	(void)kvshm_view_check(view, see_finding, NULL, &result);
 	kvshm_view_close(view);
 }
@@ -191,6 +210,7 @@ static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometr
 {
 	struct kvshm_handle handle = {.kind = KVSHM_NONE}, ref = {.kind = KVSHM_NONE};
 	struct kvshm_request request, found;
+	struct kvshm_request_info info;
 	enum kvshm_outcome outcome;
 	uint8_t bytes[KVSHM_KEY_MAX];
 	struct kvshm_key key = {.bytes = bytes, .length = image_key(number, bytes)};
@@ -200,6 +220,8 @@ static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometr
 
 	if (kvshm_request_find(store, &number, sizeof(number), &found) == 0) {
 		(void)kvshm_request_wait(store, &found, 0);
+		if (kvshm_request_info(store, &found, &info) == 0)
+			target_must(info.id_length <= KVSHM_REQUEST_ID_MAX);
 		if (kvshm_request_claim(store, &found, &key, 1, &ref, &result) == 0)
 			let_go(store, &ref);
 		(void)kvshm_request_end(store, &found);
@@ -273,6 +295,7 @@ static void adopt(void)
 	if (kvshm_adopt(IMAGE_NAME, image_dir(), &owner))
 		return;
 	(void)kvshm_owner_recover(owner, NULL);
+	(void)kvshm_owner_look_at_pins(owner, 0, NULL);
 	target_must(kvshm_disown(owner) == 0);
 }
 

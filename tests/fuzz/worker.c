@@ -160,7 +160,7 @@ static const struct {
 	{ 300, worker_call_alloc }, { 400, worker_call_publish_as }, { 250, worker_call_ticket },
 	{ 300, worker_call_hold }, { 300, worker_call_join }, { 50, worker_call_geometry },
 	{ 30, worker_call_recover }, { 800, worker_call_batch }, { 500, worker_call_request_open },
-	{ 150, worker_call_request_find }, { 250, worker_call_request_reserve },
+	{ 150, worker_call_request_find }, { 150, worker_call_request_info }, { 250, worker_call_request_reserve },
 	{ 150, worker_call_request_wait_room }, { 80, worker_call_request_unreserve },
 	{ 400, worker_call_request_match }, { 900, worker_call_request_fill },
 	{ 300, worker_call_request_fill_many }, { 200, worker_call_request_release },

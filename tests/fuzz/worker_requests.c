@@ -106,6 +106,21 @@ int worker_call_request_find(struct worker *w)
 	return rc;
 }
 
+int worker_call_request_info(struct worker *w)
+{
+	const struct kvshm_request *request = &w->p->stage->requests[worker_below(w, LIVE_REQUESTS)];
+	struct kvshm_request_info info;
+	int rc;
+
+	live_begin(w->p, LIVE_request_info);
+	rc = live_end(w->p, LIVE_request_info, kvshm_request_info(w->store, request, &info));
+	if (rc == 0) {
+		base_check(info.id_length <= KVSHM_REQUEST_ID_MAX);
+		base_check(info.owner < KVSHM_CLIENTS_MAX || info.owner == KVSHM_NO_SLOT);
+	}
+	return rc;
+}
+
 int worker_call_request_end(struct worker *w)
 {
 	struct kvshm_request request = some_request(w);
