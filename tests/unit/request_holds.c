@@ -353,6 +353,21 @@ START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 }
 END_TEST
 
+START_TEST(B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life)
+{
+	kvshm *store = scene_store(1, KVSHM_DROP, 8);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle old = scene_fill(store, &request, 1), copy = old, held;
+
+	ck_rc(kvshm_request_release(store, &request, &old, 1), 0);
+	held = scene_fill(store, &request, 2);
+	ck_assert(held.block == copy.block && held.life != copy.life);
+	ck_rc(kvshm_request_release(store, &request, &copy, 1), 0);
+	ck_assert_uint_eq(unit_pins(store, &held), 1);
+	unit_verify(store, &held, 2);
+}
+END_TEST
+
 START_TEST(a_fill_of_a_requests_is_published_or_given_up_like_any)
 {
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
@@ -576,6 +591,7 @@ int main(void)
 		B1_what_a_request_holds_is_not_reused,
 		a_lent_handle_is_used_like_any_and_ended_by_its_request_only,
 		a_request_lets_go_of_its_own_lent_handles_and_of_no_others,
+		B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life,
 		a_fill_of_a_requests_is_published_or_given_up_like_any,
 		a_request_takes_its_hold_where_there_are_too_many_pins,
 		R24_each_key_of_a_batch_has_its_own_result,

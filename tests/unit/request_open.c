@@ -225,6 +225,25 @@ START_TEST(a_closed_request_is_remembered_for_a_turn_of_all_slots)
 }
 END_TEST
 
+/* Whoever opens something claims a slot first: there is its last id still, which is nobody's. */
+START_TEST(a_slot_that_is_only_claimed_has_no_id)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request last = scene_open(other, 1, 0), found;
+	_Atomic uint64_t *word = &store->map.requests[last.slot].word;
+	uint64_t claimed = kvs_request_next(atomic_load(word), KVS_REQUEST_CLAIMED), id = 1;
+
+	scene_end(other, &last);
+	atomic_store(word, claimed + (UINT64_C(1) << KVS_REQUEST_NUMBER_SHIFT));
+	ck_rc(kvshm_request_find(store, &id, sizeof(id), &found), -ENOENT);
+	found = scene_open(store, 1, 0);
+	ck_assert_uint_ne(found.slot, last.slot);
+	ck_assert_int_eq(kvs_request_state(atomic_load(word)), KVS_REQUEST_CLAIMED); /* untouched */
+	unit_detach(other);
+	ck_assert_int_eq(kvs_request_state(atomic_load(word)), KVS_REQUEST_NONE);
+}
+END_TEST
+
 START_TEST(with_all_slots_open_there_is_ENFILE_until_one_ends)
 {
 	kvshm *store = unit_store(8), *other = unit_attach();
@@ -387,6 +406,26 @@ START_TEST(who_has_not_announced_itself_is_passed_over_and_looks_behind_its_anno
 }
 END_TEST
 
+/* One has looked at all slots, and comes to its last step; another, of a lower slot, has not been seen by it. */
+START_TEST(of_two_that_are_opening_the_lower_slot_wins_whatever_the_other_has_seen)
+{
+	kvshm *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request, last;
+	_Atomic uint64_t *word;
+
+	for (unsigned i = 0; i < SLOTS - 1; i++) {
+		request = scene_open(store, 100 + i, 0);
+		scene_end(store, &request);
+	}
+	last = scene_open(other, 1, 0);
+	word = &store->map.requests[last.slot].word;
+	atomic_store(word, kvs_request_next(atomic_load(word), KVS_REQUEST_OPENING));
+	request = scene_open(store, 1, 0);
+	ck_assert_uint_lt(request.slot, last.slot);
+	ck_assert_int_eq(kvs_request_state(atomic_load(word)), KVS_REQUEST_NONE);
+}
+END_TEST
+
 #define OPENERS 4U
 #define ROUNDS 300U
 
@@ -486,6 +525,7 @@ int main(void)
 		a_late_attempt_is_refused_and_a_higher_one_opens,
 		an_aborted_attempt_is_remembered_too,
 		a_closed_request_is_remembered_for_a_turn_of_all_slots,
+		a_slot_that_is_only_claimed_has_no_id,
 		with_all_slots_open_there_is_ENFILE_until_one_ends,
 		an_id_whose_owner_died_is_in_nobodys_way,
 		a_dead_owners_attempt_is_remembered,
@@ -493,6 +533,7 @@ int main(void)
 		F1_a_request_of_no_state_is_in_nobodys_way,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_loses,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_wins,
+		of_two_that_are_opening_the_lower_slot_wins_whatever_the_other_has_seen,
 		who_has_not_announced_itself_is_passed_over_and_looks_behind_its_announcement,
 		of_many_processes_that_open_an_id_at_the_same_time_one_does,
 		of_many_threads_that_open_an_id_at_the_same_time_one_does,
