@@ -31,7 +31,7 @@ struct kvl_hold {
 	uint32_t block;
 	uint8_t kind;
 	bool ready;  /* it was seen so: which it stays while it is held */
-	bool filled; /* by the request, which has used up its room for it, if it had any; or used up without a fill */
+	bool filled; /* by the request; or its room for it was used up without */
 };
 
 struct kvl_request {
@@ -65,7 +65,7 @@ void kvl_request_tell(const struct kvl_request *own);
 /* Lets go of a request that is over: of its fills too, or else it is closed when the last of them has ended. Locked. */
 void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills);
 
-/* Is there a reason not to sleep on: a truncated segment, a destroyed store? The dead are recovered. In request_room.c. */
+/* Is there a reason not to sleep on: a truncated segment, a destroyed store? Recovers the dead. In request_room.c. */
 int kvl_request_look_around(kvshm *store);
 
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */

@@ -127,8 +127,8 @@ int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const
 /* ---- Get or fill --------------------------------------------------------------------------------------------- */
 
 /* Begins a fill, in room of the request's if it has any: *used. Returns as kvs_table_fill(). */
-static int begin_fill(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
-		      bool shared, struct kvs_found *found, bool *used)
+static int begin_fill(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key,
+		      uint64_t hash, bool shared, struct kvs_found *found, bool *used)
 {
 	struct kvs_found mine = {.block = KVS_NONE};
 

@@ -12,7 +12,8 @@
 
 /* ---- The owner ----------------------------------------------------------------------------------------------- */
 
-/* One block: 0 if it is ready, -EAGAIN with its word if it is not yet, -ECANCELED if it has failed: its hold has ended. */
+/* One block: 0 if it is ready, -EAGAIN with its word if it is not yet, -ECANCELED if it has failed: its hold has
+ * ended. */
 static int judge_one(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold, uint64_t *word)
 {
 	int rc;

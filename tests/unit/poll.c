@@ -3,7 +3,8 @@
  *
  * poll: the descriptor for event loops. Whatever may change what a call returns makes it readable at once; and so does,
  * a slice later, each call that said "not yet", since the dead tell nobody. The linker puts this file's functions in
- * front of the two that it is made of: without a timer what is readable was told; without an inotify instance it is not.
+ * front of the two that it is made of: without a timer, what is readable was told; without an inotify instance it was
+ * not.
  */
 #include "config.h"
 

@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * request_end: a request ends once, whoever asks for it, from wherever and however often, and all that it had goes with
- * it: nothing more, and nothing less (R03, R04, R10). What others hold of it, by claims or requests of their own, stays.
+ * it: nothing more, and nothing less (R03, R04, R10). What others hold of it, by claims or by requests of their own,
+ * stays.
  */
 #include "config.h"
 
@@ -499,7 +500,8 @@ END_TEST
 START_TEST(what_nobody_claims_in_time_is_ended_by_tending)
 {
 	kvshm *store = unit_store(BLOCKS), *receiver = unit_attach();
-	struct kvshm_request open = scene_open(store, 1, 0), claimed = complete(store, 2), unclaimed = complete(store, 3);
+	struct kvshm_request open = scene_open(store, 1, 0), claimed = complete(store, 2),
+			     unclaimed = complete(store, 3);
 	struct kvshm_handle ref;
 	unsigned count = 77;
 	int result;

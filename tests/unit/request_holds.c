@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * request_holds: what a request holds: each block once, however often it is asked for; lent, and so not to be released;
- * shared with other requests, of which each has its own hold. And fills, which are the request's once they are published.
+ * shared with other requests, of which each has its own hold. And fills, which are the request's once they are
+ * published (R01, R02, R05 to R07, R15).
  */
 #include "config.h"
 
@@ -335,10 +336,10 @@ START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 	struct kvshm_handle handles[5], kept;
 
 	handles[0] = scene_fill(store, &request, 1);
-	handles[1] = unit_fill(store, 2, 0);		  /* a ref */
-	handles[2] = scene_fill(store, &other, 3);	  /* another request's */
-	kept = scene_ready(store, &request, 3);		  /* of a block that this one has, too */
-	handles[3] = scene_begin(store, &request, 4);	  /* a fill */
+	handles[1] = unit_fill(store, 2, 0);	      /* a ref */
+	handles[2] = scene_fill(store, &other, 3);    /* another request's */
+	kept = scene_ready(store, &request, 3);	      /* of a block that this one has, too */
+	handles[3] = scene_begin(store, &request, 4); /* a fill */
 	handles[4] = (struct kvshm_handle){.kind = KVSHM_NONE};
 	ck_rc(kvshm_request_release(store, &request, handles, 5), 0);
 	ck_assert_uint_eq(handles[0].kind, KVSHM_NONE);
@@ -505,7 +506,8 @@ static struct kvshm_handle begin_shared(kvshm *store, const struct kvshm_request
 	int result;
 
 	ck_rc(kvshm_request_get_or_fill_shared_batch(store, request, scene_keys(number, 1), 1, &outcome, &handle,
-						     &result), 0);
+						     &result),
+	      0);
 	ck_rc(result, 0);
 	ck_assert_int_eq(outcome, KVSHM_FILL);
 	return handle;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * request_open: a request is opened once, whoever asks for its id and whenever; late attempts are refused, and nothing of
- * a dead owner's is in the way. The linker puts this file's functions in front of two that an open calls on its way, so
- * that another client's open comes exactly there.
+ * request_open: a request is opened once, whoever asks for its id and whenever; late attempts are refused, and nothing
+ * of a dead owner's is in the way. The linker puts this file's functions in front of two that an open calls on its way,
+ * so that another client's open comes exactly there.
  */
 #include "config.h"
 

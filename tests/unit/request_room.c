@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * request_room: room is granted whole or not at all, in order of arrival, until a deadline (R11 to R13, R17). Whoever is
- * dead, stopped, cancelled or late gives back what it had, and holds up nobody beyond its deadline.
+ * request_room: room is granted whole or not at all, in order of arrival, until a deadline (R11 to R13, R17). Whoever
+ * is dead, stopped, cancelled or late gives back what it had, and holds up nobody beyond its deadline.
  */
 #include "config.h"
 
@@ -163,7 +163,8 @@ static void *hear_the_bell(void *arg)
 START_TEST(R11_a_block_that_becomes_idle_wakes_the_first_of_the_line)
 {
 	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
-	struct kvshm_handle held = unit_fill(store, 100, 0), fill = unit_begin(store, 101), owned = unit_own(store, 102);
+	struct kvshm_handle held = unit_fill(store, 100, 0), fill = unit_begin(store, 101),
+			    owned = unit_own(store, 102);
 	struct sleeper waiter = {.store = other, .request = in_line(other, 1, BLOCKS)};
 
 	atomic_store(&scene_endless, true);

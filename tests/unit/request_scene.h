@@ -4,9 +4,9 @@
  * request_scene.h: what the tests of requests share: requests whose ids are numbers, what they hold, and threads that
  * sleep in a call of the library.
  *
- * Wakes are proved by the order of events, never by time: while scene_endless is set, a thread that sleeps in the library
- * does so without slices, until it is woken, or for a minute, which no test takes. The linker puts this file's functions
- * in front of the ones that sleep.
+ * Wakes are proved by the order of events, never by time: while scene_endless is set, a thread that sleeps in the
+ * library does so without slices, until it is woken, or for a minute, which no test takes. The linker puts this file's
+ * functions in front of the ones that sleep.
  */
 #ifndef REQUEST_SCENE_H
 #define REQUEST_SCENE_H

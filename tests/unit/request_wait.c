@@ -123,7 +123,8 @@ END_TEST
 /* ---- The owner is woken ------------------------------------------------------------------------------------ */
 
 /* The owner of a request waits for a block that `filler` fills. */
-static void owner_is_woken(kvshm *store, kvshm *filler, void (*end)(kvshm *filler, struct kvshm_handle *fill), int wanted)
+static void owner_is_woken(kvshm *store, kvshm *filler, void (*end)(kvshm *filler, struct kvshm_handle *fill),
+			   int wanted)
 {
 	struct sleeper owner = {.store = store, .request = scene_open(store, 1, 1)};
 	struct kvshm_handle fill = unit_begin(filler, 1);
