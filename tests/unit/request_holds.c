@@ -391,6 +391,7 @@ START_TEST(a_fill_of_a_requests_is_published_or_given_up_like_any)
 	ck_assert(unit_has(other, 1));
 	ck_assert_uint_eq(scene_pins(store), 1);
 	ck_assert_uint_eq(scene_refs(store), 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0); /* no fill of its is under way */
 }
 END_TEST
 

@@ -9,6 +9,7 @@
 #include "request_scene.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 
@@ -147,6 +148,26 @@ START_TEST(R11_all_in_the_line_are_woken_in_turn)
 		scene_end(waiters[i].store, &waiters[i].request);
 	}
 	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(R11_who_is_granted_wakes_the_next)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request has = with_room(store, 1, BLOCKS);
+	struct sleeper waiters[2];
+
+	atomic_store(&scene_endless, true);
+	for (unsigned i = 0; i < 2; i++) {
+		waiters[i] = (struct sleeper){.store = unit_attach(), .blocks = BLOCKS / 2};
+		waiters[i].request = scene_open(waiters[i].store, 2 + i, 0);
+		scene_sleep(&waiters[i], scene_reserve);
+		scene_asleep(i + 1);
+	}
+	scene_end(store, &has); /* there is room for both, and nothing else happens */
+	for (unsigned i = 0; i < 2; i++)
+		scene_woken(&waiters[i], 0);
+	ck_assert_uint_eq(room(store), BLOCKS);
 }
 END_TEST
 
@@ -304,8 +325,10 @@ START_TEST(R12_a_deadline_that_passes_leaves_nothing_held)
 	struct kvshm_request has = with_room(store, 1, 5), waits = scene_open(other, 2, 0);
 	uint64_t deadline = unit_in_ms(30);
 
-	ck_rc(reserve(other, &waits, 4), -ETIMEDOUT); /* 0: looks once */
+	atomic_store(&scene_endless, true);
+	ck_rc(reserve(other, &waits, 4), -ETIMEDOUT); /* 0: looks once, and sleeps not at all */
 	ck_rc(kvshm_request_reserve(other, &waits, 4, kvs_now() - 1), -ETIMEDOUT);
+	atomic_store(&scene_endless, false);
 	ck_assert_uint_eq(room(store), 5);
 	ck_rc(kvshm_request_reserve(other, &waits, 4, deadline), -ETIMEDOUT);
 	ck_assert_uint_ge(kvs_now(), deadline);
@@ -475,6 +498,26 @@ START_TEST(R12_a_stopped_one_in_the_middle_holds_up_nobody_beyond_its_deadline)
 }
 END_TEST
 
+START_TEST(R12_who_sees_a_deadline_pass_frees_what_the_stopped_one_had)
+{
+	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_handle held = unit_fill(store, 100, 0);
+	struct child child;
+
+	unit_child(&child, queue_until, &late);
+	unit_await(&child);
+	unit_stop(&child);
+	ck_assert_uint_eq(room(store), BLOCKS - 1);
+	while (kvs_room_first(&store->map) != KVS_NONE)
+		(void)sched_yield();
+	ck_assert_uint_ge(kvs_now(), late.deadline);
+	ck_assert_uint_eq(room(store), 0);
+	goes_on_late(&child);
+	ck_rc(kvshm_release(store, &held), 0);
+}
+END_TEST
+
 START_TEST(R12_a_stopped_one_refuses_no_fill_beyond_its_deadline)
 {
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
@@ -620,6 +663,22 @@ START_TEST(R12_who_waits_is_cancelled_by_another_thread)
 }
 END_TEST
 
+START_TEST(R12_one_in_the_middle_of_the_line_is_cancelled_by_another_thread)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request has = with_room(other, 1, 1), first = in_line(other, 2, BLOCKS);
+	struct sleeper waiter = {.store = store, .request = scene_open(store, 3, 0), .blocks = 1};
+
+	atomic_store(&scene_endless, true);
+	scene_sleep(&waiter, scene_reserve);
+	scene_asleep(1);
+	ck_rc(kvshm_request_unreserve(store, &waiter.request), 0);
+	scene_woken(&waiter, -ECANCELED);
+	scene_end(other, &has);
+	ck_rc(kvshm_request_wait_room(other, &first, 0), 0);
+}
+END_TEST
+
 START_TEST(R12_who_waits_is_ended_by_another_thread)
 {
 	cancelled(by_end);
@@ -661,6 +720,7 @@ int main(void)
 		R11_requests_that_together_need_more_than_the_store_do_not_block_each_other,
 		R11_room_comes_in_order_of_arrival,
 		R11_all_in_the_line_are_woken_in_turn,
+		R11_who_is_granted_wakes_the_next,
 		R11_a_block_that_becomes_idle_wakes_the_first_of_the_line,
 		R11_fills_without_room_are_refused_while_somebody_waits,
 		a_key_that_was_there_gives_its_room_back_at_once,
@@ -675,11 +735,13 @@ int main(void)
 		R12_a_dead_one_in_the_line_refuses_no_fill,
 		R12_a_stopped_one_that_is_first_holds_up_nobody_beyond_its_deadline,
 		R12_a_stopped_one_in_the_middle_holds_up_nobody_beyond_its_deadline,
+		R12_who_sees_a_deadline_pass_frees_what_the_stopped_one_had,
 		R12_a_stopped_one_refuses_no_fill_beyond_its_deadline,
 		R13_more_than_the_store_fails_at_once_and_says_so,
 		R13_as_much_as_the_store_waits_and_has_its_turn_among_small_ones,
 		no_room_is_had_at_once_and_room_twice_is_refused,
 		R12_who_waits_is_cancelled_by_another_thread,
+		R12_one_in_the_middle_of_the_line_is_cancelled_by_another_thread,
 		R12_who_waits_is_ended_by_another_thread,
 		R12_who_waits_is_ended_by_another_client,
 		R12_who_waits_is_ended_by_another_process,
