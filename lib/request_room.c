@@ -161,6 +161,9 @@ static int turn(kvshm *store, const struct kvshm_request *request, uint64_t unti
 	}
 	if (rc || now >= until)
 		return rc ? rc : -EINPROGRESS;
+	/* Its end may have been asked for before the bells were listened to. */
+	if (kvs_request_over(kvs_request_word(&store->map, request->slot)))
+		return -EAGAIN;
 	there = kvs_room_sleep(&store->map, request->slot, &bells, until < *next_look ? until : *next_look);
 	return there ? -EAGAIN : kvs_map_whole(&store->map);
 }

@@ -47,6 +47,7 @@ static int read_again(const struct kvs_view *view, uint32_t slot, struct kvs_req
 		if (rc || agree(&was, request))
 			return rc;
 	}
+	/* Relaxed: a copy. */
 	atomic_store_explicit(&request->word, KVS_REQUEST_NONE, memory_order_relaxed);
 	return 0;
 }

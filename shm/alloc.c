@@ -194,7 +194,7 @@ static unsigned note_waiting(const struct kvs_map *map, struct waiting seen[REAP
 /* Frees blocks that wait for their grace period, if all readers are seen outside of their sections after the blocks
  * were noted; and takes one of them at once (found may be NULL), before others find it free. (Proof:
  * tests/model/quiet_look.pml.) The CAS is from the word that was noted, so that it covers no later turn of the same
- * block. [reuse: claim] */
+ * block. */
 static bool reap(const struct taker *taker, uint32_t *found)
 {
 	const struct kvs_actor *actor = taker->actor;
@@ -207,6 +207,7 @@ static bool reap(const struct taker *taker, uint32_t *found)
 	while (count--) {
 		uint64_t freed = kvs_word_next(seen[count].word, KVS_FREE, 0);
 
+		/* [reuse: claim] */
 		if (!atomic_compare_exchange_strong_explicit(&kvs_block(actor->map, seen[count].block)->word,
 							     &seen[count].word, freed, memory_order_seq_cst,
 							     memory_order_relaxed))

@@ -75,7 +75,7 @@ KVS_HOT int kvs_hold_sub(_Atomic uint64_t *at, uint64_t life, uint64_t unit, uin
 KVS_HOT int kvs_hold_turn(_Atomic uint64_t *at, uint64_t life, uint64_t from, uint64_t from_field, uint64_t to,
 			  uint64_t to_field)
 {
-	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed); /* as above */
+	uint64_t entry = atomic_load_explicit(at, memory_order_relaxed); /* relaxed: as above */
 
 	do {
 		uint64_t counts = kvs_entry_counts(entry, life);

@@ -159,11 +159,15 @@ struct kvs_reader {
 };
 #define KVS_READER_RECOVERER (1U << 31)
 
-/* A request: see requests.h. The word decides; the rest is the owner's to write: the id and attempt while it is OPENING,
- * deadline and wanted before it takes a place, all else for people, and so relaxed. */
+/* A request: see requests.h. */
 #define KVS_REQUEST_ID_WORDS (KVS_REQUEST_ID_SIZE / 8)
 struct kvs_request {
 	_Alignas(128) _Atomic uint64_t word;
+	_Atomic uint32_t bell; /* goes up when its place in the line, or it, has changed: a futex */
+	uint32_t reserved;
+
+	/* The owner's to write, and relaxed: deadline and wanted before it takes a place, whose word releases them; the id
+	 * and attempt while it is CLAIMED, which the word's next change releases; all else is for people. */
 	_Atomic uint64_t deadline; /* of its place in the line: CLOCK_MONOTONIC ns */
 	_Atomic uint32_t wanted;   /* blocks that it waits for */
 	_Atomic uint32_t attempt;
@@ -173,8 +177,6 @@ struct kvs_request {
 						    * at the request's word before and behind */
 	_Atomic uint32_t held, fills, room;
 	_Atomic uint32_t claims; /* by others: how often */
-	_Atomic uint32_t bell;	 /* goes up when its place in the line, or it, has changed: a futex */
-	uint32_t reserved;
 	_Atomic uint64_t opened, completed, held_since; /* CLOCK_MONOTONIC ns; 0: not yet */
 };
 

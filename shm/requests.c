@@ -31,7 +31,8 @@ bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, 
 {
 	uint64_t next = kvs_request_next(*word, state);
 
-	/* [request: move] What its owner did comes before what it says; whoever looks finds it, or is woken. */
+	/* [request: move] What its owner did comes before what it says; whoever looks finds it, or is woken.
+	 * [request-open: announce] [request-open: meet] */
 	if (!atomic_compare_exchange_strong_explicit(&map->requests[slot].word, word, next, memory_order_seq_cst,
 						     memory_order_seq_cst))
 		return false;
@@ -52,7 +53,7 @@ static void write_id(const struct kvs_map *map, uint32_t slot, const struct kvs_
 	uint64_t words[KVS_REQUEST_ID_WORDS] = {0};
 
 	memcpy(words, id->bytes, id->length);
-	atomic_thread_fence(memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < KVS_REQUEST_ID_WORDS; i++)
 		atomic_store_explicit(&request->id[i], words[i], memory_order_relaxed);
 	atomic_store_explicit(&request->id_length, id->length, memory_order_relaxed);
@@ -61,7 +62,7 @@ static void write_id(const struct kvs_map *map, uint32_t slot, const struct kvs_
 /* Does the slot still have that request? [request-id: read] */
 static bool same(const struct kvs_map *map, uint32_t slot, uint64_t word)
 {
-	atomic_thread_fence(memory_order_acquire);
+	atomic_thread_fence(memory_order_seq_cst);
 	/* Relaxed: the fence before it makes it late. */
 	return kvs_request_number(atomic_load_explicit(&map->requests[slot].word, memory_order_relaxed)) ==
 	       kvs_request_number(word);
@@ -187,7 +188,7 @@ static int meet(const struct kvs_map *map, uint32_t other, uint32_t mine, const 
 
 	while (is_id(map, other, id, &word)) {
 		switch (kvs_request_state(word)) {
-		case KVS_REQUEST_OPENING: /* [request-open: meet] */
+		case KVS_REQUEST_OPENING: /* they meet at its word */
 			if (mine == KVS_NONE)
 				return 0;
 			if (other < mine)
@@ -256,7 +257,7 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 	rc = meet_all(map, mine, id, attempt, &rival);
 	if (rc) {
 		(void)kvs_request_move(map, mine, word, KVS_REQUEST_NONE);
-	} else if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPEN)) { /* [request-open: meet] */
+	} else if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPEN)) {
 		rival = find_rival(map, mine, id);
 		rc = rival == KVS_NONE ? -EAGAIN : -EEXIST;
 	}

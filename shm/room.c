@@ -23,14 +23,23 @@ static bool move(const struct kvs_map *map, uint32_t slot, uint64_t place, enum 
 						       memory_order_relaxed);
 }
 
+/* [bell: ring] Behind what has changed. */
+static void ring(_Atomic uint32_t *bell)
+{
+	atomic_fetch_add_explicit(bell, 1, memory_order_seq_cst);
+	kvs_wait_wake_count(bell);
+}
+
+static void ring_for_room(const struct kvs_map *map)
+{
+	ring(&map->head->room_bell);
+	kvs_wait_ring(map);
+}
+
 void kvs_room_wake(const struct kvs_map *map, uint32_t slot)
 {
-	/* [line: bell] Behind what has changed. The first of the line sleeps on the other one. */
-	atomic_fetch_add_explicit(&map->requests[slot].bell, 1, memory_order_seq_cst);
-	kvs_wait_wake_count(&map->requests[slot].bell);
-	atomic_fetch_add_explicit(&map->head->room_bell, 1, memory_order_seq_cst);
-	kvs_wait_wake_count(&map->head->room_bell);
-	kvs_wait_ring(map);
+	ring(&map->requests[slot].bell);
+	ring_for_room(map); /* the first of the line sleeps on this one */
 }
 
 /* A place that waits: is it past its deadline? Its owner may be stopped: whoever sees it takes the place away, and frees
@@ -102,17 +111,15 @@ bool kvs_room_refused(const struct kvs_map *map)
 
 void kvs_room_tell(const struct kvs_map *map)
 {
-	/* [line: idle] Behind the word of the block. [line: bell] */
-	if (!atomic_load_explicit(&map->head->line, memory_order_seq_cst))
-		return;
-	atomic_fetch_add_explicit(&map->head->room_bell, 1, memory_order_seq_cst);
-	kvs_wait_wake_count(&map->head->room_bell);
-	kvs_wait_ring(map);
+	/* [line: idle] Behind the word of the block. */
+	if (atomic_load_explicit(&map->head->line, memory_order_seq_cst))
+		ring_for_room(map);
 }
 
 /* ---- Blocks in ROOM ---------------------------------------------------------------------------------------- */
 
-/* Moves a block that is in ROOM of that slot on. */
+/* Moves a block that is in ROOM of that slot on: to OWNED; or to FREE at once, since nobody else ever saw it.
+ * [reuse: leave] */
 static bool take(const struct kvs_map *map, uint32_t slot, uint32_t number, enum kvs_state state, uint64_t owner)
 {
 	_Atomic uint64_t *at = &kvs_block(map, number)->word;
@@ -123,7 +130,7 @@ static bool take(const struct kvs_map *map, uint32_t slot, uint32_t number, enum
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* To FREE at once: nobody else ever saw it. [reuse: leave] The caller tells who waits. */
+/* The caller tells who waits. */
 static void put_back(const struct kvs_map *map, struct kvs_room *room)
 {
 	uint32_t number = room->blocks[--room->count];
@@ -207,8 +214,9 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 	const struct kvs_map *map = actor->map;
 	int rc = 0;
 
-	/* [line: wait] Before the looks at what is idle. */
+	/* [line: wait] Before the looks at what is idle: which begin with hints, that are relaxed. Hence the fence. */
 	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
 	if (kvs_room_first(map) != room->slot) {
 		/* Another has a lower number, who came later: two parts of rooms must not wait for each other. */
 		if (room->count) {
@@ -223,7 +231,7 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 		rc = kvs_alloc_room(actor, room->slot, &number, thorough);
 		if (rc == 0)
 			room->blocks[room->count++] = number;
-		/* [place: look] Behind the CAS to ROOM: who took the place away in between may have walked past it. */
+		/* Behind the CAS to ROOM: who took the place away in between may have walked past it. */
 		if (kvs_room_place(map, room->slot) != room->place)
 			return lost(map, room);
 	}
@@ -232,11 +240,12 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 	return rc == -ENOSPC ? -EAGAIN : rc;
 }
 
+/* [bell: listen] Before the look that comes to nothing. */
 struct kvs_room_bells kvs_room_listen(const struct kvs_map *map, uint32_t slot)
 {
 	return (struct kvs_room_bells){
-		.own = atomic_load_explicit(&map->requests[slot].bell, memory_order_seq_cst), /* [line: bell] */
-		.room = atomic_load_explicit(&map->head->room_bell, memory_order_seq_cst),    /* [line: bell] */
+		.own = atomic_load_explicit(&map->requests[slot].bell, memory_order_seq_cst),
+		.room = atomic_load_explicit(&map->head->room_bell, memory_order_seq_cst),
 	};
 }
 

@@ -81,9 +81,10 @@ void kvs_wait_deafen(const struct kvs_map *map, uint32_t slot)
 	if (!atomic_load_explicit(&map->clients[slot].listens, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&map->clients[slot].listens, 0, memory_order_seq_cst);
-	atomic_store_explicit(&map->head->listening, 0, memory_order_seq_cst); /* [listen: set] */
+	/* [listen: drop] The one for all goes, before the look at the clients'. */
+	atomic_store_explicit(&map->head->listening, 0, memory_order_seq_cst);
 	for (uint32_t i = 0; i < map->g.clients; i++)
-		if (atomic_load_explicit(&map->clients[i].listens, memory_order_seq_cst)) { /* [listen: set] */
+		if (atomic_load_explicit(&map->clients[i].listens, memory_order_seq_cst)) {
 			atomic_store_explicit(&map->head->listening, 1, memory_order_seq_cst);
 			return;
 		}

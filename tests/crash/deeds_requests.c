@@ -407,6 +407,13 @@ static int claim(struct deeds_victim *v, enum deeds_request which)
 static int act_claim(struct deeds_victim *v) { return claim(v, REQUEST_COMPLETE); }
 static int act_claim_closed(struct deeds_victim *v) { return claim(v, REQUEST_CLOSED); }
 
+static int act_info(struct deeds_victim *v)
+{
+	struct kvshm_request_info info;
+
+	return kvshm_request_info(v->work.store, &v->stage->requests[REQUEST_OPEN], &info);
+}
+
 /* ---- The end ---------------------------------------------------------------------------------------------- */
 
 static int act_end(struct deeds_victim *v) { return kvshm_request_end(v->work.store, &v->request); }
@@ -585,6 +592,7 @@ const struct deed deeds_of_requests[] = {
 	 .rc = -ECANCELED, .where = DEEDS_DROP},
 	{.name = "request-claim", .act = act_claim},
 	{.name = "request-claim, closed", .act = act_claim_closed, .rc = -ECANCELED},
+	{.name = "request-info", .act = act_info},
 	{.name = "request-end, open", .prepare = prepare_everything, .act = act_end},
 	{.name = "request-end, complete", .prepare = prepare_complete, .act = act_end},
 	{.name = "request-end, in line", .prepare = prepare_in_line, .act = act_end, .where = DEEDS_DROP},

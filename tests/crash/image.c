@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * image.c: see image.h. An image has the segment up to the rows, and then of each row the blocks' entries.
+ * image.c: see image.h. An image has the segment up to the rows, and then of each row the blocks' entries and notes.
  */
 #include "config.h"
 
@@ -34,7 +34,7 @@ void image_close(struct image_store *store)
 
 static uint64_t row_bytes(const struct kvs_geometry *g)
 {
-	return g->blocks * sizeof(uint64_t);
+	return g->blocks * UINT64_C(16); /* an entry, and a note of pins */
 }
 
 void image_new(const struct image_store *store, struct image *image)

@@ -64,6 +64,8 @@ static bool nobody_is_dead(const struct hearing *h)
 		for (uint32_t i = 0; i < map->g.blocks && !is_living(h, slot); i++)
 			if (kvs_row(map, slot)[i] & KVS_ENTRY_COUNTS)
 				return no(h, "slot %u is nobody's, and its row has a count for block %u", slot, i);
+			else if (kvs_row_pins(map, kvs_row(map, slot))[i])
+				return no(h, "slot %u is nobody's, and its row has a note of pins of block %u", slot, i);
 	for (uint32_t i = 0; i < map->g.readers; i++) {
 		uint32_t owner = atomic_load(&map->readers[i].owner);
 
