@@ -603,7 +603,7 @@ const struct deed deeds_of_requests[] = {
 	{.name = "request-end, another's closed", .act = act_ask_end_of_closed, .rc = -EALREADY},
 	{.name = "request-tend", .prepare = prepare_complete, .act = act_tend},
 	{.name = "request-tend, one asked", .prepare = prepare_asked, .act = act_tend_asked},
-	{.name = "request-tend, one filling", .prepare = prepare_asked_at_fill, .act = act_tend_asked},
+	{.name = "request-tend, one filling", .prepare = prepare_asked_at_fill, .act = act_tend},
 	{.name = "request-tend, one unclaimed", .prepare = prepare_complete, .act = act_tend_unclaimed},
 	{.name = "detach, with a request", .prepare = prepare_everything, .act = act_detach},
 	{.name = "detach, in line", .prepare = prepare_in_line, .act = act_detach, .where = DEEDS_DROP},
