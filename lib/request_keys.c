@@ -10,6 +10,7 @@
  */
 #include "config.h"
 
+#include "part.h"
 #include "request.h"
 
 static struct kvshm_handle lend(const struct kvl_request *own, uint32_t block, uint64_t life)
@@ -31,18 +32,18 @@ static void release_ref(const struct kvs_actor *actor, const struct kvs_found *f
 static void keep(const struct kvs_actor *actor, struct kvl_request *own, const struct kvs_found *found, bool ready,
 		 bool used, struct kvshm_handle *handle)
 {
-	struct kvl_hold *hold;
+	struct kvl_hold *hold = kvl_request_find_hold(own, found->block);
 
-	if (kvl_request_find_hold(own, found->block)) {
+	if (hold) {
 		release_ref(actor, found);
 	} else {
 		hold = kvl_request_add_hold(own, found->block, found->life,
 					    kvl_request_turn(actor, found->block, found->life));
-		hold->ready = ready;
 		hold->filled = used;
-		if (ready && !used)
-			kvs_room_spare(actor, &own->room);
 	}
+	if (ready && !hold->ready && !hold->filled)
+		kvs_room_spare(actor, &own->room);
+	hold->ready |= ready;
 	*handle = lend(own, found->block, found->life);
 }
 
@@ -293,6 +294,7 @@ static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct
 {
 	hold->kind = (uint8_t)kvl_request_turn(actor, hold->block, hold->life);
 	hold->filled = true;
+	hold->ready = kvs_part_whole(actor->map, hold->block); /* not yet, perhaps, if it is shared */
 	own->fills--;
 	own->held++;
 	*handle = lend(own, hold->block, hold->life);

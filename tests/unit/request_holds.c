@@ -395,6 +395,23 @@ START_TEST(a_fill_of_a_requests_is_published_or_given_up_like_any)
 }
 END_TEST
 
+START_TEST(a_request_keeps_through_a_clear_what_was_ready)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle others = unit_begin(store, 2), lent;
+
+	(void)scene_fill(store, &request, 1);
+	(void)scene_pending(store, &request, 2);
+	ck_rc(kvshm_publish(store, &others, NULL), 0);
+	lent = scene_ready(store, &request, 2); /* asked for again */
+	ck_rc(kvshm_clear(store), 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	ck_rc(kvshm_get_meta(store, &lent, &(struct kvshm_meta){0}), 0);
+	ck_assert_uint_eq(scene_pins(store), 2);
+}
+END_TEST
+
 START_TEST(a_request_takes_its_hold_where_there_are_too_many_pins)
 {
 	kvshm *store = unit_store(BLOCKS);
@@ -596,6 +613,7 @@ int main(void)
 		a_request_lets_go_of_its_own_lent_handles_and_of_no_others,
 		B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life,
 		a_fill_of_a_requests_is_published_or_given_up_like_any,
+		a_request_keeps_through_a_clear_what_was_ready,
 		a_request_takes_its_hold_where_there_are_too_many_pins,
 		R24_each_key_of_a_batch_has_its_own_result,
 		a_large_batch_is_held_whole_and_ends_whole,
