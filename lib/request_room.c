@@ -198,12 +198,11 @@ int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uin
 {
 	int rc = kvshm_request_queue(store, request, blocks, deadline);
 
-	if (rc != -EINPROGRESS)
-		return rc;
-	if (deadline <= kvs_now())
-		return give_up_at_once(store, request);
-	/* Its place's deadline ends this, which is the later one. */
-	rc = kvshm_request_wait_room(store, request, UINT64_MAX);
+	if (rc == -EINPROGRESS && deadline > kvs_now())
+		rc = kvshm_request_wait_room(store, request, deadline);
+	/* Its place's own deadline, which is a slice away at least, may not have passed yet. */
+	if (rc == -EINPROGRESS)
+		rc = give_up_at_once(store, request);
 	if (rc == -EINVAL)
 		return kvs_routine(ECANCELED, "the room was given up in another thread while it was waited for");
 	return rc;
