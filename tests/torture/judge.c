@@ -56,6 +56,14 @@ struct clients {
 	unsigned alive, dead;
 };
 
+static int count_open(const struct kvshm_request_info *request, void *arg)
+{
+	unsigned *open = arg;
+
+	*open += request->state != KVSHM_REQUEST_CLOSED;
+	return 0;
+}
+
 static int count_client(const struct kvshm_client_info *client, void *arg)
 {
 	struct clients *clients = arg;
@@ -74,18 +82,20 @@ bool base_at_rest(const char *name, unsigned blocks, char why[256])
 	struct kvshm_store_info store;
 	struct kvshm_usage u;
 	kvshm_view *view = look_at(name);
+	unsigned open = 0;
 
 	base_expect(kvshm_view_usage(view, &u), 0);
 	base_expect(kvshm_view_store(view, &store), 0);
 	base_expect(kvshm_view_clients(view, count_client, &clients), 0);
+	base_expect(kvshm_view_requests(view, count_open, &open), 0);
 	kvshm_view_close(view);
 	(void)snprintf(why, 256,
-		       "%u dead clients; %u readers of %u clients, %u stalling; blocks: %" PRIu64 " free, %" PRIu64
-		       " owned, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, "
+		       "%u dead clients; %u readers of %u clients, %u stalling; %u requests; blocks: %" PRIu64
+		       " free, %" PRIu64 " owned, %" PRIu64 " room, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, "
 		       "%" PRIu64 " grace, %" PRIu64 " held, %" PRIu64 " cleared; %" PRIu64 " refs, %" PRIu64 " pins",
-		       clients.dead, store.readers_used, clients.alive, store.readers_stalling, u.free, u.owned,
-		       u.filling, u.ready, u.removing, u.doomed, u.grace, u.held, u.cleared, u.refs, u.pins);
-	return clients.dead == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.cleared == 0 &&
+		       clients.dead, store.readers_used, clients.alive, store.readers_stalling, open, u.free, u.owned,
+		       u.room, u.filling, u.ready, u.removing, u.doomed, u.grace, u.held, u.cleared, u.refs, u.pins);
+	return clients.dead == 0 && open == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.cleared == 0 &&
 	       u.refs == 0 && u.pins == 0 &&
 	       store.readers_used <= clients.alive && store.readers_stalling == 0;
 }

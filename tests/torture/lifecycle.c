@@ -89,6 +89,7 @@ static void tenancy(const struct job *job, struct load_worker *w, uint64_t steps
 	if (base_below(&w->random, 2))
 		load_end(w);
 	w->count = w->open_count = 0;
+	w->request.open = false;
 }
 
 static void live(void *arg)

@@ -24,6 +24,9 @@ static const char *const event_names[LOAD_EVENTS] = {
 	[LOAD_PART_GAVE_UP] = "parts given up", [LOAD_WHOLE] = "shared fills awaited",
 	[LOAD_BY_TICKET] = "held by ticket", [LOAD_TICKET_HELD] = "tickets of held blocks",
 	[LOAD_TICKET_STALE] = "stale tickets", [LOAD_TICKET_CANCELED] = "tickets of cancelled fills",
+	[LOAD_REQUEST_OPENED] = "requests", [LOAD_REQUEST_REFUSED] = "refused", [LOAD_ROOM] = "rooms",
+	[LOAD_NO_ROOM_RESERVED] = "no room reserved", [LOAD_COMPLETE] = "complete", [LOAD_ENDED] = "ended",
+	[LOAD_REQUEST_CANCELED] = "ended by others", [LOAD_CLAIMED] = "claimed", [LOAD_ASKED] = "asked to end",
 };
 
 void load_options(struct kvshm_create_options *options, unsigned blocks, unsigned planes, enum kvshm_retain retain)
@@ -33,6 +36,7 @@ void load_options(struct kvshm_create_options *options, unsigned blocks, unsigne
 	options->block_size = LOAD_BLOCK_SIZE;
 	options->planes = planes;
 	options->retain = retain;
+	options->requests = 64;
 }
 
 /* ---- Calls on one key ------------------------------------------------------------------------------------- */
@@ -150,12 +154,14 @@ static bool clear(struct load_worker *w)
 /* What there is to do, and how often of a thousand. */
 enum act {
 	ACT_FILL, ACT_SHARED, ACT_GET, ACT_TOUCH, ACT_MATCH, ACT_WINDOW, ACT_BATCH, ACT_BATCH_OF_OWNED,
-	ACT_BATCH_OF_KEYS, ACT_ALLOC, ACT_GO_ON, ACT_TICKET, ACT_PIN, ACT_DROP, ACT_STALE, ACT_REMOVE, ACT_CLEAR, ACTS
+	ACT_BATCH_OF_KEYS, ACT_ALLOC, ACT_GO_ON, ACT_TICKET, ACT_PIN, ACT_DROP, ACT_STALE, ACT_REMOVE, ACT_CLEAR,
+	ACT_REQUEST, ACT_OTHERS_REQUEST, ACTS
 };
 static const unsigned shares[ACTS] = {
-	[ACT_FILL] = 250, [ACT_SHARED] = 110, [ACT_GET] = 90, [ACT_TOUCH] = 20, [ACT_MATCH] = 40, [ACT_WINDOW] = 30,
+	[ACT_FILL] = 190, [ACT_SHARED] = 100, [ACT_GET] = 70, [ACT_TOUCH] = 20, [ACT_MATCH] = 40, [ACT_WINDOW] = 30,
 	[ACT_BATCH] = 20, [ACT_BATCH_OF_OWNED] = 10, [ACT_BATCH_OF_KEYS] = 10, [ACT_ALLOC] = 40, [ACT_GO_ON] = 90,
-	[ACT_TICKET] = 130, [ACT_PIN] = 40, [ACT_DROP] = 60, [ACT_STALE] = 30, [ACT_REMOVE] = 29, [ACT_CLEAR] = 1,
+	[ACT_TICKET] = 120, [ACT_PIN] = 30, [ACT_DROP] = 50, [ACT_STALE] = 30, [ACT_REMOVE] = 29, [ACT_CLEAR] = 1,
+	[ACT_REQUEST] = 100, [ACT_OTHERS_REQUEST] = 20,
 };
 
 static enum act any_act(struct load_worker *w)
@@ -188,6 +194,8 @@ static bool act(struct load_worker *w, enum act what, unsigned key)
 	case ACT_STALE: return load_try_stale(w);
 	case ACT_REMOVE: return remove_key(w, key & ~1U);
 	case ACT_CLEAR: return clear(w);
+	case ACT_REQUEST: return load_request(w, key);
+	case ACT_OTHERS_REQUEST: return load_use_request(w, key);
 	case ACTS: break;
 	}
 	return true;
@@ -206,7 +214,7 @@ bool load_step(struct load_worker *w)
 
 void load_end(struct load_worker *w)
 {
-	bool there = load_close(w);
+	bool there = load_close(w) && load_end_request(w);
 
 	while (w->count && there)
 		there = load_drop(w, w->count - 1);

@@ -17,7 +17,7 @@
  * Words in the planes and the books that serve the measuring are atomics without ordering, lest they hide from
  * ThreadSanitizer what the library should have ordered. Files: load.c the step and the calls on one key, load_bytes.c,
  * load_holds.c, load_fills.c (fills that stay open over several steps: shared, and of blocks without a key),
- * load_tickets.c, load_batch.c (matches and batches); load_inner.h is between them.
+ * load_tickets.c, load_batch.c (matches and batches), load_requests.c; load_inner.h is between them.
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -31,6 +31,8 @@
 #define LOAD_PLANES 3U
 #define LOAD_BLOCK_SIZE UINT64_C(1024)
 #define LOAD_SKIP 2U /* words at the beginning of a block in each plane: who wrote it, and how many read it */
+#define LOAD_LENT 8U	  /* holds of a request */
+#define LOAD_REQUESTS 16U /* that are posted */
 #define LOAD_TICKETS 512U
 #define LOAD_RECENT 16U /* of these, where the youngest are */
 
@@ -40,7 +42,9 @@ enum load_event {
 	LOAD_REMOVED, LOAD_TOUCHED, LOAD_CLEARED, LOAD_BATCH, LOAD_VERIFIED, LOAD_STALE_HANDLE,
 	LOAD_OWNED, LOAD_PUBLISHED_AS, LOAD_DUPLICATE,
 	LOAD_SHARED, LOAD_JOINED, LOAD_NOT_JOINED, LOAD_PART, LOAD_PART_CANCELED, LOAD_PART_GAVE_UP, LOAD_WHOLE,
-	LOAD_BY_TICKET, LOAD_TICKET_HELD, LOAD_TICKET_STALE, LOAD_TICKET_CANCELED, LOAD_EVENTS
+	LOAD_BY_TICKET, LOAD_TICKET_HELD, LOAD_TICKET_STALE, LOAD_TICKET_CANCELED,
+	LOAD_REQUEST_OPENED, LOAD_REQUEST_REFUSED, LOAD_ROOM, LOAD_NO_ROOM_RESERVED, LOAD_COMPLETE, LOAD_ENDED,
+	LOAD_REQUEST_CANCELED, LOAD_CLAIMED, LOAD_ASKED, LOAD_EVENTS
 };
 
 /* A ticket that any worker may take. Written in pieces, by many, who may die at it: the sum tells a whole one. */
@@ -62,6 +66,8 @@ struct load_books {
 	_Atomic uint64_t together[LOAD_HOLDS]; /* how many read a block when one more came */
 	struct base_histogram waits;
 	struct load_posted posted[LOAD_TICKETS];
+	_Atomic uint64_t requests[LOAD_REQUESTS]; /* that others may use, each in a word */
+	_Atomic uint64_t attempts;		  /* so many were opened */
 	unsigned keys;	  /* the even ones are removed, and their parts given up, at times; the odd ones never */
 	unsigned planes;
 	bool kills;	  /* workers may be killed: what a death leaves wrong in these books is not looked at */
@@ -94,6 +100,20 @@ struct load_open {
 	bool filler; /* it began the fill that it awaits */
 };
 
+/* A hold of a request's. */
+struct load_lent {
+	struct load_hold hold;
+	bool ready; /* and counted by the books */
+};
+
+/* The one that a worker has. */
+struct load_request {
+	struct kvshm_request request;
+	bool open, complete;
+	unsigned count;
+	struct load_lent lent[LOAD_LENT];
+};
+
 struct load_worker {
 	kvshm *store;
 	struct load_books *books;
@@ -103,6 +123,7 @@ struct load_worker {
 	struct load_hold holds[LOAD_HOLDS];
 	unsigned open_count;
 	struct load_open open[LOAD_OPEN];
+	struct load_request request;
 	uint64_t posted;
 	unsigned released;
 	struct load_hold stale[LOAD_STALE]; /* the last ones that were released */

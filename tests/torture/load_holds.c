@@ -96,7 +96,7 @@ static uint64_t counted(_Atomic uint64_t *word, uint64_t era)
 }
 
 /* Counts who holds a key ready: while somebody does, nobody can be told to fill it, unless it was removed. */
-static void holders_add(struct load_worker *w, const struct load_hold *hold, int n)
+void load_count_holder(struct load_worker *w, const struct load_hold *hold, int n)
 {
 	if (hold->counted)
 		(void)count(&w->books->key[hold->key].holders, hold->era, n);
@@ -189,7 +189,7 @@ bool load_drop(struct load_worker *w, unsigned at)
 	if (!w->books->brief)
 		load_verify(w, &hold);
 	w->holds[at] = w->holds[--w->count];
-	holders_add(w, &hold, -1);
+	load_count_holder(w, &hold, -1);
 	return load_let_go(w, &hold);
 }
 
@@ -200,7 +200,7 @@ bool load_drop_some(struct load_worker *w)
 
 void load_take(struct load_worker *w, struct load_hold *hold)
 {
-	holders_add(w, hold, 1);
+	load_count_holder(w, hold, 1);
 	load_fill_ends(w, hold);
 	w->holds[w->count++] = *hold;
 }

@@ -30,6 +30,9 @@ bool load_surely_cleared_since(const struct load_worker *w, const struct load_ho
 void load_fill_begins(struct load_worker *w, struct load_hold *hold);
 void load_fill_ends(struct load_worker *w, struct load_hold *hold);
 
+/* Counts one more, or less, who holds a key ready. */
+void load_count_holder(struct load_worker *w, const struct load_hold *hold, int n);
+
 /* A lookup found nothing: does this worker hold the key, ready, and so that no clear explains it? */
 void load_missed(struct load_worker *w, uint64_t before, unsigned key);
 
@@ -91,5 +94,12 @@ bool load_match_window(struct load_worker *w, unsigned first);
 bool load_batch(struct load_worker *w, unsigned first);
 bool load_batch_of_owned(struct load_worker *w, unsigned first);
 bool load_batch_of_keys(struct load_worker *w, unsigned first); /* the first may be removed */
+
+/* ---- Requests: load_requests.c ---- */
+
+/* Goes on with the worker's request, or opens one; uses another's; ends the worker's. */
+bool load_request(struct load_worker *w, unsigned key);
+bool load_use_request(struct load_worker *w, unsigned key);
+bool load_end_request(struct load_worker *w);
 
 #endif
