@@ -71,6 +71,7 @@ struct taker {
 	const struct kvs_actor *actor;
 	enum kvs_state state; /* OWNED or ROOM */
 	uint32_t owner;
+	uint32_t want; /* blocks that it needs, this one included */
 };
 
 /* Takes a block whose word is FREE, from exactly that word. [reuse: claim] */
@@ -245,16 +246,18 @@ static bool search_aged(const struct taker *taker, uint32_t *found, int64_t *wai
 }
 
 /* Under pressure: evicts and ages in turn, a little at every fill's cost once in a while, so that the next search finds
- * something. */
+ * something; and at once what else the taker needs, since each eviction looks at many blocks. */
 static void keep_reserve(const struct taker *taker)
 {
 	const struct kvs_actor *actor = taker->actor;
 	struct kvs_head *head = actor->map->head;
-	int64_t want = reserve(actor->map);
+	int64_t want = reserve(actor->map), more = taker->want - 1;
+	int64_t idle = atomic_load_explicit(&head->idle, memory_order_relaxed);
 
-	if (!atomic_load_explicit(&head->pressure, memory_order_relaxed) ||
-	    atomic_load_explicit(&head->idle, memory_order_relaxed) >= want)
+	if (!atomic_load_explicit(&head->pressure, memory_order_relaxed) || idle >= want + more)
 		return;
+	if (more > idle)
+		want += idle > 0 ? more - idle : more;
 	(void)kvs_evict(actor, (unsigned)want);
 	(void)reap(taker, NULL);
 }
@@ -267,7 +270,7 @@ static bool make_room(const struct taker *taker, uint32_t *block, int64_t *waiti
 
 	for (int tries = 0; tries < TRIES; tries++) {
 		bool evict = *waiting == 0;
-		unsigned tried = evict ? kvs_evict(actor, (unsigned)reserve(actor->map) + 1) : 0;
+		unsigned tried = evict ? kvs_evict(actor, (unsigned)reserve(actor->map) + taker->want) : 0;
 
 		/* Also where there was nothing to evict: lost hints have been mended on the way. */
 		if (search_aged(taker, block, waiting))
@@ -296,9 +299,9 @@ static bool alloc(const struct taker *taker, uint32_t *block, int64_t *waiting)
 	return make_room(taker, block, waiting);
 }
 
-int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t *block, bool thorough)
+int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t want, bool thorough, uint32_t *block)
 {
-	const struct taker taker = {.actor = actor, .state = KVS_ROOM, .owner = place};
+	const struct taker taker = {.actor = actor, .state = KVS_ROOM, .owner = place, .want = want};
 	int64_t waiting;
 
 	if (thorough)
@@ -317,7 +320,7 @@ static bool refused(const struct kvs_actor *actor)
 
 int kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
 {
-	const struct taker taker = {.actor = actor, .state = KVS_OWNED, .owner = actor->self};
+	const struct taker taker = {.actor = actor, .state = KVS_OWNED, .owner = actor->self, .want = 1};
 	int64_t waiting;
 
 	if (refused(actor)) {

@@ -228,7 +228,7 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 	while (rc == 0 && room->count < room->wanted) {
 		uint32_t number;
 
-		rc = kvs_alloc_room(actor, room->slot, &number, thorough);
+		rc = kvs_alloc_room(actor, room->slot, room->wanted - room->count, thorough, &number);
 		if (rc == 0)
 			room->blocks[room->count++] = number;
 		/* Behind the CAS to ROOM: who took the place away in between may have walked past it. */

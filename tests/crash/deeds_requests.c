@@ -189,7 +189,7 @@ static void be_overdue(struct deeds_victim *v)
 	prepare_open(v);
 	base_expect(kvl_begin(v->work.store, &actor), 0);
 	atomic_store(&map->requests[slot].deadline, 1);
-	base_expect(kvs_alloc_room(&actor, slot, &block, true), 0);
+	base_expect(kvs_alloc_room(&actor, slot, 1, true, &block), 0);
 	atomic_store(&map->places[slot], (atomic_fetch_add(&map->head->line_next, 1) + 1) * KVS_PLACE_ONE |
 						 KVS_PLACE_WAITING);
 	atomic_store(&map->head->line, 1);
