@@ -618,7 +618,8 @@ int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const
 int kvshm_request_end(kvshm *store, const struct kvshm_request *request);
 
 /* Ends those of this client's requests whose end another process has asked for, and those that have been complete for
- * claim_timeout ns (0: for ever) and that nobody has claimed; *ended (may be NULL): how many. */
+ * claim_timeout ns (0: for ever) and that nobody has claimed; *ended (may be NULL): how many. One with a fill under way
+ * ends with that fill, and is not counted. */
 int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended);
 
 enum kvshm_request_state {
