@@ -117,12 +117,14 @@ void kvl_poll_later(kvshm *store)
 	(void)timerfd_settime(store->poll.timer, 0, &slice, NULL);
 }
 
+/* One read takes all that there is, or nearly: what is left, or comes meanwhile, is told again. So nobody who rings
+ * without end keeps this call. */
 static void drain(int fd)
 {
 	char some[1024];
 
-	while (fd >= 0 && read(fd, some, sizeof(some)) > 0)
-		;
+	if (fd >= 0 && read(fd, some, sizeof(some)) < 0)
+		return; /* nothing was there */
 }
 
 int kvshm_poll_clear(kvshm *store)
