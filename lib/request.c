@@ -169,22 +169,51 @@ int kvl_request_ended(uint64_t word)
 	}
 }
 
-int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word)
+/* Can the segment's word be that of a request which this process has open? It is closed by this one only. */
+static bool is_own(const struct kvl_request *own, uint64_t word)
 {
-	int rc = kvl_begin(store, actor);
+	return kvs_request_number(word) == own->number && kvs_word_owner(word) == own->store->slot &&
+	       kvs_request_may_hold(&own->store->map, word);
+}
 
-	if (rc)
-		return rc;
+int kvl_request_judge(const struct kvs_actor *actor, const struct kvl_request *own)
+{
+	uint64_t word = kvs_request_word(actor->map, own->slot);
+
+	if (!is_own(own, word))
+		return kvs_request_nonsense(actor, own->slot);
+	return kvs_request_over(word) ? kvl_request_ended(word) : 0;
+}
+
+static int check_request(const kvshm *store, const struct kvshm_request *request)
+{
 	if (!request)
 		return kvs_routine(EINVAL, "no request was given (NULL)");
 	if (request->slot >= store->map.g.requests)
 		return kvs_routine(EBADF, "that is no request of this store");
-	*word = kvs_request_word(&store->map, request->slot);
+	return 0;
+}
+
+/* What the segment has of a request, this client's or not. */
+static int look_up(const struct kvs_actor *actor, const struct kvshm_request *request, uint64_t *word)
+{
+	*word = kvs_request_word(actor->map, request->slot);
+	if (!kvs_request_sound(actor->map, *word))
+		return kvs_request_nonsense(actor, request->slot);
 	if (kvs_request_number(*word) > request->number && request->number)
 		return kvl_request_ended(0);
 	if (kvs_request_number(*word) != request->number || kvs_request_state(*word) < KVS_REQUEST_OPEN)
 		return kvs_routine(EBADF, "that is no request of this store");
 	return 0;
+}
+
+int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word)
+{
+	int rc = kvl_begin(store, actor);
+
+	if (rc == 0)
+		rc = check_request(store, request);
+	return rc ? rc : look_up(actor, request, word);
 }
 
 /* Finds the record of a request of this client's, and locks it; NULL: nothing of it is left. */
@@ -206,26 +235,38 @@ void kvl_request_leave(struct kvl_request *own)
 	(void)pthread_mutex_unlock(&own->lock);
 }
 
-int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
-		      struct kvl_request **own)
+/* What is said of a request that this process has not open. */
+static int refuse(const kvshm *store, const struct kvs_actor *actor, const struct kvshm_request *request)
 {
 	uint64_t word;
-	int rc = kvl_request_look(store, request, actor, &word);
+	int rc = look_up(actor, request, &word);
 
 	if (rc)
 		return rc;
 	if (kvs_word_owner(word) != store->slot)
 		return kvs_fault(EPERM, "the request is client %u's: only its owner can do that",
 				   kvs_word_owner(word));
+	return kvl_request_ended(word);
+}
+
+int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
+		      struct kvl_request **own)
+{
+	int rc = kvl_begin(store, actor);
+
+	if (rc == 0)
+		rc = check_request(store, request);
+	if (rc)
+		return rc;
 	*own = lock(store, request);
 	if (!*own)
-		return kvl_request_ended(kvs_request_word(&store->map, request->slot));
-	word = kvs_request_word(&store->map, request->slot);
-	if (!kvs_request_over(word))
-		return 0;
-	kvl_request_let_go(actor, *own, false);
-	kvl_request_leave(*own);
-	return kvl_request_ended(word);
+		return refuse(store, actor, request);
+	rc = kvl_request_judge(actor, *own);
+	if (rc) {
+		kvl_request_let_go(actor, *own, false);
+		kvl_request_leave(*own);
+	}
+	return rc;
 }
 
 /* ---- Opening and finding ------------------------------------------------------------------------------------- */
@@ -275,6 +316,10 @@ static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint
 		return kvs_fault(ENOMEM, "no memory");
 	}
 	(void)pthread_mutex_lock(&own->lock);
+	if (own->open) { /* the slot was taken from it, by no owner's doing */
+		(void)kvs_request_nonsense(actor, slot);
+		kvl_request_let_go(actor, own, true);
+	}
 	own->number = kvs_request_number(word);
 	own->open = true;
 	own->held = own->fills = 0;
@@ -336,7 +381,7 @@ int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kv
 		rc = check_id(store, id, id_length, request, &name);
 	if (rc)
 		return rc;
-	if (!kvs_request_find(&store->map, &name, &slot, &word))
+	if (!kvs_request_find(&actor, &name, &slot, &word))
 		return kvs_routine(ENOENT, "no request of that id is open, or remembered");
 	*request = (struct kvshm_request){.number = kvs_request_number(word), .slot = slot};
 	return 0;
@@ -359,8 +404,7 @@ static void close_it(const struct kvs_actor *actor, struct kvl_request *own)
 	if (!(word & KVS_REQUEST_COMPLETED))
 		kvs_count(actor, KVS_COUNT_requests_aborted);
 	kvs_time(actor->reader, KVS_TIME_request, kvs_now() - opened);
-	while (kvs_request_number(word) == own->number && kvs_request_live(word) &&
-	       !kvs_request_move(map, own->slot, &word, KVS_REQUEST_CLOSED))
+	while (is_own(own, word) && !kvs_request_move(map, own->slot, &word, KVS_REQUEST_CLOSED))
 		;
 }
 
@@ -388,18 +432,19 @@ void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, 
 		close_it(actor, own);
 }
 
-/* The owner's end: it says first that the request is over. False: it was already. */
-static bool end_own(const struct kvs_actor *actor, struct kvl_request *own)
+/* The owner's end: it says first that the request is over. -EALREADY: it was already. */
+static int end_own(const struct kvs_actor *actor, struct kvl_request *own)
 {
 	const struct kvs_map *map = actor->map;
 	uint64_t word = kvs_request_word(map, own->slot);
-	bool first = false;
+	int rc = is_own(own, word) ? -EALREADY : kvs_request_nonsense(actor, own->slot);
 
-	while (!kvs_request_over(word))
-		first = kvs_request_move(map, own->slot, &word,
-					 word & KVS_REQUEST_COMPLETED ? KVS_REQUEST_ENDING : KVS_REQUEST_ABORTED);
+	while (is_own(own, word) && !kvs_request_over(word))
+		if (kvs_request_move(map, own->slot, &word,
+				     word & KVS_REQUEST_COMPLETED ? KVS_REQUEST_ENDING : KVS_REQUEST_ABORTED))
+			rc = 0;
 	kvl_request_let_go(actor, own, true);
-	return first;
+	return rc;
 }
 
 static int ended_before(void)
@@ -407,37 +452,46 @@ static int ended_before(void)
 	return kvs_routine(EALREADY, "the request has ended, or its end was asked for, before");
 }
 
+/* The end of a request that this process has not open. */
+static int end_other(kvshm *store, const struct kvs_actor *actor, const struct kvshm_request *request)
+{
+	uint64_t word;
+	int rc = look_up(actor, request, &word);
+
+	if (rc == 0 && kvs_word_owner(word) == store->slot)
+		rc = -EALREADY;
+	if (rc == 0) {
+		rc = kvs_request_ask(&store->map, request->slot, request->number);
+		if (rc == 0)
+			kvs_count(actor, KVS_COUNT_ends_asked);
+	}
+	return rc == -EALREADY || rc == -ECANCELED ? ended_before() : rc;
+}
+
 int kvshm_request_end(kvshm *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
-	uint64_t word;
-	int rc = kvl_request_look(store, request, &actor, &word);
+	int rc = kvl_begin(store, &actor);
 
-	if (rc == -ECANCELED)
-		return ended_before();
+	if (rc == 0)
+		rc = check_request(store, request);
 	if (rc)
 		return rc;
-	if (kvs_word_owner(word) != store->slot) {
-		rc = kvs_request_ask(&store->map, request->slot, request->number);
-		if (rc == 0)
-			kvs_count(&actor, KVS_COUNT_ends_asked);
-		return rc == -EALREADY ? ended_before() : rc;
-	}
 	own = lock(store, request);
 	if (!own)
-		return ended_before();
-	rc = end_own(&actor, own) ? 0 : -EALREADY;
+		return end_other(store, &actor, request);
+	rc = end_own(&actor, own);
 	kvl_request_leave(own);
-	return rc ? ended_before() : 0;
+	return rc == -EALREADY ? ended_before() : rc;
 }
 
 /* Has nobody claimed it in time? Relaxed: written before it was complete; a claim that comes just now is none in time. */
-static bool is_unclaimed(const struct kvl_request *own, uint64_t word, uint64_t timeout)
+static bool is_unclaimed(const struct kvl_request *own, uint64_t timeout)
 {
 	const struct kvs_request *told = &own->store->map.requests[own->slot];
 
-	return timeout && kvs_request_state(word) == KVS_REQUEST_COMPLETE &&
+	return timeout && kvs_request_state(kvs_request_word(&own->store->map, own->slot)) == KVS_REQUEST_COMPLETE &&
 	       atomic_load_explicit(&told->claims, memory_order_relaxed) == 0 &&
 	       kvs_now() - atomic_load_explicit(&told->completed, memory_order_relaxed) >= timeout;
 }
@@ -445,10 +499,9 @@ static bool is_unclaimed(const struct kvl_request *own, uint64_t word, uint64_t 
 /* True if it was ended by this. */
 static bool tend(const struct kvs_actor *actor, struct kvl_request *own, uint64_t timeout)
 {
-	uint64_t word = kvs_request_word(actor->map, own->slot);
-	bool over = kvs_request_over(word);
+	bool over = kvl_request_judge(actor, own) != 0;
 
-	if (!over && is_unclaimed(own, word, timeout)) {
+	if (!over && is_unclaimed(own, timeout)) {
 		kvs_count(actor, KVS_COUNT_requests_unclaimed);
 		(void)end_own(actor, own);
 		return true;

@@ -48,7 +48,8 @@ struct kvl_request {
 };
 
 /* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what can be
- * is let go of, and -ECANCELED returned; else -EPERM, -EBADF. */
+ * is let go of, and -ECANCELED returned; -EUCLEAN the same, where the segment says that it is not this client's; else
+ * -EPERM, -EBADF. */
 int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own);
 void kvl_request_leave(struct kvl_request *own);
@@ -58,6 +59,10 @@ int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct k
 
 /* "It has ended", in words: -ECANCELED. */
 int kvl_request_ended(uint64_t word);
+
+/* Is a request that this process has open, locked, still so in the segment? 0; -ECANCELED: its end has come, or was
+ * asked for; -EUCLEAN: it is not this client's any more, which is counted. */
+int kvl_request_judge(const struct kvs_actor *actor, const struct kvl_request *own);
 
 /* Tells people in the segment what the request has now. */
 void kvl_request_tell(const struct kvl_request *own);

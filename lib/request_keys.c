@@ -282,7 +282,7 @@ static void forget(const struct kvs_actor *actor, struct kvl_request *own, struc
 {
 	hold->kind = KVL_LEFT;
 	own->fills--;
-	if (kvs_request_over(kvs_request_word(actor->map, own->slot)))
+	if (kvl_request_judge(actor, own))
 		kvl_request_let_go(actor, own, false);
 	else
 		kvl_request_tell(own);
@@ -306,16 +306,14 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 {
 	struct kvl_request *own;
 	struct kvl_hold *hold = lock_fill(store, handle, &own);
-	uint64_t word;
 	int rc;
 
 	if (!hold)
 		return no_fill_of_request();
-	word = kvs_request_word(actor->map, own->slot);
-	if (kvs_request_over(word)) {
+	rc = kvl_request_judge(actor, own);
+	if (rc) {
 		(void)kvl_give_up_fill(actor, handle);
 		forget(actor, own, hold);
-		rc = kvl_request_ended(word);
 	} else {
 		rc = kvl_publish_fill(actor, handle, meta);
 		if (rc == 0)

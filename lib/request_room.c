@@ -31,20 +31,18 @@ static int too_late(const struct kvs_actor *actor, struct kvl_request *own, uint
 				      "held for it");
 }
 
-/* One look, locked: 0, -EAGAIN, -ETIMEDOUT, or a fault. */
+/* One look, locked: 0, -EAGAIN, -ETIMEDOUT, or -EUCLEAN. */
 static int look(const struct kvs_actor *actor, struct kvl_request *own, bool thorough)
 {
-	/* Relaxed: this client's own. */
-	uint64_t deadline = atomic_load_explicit(&actor->map->requests[own->slot].deadline, memory_order_relaxed);
 	int rc = kvs_room_gather(actor, &own->room, thorough);
 	uint64_t now = kvs_now();
 
-	if (rc == -ETIMEDOUT || (rc == -EAGAIN && now >= deadline))
+	if (rc == -ETIMEDOUT || (rc == -EAGAIN && now >= own->room.deadline))
 		rc = too_late(actor, own, now);
-	if (rc == 0) {
+	else if (rc != -EAGAIN)
 		leave_line(actor, own, now);
+	if (rc == 0)
 		kvs_count(actor, KVS_COUNT_rooms);
-	}
 	if (rc != -EAGAIN)
 		kvl_request_tell(own);
 	return rc;
@@ -164,7 +162,7 @@ static int turn(kvshm *store, const struct kvshm_request *request, uint64_t unti
 	/* Its end may have been asked for before the bells were listened to. */
 	if (kvs_request_over(kvs_request_word(&store->map, request->slot)))
 		return -EAGAIN;
-	there = kvs_room_sleep(&store->map, request->slot, &bells, until < *next_look ? until : *next_look);
+	there = kvs_room_sleep(&actor, request->slot, &bells, until < *next_look ? until : *next_look);
 	return there ? -EAGAIN : kvs_map_whole(&store->map);
 }
 

@@ -312,7 +312,7 @@ int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t want,
 /* Room is being gathered: by those who live? Those who do not are recovered. */
 static bool refused(const struct kvs_actor *actor)
 {
-	while (kvs_room_refused(actor->map))
+	while (kvs_room_refused(actor))
 		if (kvs_recover_dead(actor->map) <= 0)
 			return true;
 	return false;

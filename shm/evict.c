@@ -183,7 +183,7 @@ static bool look(const struct kvs_actor *actor, uint32_t number, struct victims 
 		kvs_alloc_hint(map, number);
 		return false;
 	case KVS_ROOM:
-		kvs_room_heal(map, number);
+		kvs_room_heal(actor, number);
 		return false;
 	case KVS_DOOMED:
 	case KVS_REM_DOOMED:

@@ -63,7 +63,7 @@ static void heal(const struct kvs_actor *actor, uint32_t number)
 		kvs_alloc_hint(actor->map, number);
 		break;
 	case KVS_ROOM:
-		kvs_room_heal(actor->map, number);
+		kvs_room_heal(actor, number);
 		break;
 	case KVS_FILLING: /* one who doomed it may have died on the way */
 		if (kvs_part_failed(actor->map, number))

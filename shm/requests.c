@@ -18,6 +18,7 @@
 
 #include <errno.h>
 
+#include "fault.h"
 #include "index.h"
 #include "room.h"
 #include "wait.h"
@@ -25,6 +26,13 @@
 uint64_t kvs_request_hash(const struct kvs_map *map, const uint8_t *bytes, uint32_t length)
 {
 	return kvs_index_hash(map, bytes, length) | 1; /* 0 is none */
+}
+
+int kvs_request_nonsense(const struct kvs_actor *actor, uint32_t slot)
+{
+	kvs_count(actor, KVS_COUNT_nonsense);
+	return kvs_fault(EUCLEAN, "the word of request %u makes no sense, or was taken from its owner: see kvshm-check",
+			 slot);
 }
 
 bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, enum kvs_request_state state)
@@ -108,8 +116,9 @@ static uint32_t attempt_of(const struct kvs_map *map, uint32_t slot)
 	return atomic_load_explicit(&map->requests[slot].attempt, memory_order_relaxed);
 }
 
-bool kvs_request_find(const struct kvs_map *map, const struct kvs_request_id *id, uint32_t *slot, uint64_t *word)
+bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t *slot, uint64_t *word)
 {
+	const struct kvs_map *map = actor->map;
 	bool found = false, live = false;
 	uint32_t best = 0;
 
@@ -119,6 +128,10 @@ bool kvs_request_find(const struct kvs_map *map, const struct kvs_request_id *id
 
 		if (!is_id(map, i, id, &seen) || kvs_request_state(seen) == KVS_REQUEST_OPENING)
 			continue;
+		if (!kvs_request_sound(map, seen)) {
+			(void)kvs_request_nonsense(actor, i);
+			continue;
+		}
 		attempt = attempt_of(map, i);
 		live = kvs_request_live(seen);
 		if (!same(map, i, seen) || (!live && found && attempt <= best))
@@ -144,8 +157,10 @@ static bool claim(const struct kvs_actor *actor, uint32_t *slot, uint64_t *word)
 		uint32_t at = (uint32_t)((hand + i) % count);
 		uint64_t was = kvs_request_word(map, at), now;
 
-		if (kvs_request_live(was))
+		if (kvs_request_live(was) && kvs_request_sound(map, was))
 			continue;
+		if (!kvs_request_sound(map, was))
+			(void)kvs_request_nonsense(actor, at);
 		now = (uint64_t)actor->self << KVS_OWNER_SHIFT |
 		      ((kvs_request_number(was) + 1) & KVS_REQUEST_NUMBERS) << KVS_REQUEST_NUMBER_SHIFT |
 		      KVS_REQUEST_CLAIMED;
@@ -181,12 +196,17 @@ static void describe(const struct kvs_map *map, uint32_t slot, uint32_t attempt,
 
 /* What the request in another slot means for one that opens its id: 0 nothing, else why it can't. mine: KVS_NONE before
  * a slot was claimed. */
-static int meet(const struct kvs_map *map, uint32_t other, uint32_t mine, const struct kvs_request_id *id,
+static int meet(const struct kvs_actor *actor, uint32_t other, uint32_t mine, const struct kvs_request_id *id,
 		uint32_t attempt)
 {
+	const struct kvs_map *map = actor->map;
 	uint64_t word;
 
 	while (is_id(map, other, id, &word)) {
+		if (!kvs_request_sound(map, word)) {
+			(void)kvs_request_nonsense(actor, other);
+			return 0;
+		}
 		switch (kvs_request_state(word)) {
 		case KVS_REQUEST_OPENING: /* they meet at its word */
 			if (mine == KVS_NONE)
@@ -209,15 +229,15 @@ static int meet(const struct kvs_map *map, uint32_t other, uint32_t mine, const 
 	return 0;
 }
 
-static int meet_all(const struct kvs_map *map, uint32_t mine, const struct kvs_request_id *id, uint32_t attempt,
+static int meet_all(const struct kvs_actor *actor, uint32_t mine, const struct kvs_request_id *id, uint32_t attempt,
 		    uint32_t *rival)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; i < map->g.requests; i++) {
-		if (!may_be_id(map, i, id) || i == mine)
+	for (uint32_t i = 0; i < actor->map->g.requests; i++) {
+		if (!may_be_id(actor->map, i, id) || i == mine)
 			continue;
-		rc = meet(map, i, mine, id, attempt);
+		rc = meet(actor, i, mine, id, attempt);
 		if (rc == 0)
 			continue;
 		*rival = i;
@@ -232,7 +252,7 @@ static uint32_t find_rival(const struct kvs_map *map, uint32_t mine, const struc
 	uint64_t word;
 
 	for (uint32_t i = 0; i < map->g.requests; i++)
-		if (i != mine && is_id(map, i, id, &word) && kvs_request_live(word))
+		if (i != mine && is_id(map, i, id, &word) && kvs_request_live(word) && kvs_request_sound(map, word))
 			return i;
 	return KVS_NONE;
 }
@@ -242,7 +262,7 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 {
 	const struct kvs_map *map = actor->map;
 	uint32_t mine, rival = 0;
-	int rc = meet_all(map, KVS_NONE, id, attempt, slot); /* so that a late message takes no slot */
+	int rc = meet_all(actor, KVS_NONE, id, attempt, slot); /* so that a late message takes no slot */
 
 	if (rc)
 		return rc;
@@ -254,7 +274,7 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 	/* The announcement, before the looks at all others. Only this client's recovery could be in the way. */
 	if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPENING))
 		return -EAGAIN;
-	rc = meet_all(map, mine, id, attempt, &rival);
+	rc = meet_all(actor, mine, id, attempt, &rival);
 	if (rc) {
 		(void)kvs_request_move(map, mine, word, KVS_REQUEST_NONE);
 	} else if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPEN)) {
@@ -303,7 +323,7 @@ void kvs_request_abort_all(const struct kvs_actor *actor)
 
 		if (!mine(actor, i, &word))
 			continue;
-		kvs_room_abandon(actor->map, i, place);
+		kvs_room_abandon(actor, i, place);
 		if (kvs_request_state(word) <= KVS_REQUEST_OPENING)
 			(void)kvs_request_move(actor->map, i, &word, KVS_REQUEST_NONE);
 		while (mine(actor, i, &word) && kvs_request_state(word) > KVS_REQUEST_OPENING &&

@@ -21,6 +21,8 @@
  *   ENDING    asked to let go, or letting go   owner: CLOSED                                 recovery: ABORTED
  *   ABORTED   letting go                       owner: CLOSED                                 recovery: CLOSED
  *   CLOSED    nobody: id and attempt stay      who opens: CLAIMED
+ *
+ * Any word is borne (F1): one that makes no sense (see kvs_request_sound()) is nobody's, and its slot may be claimed.
  */
 #ifndef KVS_REQUESTS_H
 #define KVS_REQUESTS_H
@@ -57,6 +59,19 @@ static inline uint64_t kvs_request_number(uint64_t word)
 static inline bool kvs_request_live(uint64_t word)
 {
 	return kvs_request_state(word) >= KVS_REQUEST_CLAIMED && kvs_request_state(word) <= KVS_REQUEST_ABORTED;
+}
+
+/* It may be a request's word: there is such a state, and such an owner. */
+static inline bool kvs_request_sound(const struct kvs_map *map, uint64_t word)
+{
+	return kvs_request_state(word) < KVS_REQUEST_STATES &&
+	       (!kvs_request_live(word) || kvs_word_owner(word) < map->g.clients);
+}
+
+/* It is open, or being let go of: so that it may have holds and room. */
+static inline bool kvs_request_may_hold(const struct kvs_map *map, uint64_t word)
+{
+	return kvs_request_live(word) && kvs_request_state(word) >= KVS_REQUEST_OPEN && kvs_request_sound(map, word);
 }
 
 /* Its end has come, or was asked for. */
@@ -98,7 +113,10 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 		     uint32_t *slot, uint64_t *word);
 
 /* Finds the last attempt of an id; a live one goes first. False: there is none. */
-bool kvs_request_find(const struct kvs_map *map, const struct kvs_request_id *id, uint32_t *slot, uint64_t *word);
+bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t *slot, uint64_t *word);
+
+/* Counts a word that makes no sense, and says so: -EUCLEAN. */
+int kvs_request_nonsense(const struct kvs_actor *actor, uint32_t slot);
 
 /* Copies a request's id out, if the slot has still that word in all but its state; its length, or 0. */
 uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE]);

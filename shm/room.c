@@ -10,6 +10,8 @@
 #include <errno.h>
 
 #include "alloc.h"
+#include "fault.h"
+#include "requests.h"
 #include "wait.h"
 
 /* ---- The line ---------------------------------------------------------------------------------------------- */
@@ -42,48 +44,73 @@ void kvs_room_wake(const struct kvs_map *map, uint32_t slot)
 	ring_for_room(map); /* the first of the line sleeps on this one */
 }
 
-/* A place that waits: is it past its deadline? Its owner may be stopped: whoever sees it takes the place away, and frees
- * what it had gathered; also if it is not the first, since it may have been. (The deadline is of this place, or the CAS
- * fails; relaxed, since the place's word released it.) */
-static bool expired(const struct kvs_map *map, uint32_t slot, uint64_t place, uint64_t now)
+/* A slot's place. One that no request has makes no sense, since a place is left before its request is closed; nor
+ * does one of no state: whoever meets it takes it away. (The place first, then the request: the CAS fails if it was
+ * left.) */
+static uint64_t sound_place(const struct kvs_actor *actor, uint32_t slot)
+{
+	const struct kvs_map *map = actor->map;
+	uint64_t place = kvs_room_place(map, slot);
+	enum kvs_place_state state = kvs_place_state(place);
+
+	if (state == KVS_PLACE_NONE || state == KVS_PLACE_EXPIRED)
+		return place;
+	if (state < KVS_PLACE_EXPIRED && kvs_request_may_hold(map, kvs_request_word(map, slot)))
+		return place;
+	if (!move(map, slot, place, KVS_PLACE_NONE))
+		return kvs_room_place(map, slot);
+	kvs_count(actor, KVS_COUNT_nonsense);
+	return 0;
+}
+
+/* A place that waits: is it past its deadline? Its owner may be stopped: whoever sees it takes the place away; also if
+ * it is not the first, since it may have been. (The deadline is of this place, or the CAS fails; relaxed, since the
+ * place's word released it.) *taken: by this. */
+static bool expired(const struct kvs_map *map, uint32_t slot, uint64_t place, uint64_t now, bool *taken)
 {
 	if (now < atomic_load_explicit(&map->requests[slot].deadline, memory_order_relaxed))
 		return false;
 	if (move(map, slot, place, KVS_PLACE_EXPIRED)) {
-		for (uint32_t i = 0; i < map->g.blocks; i++)
-			kvs_room_heal(map, i);
+		*taken = true;
 		kvs_room_wake(map, slot);
 	}
 	return true;
 }
 
-uint32_t kvs_room_first(const struct kvs_map *map)
+uint32_t kvs_room_first(const struct kvs_actor *actor)
 {
+	const struct kvs_map *map = actor->map;
 	uint64_t now = 0, first = 0;
 	uint32_t slot = KVS_NONE;
+	bool taken = false;
 
 	for (uint32_t i = 0; i < map->g.requests; i++) {
-		uint64_t place = kvs_room_place(map, i);
+		uint64_t place = sound_place(actor, i);
 
 		if (kvs_place_state(place) != KVS_PLACE_WAITING)
 			continue;
 		if (!now)
 			now = kvs_now();
-		if (expired(map, i, place, now) || (slot != KVS_NONE && place > first))
+		if (expired(map, i, place, now, &taken) || (slot != KVS_NONE && place > first))
 			continue;
 		slot = i;
 		first = place;
 	}
+	/* What they had gathered: one walk for all of them. */
+	for (uint32_t i = 0; taken && i < map->g.blocks; i++)
+		kvs_room_heal(actor, i);
 	return slot;
 }
 
 /* Nobody waits, it seems: the hint goes, unless somebody has come in between; who freed a block meanwhile told nobody.
  * False: somebody has. */
-static bool drop_line(const struct kvs_map *map)
+static bool drop_line(const struct kvs_actor *actor)
 {
+	const struct kvs_map *map = actor->map;
+
 	/* [line: drop] */
 	atomic_store_explicit(&map->head->line, 0, memory_order_seq_cst);
-	if (kvs_room_first(map) == KVS_NONE)
+	if (kvs_room_first(actor) == KVS_NONE)
 		return true;
 	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
 	kvs_room_tell(map);
@@ -91,22 +118,22 @@ static bool drop_line(const struct kvs_map *map)
 }
 
 /* The first of the line is told that it is. */
-static void tell_first(const struct kvs_map *map)
+static void tell_first(const struct kvs_actor *actor)
 {
-	uint32_t slot = kvs_room_first(map);
+	uint32_t slot = kvs_room_first(actor);
 
 	if (slot != KVS_NONE)
-		kvs_room_wake(map, slot);
-	else if (atomic_load_explicit(&map->head->line, memory_order_seq_cst)) /* [line: idle] */
-		(void)drop_line(map);
+		kvs_room_wake(actor->map, slot);
+	else if (atomic_load_explicit(&actor->map->head->line, memory_order_seq_cst)) /* [line: idle] */
+		(void)drop_line(actor);
 }
 
-bool kvs_room_refused(const struct kvs_map *map)
+bool kvs_room_refused(const struct kvs_actor *actor)
 {
 	/* Relaxed: who waits sets it again at each of its looks, and until then is overtaken by one block. */
-	if (!atomic_load_explicit(&map->head->line, memory_order_relaxed))
+	if (!atomic_load_explicit(&actor->map->head->line, memory_order_relaxed))
 		return false;
-	return kvs_room_first(map) != KVS_NONE || !drop_line(map);
+	return kvs_room_first(actor) != KVS_NONE || !drop_line(actor);
 }
 
 void kvs_room_tell(const struct kvs_map *map)
@@ -130,23 +157,26 @@ static bool take(const struct kvs_map *map, uint32_t slot, uint32_t number, enum
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* The caller tells who waits. */
-static void put_back(const struct kvs_map *map, struct kvs_room *room)
+/* To FREE at once: nobody else ever saw it. [reuse: leave] The caller tells who waits. False: it was taken away. */
+static bool put_back(const struct kvs_map *map, struct kvs_room *room)
 {
 	uint32_t number = room->blocks[--room->count];
 
-	if (take(map, room->slot, number, KVS_FREE, 0))
-		kvs_alloc_idle_of_many(map, number);
+	if (!take(map, room->slot, number, KVS_FREE, 0))
+		return false;
+	kvs_alloc_idle_of_many(map, number);
+	return true;
 }
 
 static void put_all_back(const struct kvs_map *map, struct kvs_room *room)
 {
 	while (room->count)
-		put_back(map, room);
+		(void)put_back(map, room);
 }
 
-void kvs_room_heal(const struct kvs_map *map, uint32_t number)
+void kvs_room_heal(const struct kvs_actor *actor, uint32_t number)
 {
+	const struct kvs_map *map = actor->map;
 	_Atomic uint64_t *at = &kvs_block(map, number)->word;
 	/* [place: look] The word first, then the place: a block that is gathered for the place's next turn has another
 	 * word then. */
@@ -155,14 +185,14 @@ void kvs_room_heal(const struct kvs_map *map, uint32_t number)
 
 	if (kvs_word_state(word) != KVS_ROOM)
 		return;
-	if (slot < map->g.requests)
-		switch (kvs_place_state(kvs_room_place(map, slot))) {
-		case KVS_PLACE_WAITING:
-		case KVS_PLACE_GRANTED:
+	if (slot < map->g.requests) {
+		enum kvs_place_state state = kvs_place_state(sound_place(actor, slot));
+
+		if (state == KVS_PLACE_WAITING || state == KVS_PLACE_GRANTED)
 			return;
-		default:
-			break;
-		}
+	} else {
+		kvs_count(actor, KVS_COUNT_nonsense);
+	}
 	if (atomic_compare_exchange_strong_explicit(at, &word, kvs_word_next(word, KVS_FREE, 0), memory_order_seq_cst,
 						    memory_order_relaxed))
 		kvs_alloc_idle(map, number);
@@ -181,20 +211,35 @@ void kvs_room_join(const struct kvs_actor *actor, struct kvs_room *room, uint64_
 	atomic_store_explicit(&request->deadline, deadline, memory_order_relaxed);
 	atomic_store_explicit(&request->wanted, room->wanted, memory_order_relaxed);
 	room->count = 0;
+	room->deadline = deadline;
 	room->place = number * KVS_PLACE_ONE | KVS_PLACE_WAITING;
 	atomic_store_explicit(&map->places[room->slot], room->place, memory_order_seq_cst); /* [place: move] */
 }
 
-/* The place is gone: it was taken away. */
-static int lost(const struct kvs_map *map, struct kvs_room *room)
+/* Gives back all that it has, and the place. */
+static void give_up(const struct kvs_actor *actor, struct kvs_room *room)
 {
+	const struct kvs_map *map = actor->map;
+
 	put_all_back(map, room);
 	room->place = 0;
 	/* Only its owner takes a place that has expired to NONE, and its recoverer: [place: move]. Relaxed: for people. */
 	atomic_store_explicit(&map->places[room->slot], 0, memory_order_seq_cst);
 	atomic_store_explicit(&map->requests[room->slot].wanted, 0, memory_order_relaxed);
-	tell_first(map);
-	return -ETIMEDOUT;
+	tell_first(actor);
+}
+
+/* The place is gone: it was taken away, as is lawful from its deadline on. */
+static int lost(const struct kvs_actor *actor, struct kvs_room *room)
+{
+	uint64_t expired_place = (room->place & ~(KVS_PLACE_ONE - 1)) | KVS_PLACE_EXPIRED;
+	bool lawful = kvs_room_place(actor->map, room->slot) == expired_place && kvs_now() >= room->deadline;
+
+	give_up(actor, room);
+	if (lawful)
+		return -ETIMEDOUT;
+	kvs_count(actor, KVS_COUNT_nonsense);
+	return kvs_fault(EUCLEAN, "the place in the line of request %u was taken away: see kvshm-check", room->slot);
 }
 
 static int grant(const struct kvs_actor *actor, struct kvs_room *room)
@@ -202,11 +247,22 @@ static int grant(const struct kvs_actor *actor, struct kvs_room *room)
 	const struct kvs_map *map = actor->map;
 
 	if (!move(map, room->slot, room->place, KVS_PLACE_GRANTED))
-		return lost(map, room);
+		return lost(actor, room);
 	room->place = (room->place & ~(KVS_PLACE_ONE - 1)) | KVS_PLACE_GRANTED;
 	atomic_store_explicit(&map->requests[room->slot].wanted, 0, memory_order_relaxed); /* for people */
-	tell_first(map);
+	tell_first(actor);
 	return 0;
+}
+
+/* The others go by the deadline in the segment. Relaxed: this client's own. */
+static void check_deadline(const struct kvs_actor *actor, const struct kvs_room *room)
+{
+	_Atomic uint64_t *told = &actor->map->requests[room->slot].deadline;
+
+	if (atomic_load_explicit(told, memory_order_relaxed) == room->deadline)
+		return;
+	atomic_store_explicit(told, room->deadline, memory_order_relaxed);
+	kvs_count(actor, KVS_COUNT_nonsense);
 }
 
 int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
@@ -214,16 +270,17 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 	const struct kvs_map *map = actor->map;
 	int rc = 0;
 
+	check_deadline(actor, room);
 	/* [line: wait] Before the looks at what is idle: which begin with hints, that are relaxed. Hence the fence. */
 	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (kvs_room_first(map) != room->slot) {
+	if (kvs_room_first(actor) != room->slot) {
 		/* Another has a lower number, who came later: two parts of rooms must not wait for each other. */
 		if (room->count) {
 			put_all_back(map, room);
 			kvs_room_tell(map);
 		}
-		return kvs_room_place(map, room->slot) == room->place ? -EAGAIN : lost(map, room);
+		return kvs_room_place(map, room->slot) == room->place ? -EAGAIN : lost(actor, room);
 	}
 	while (rc == 0 && room->count < room->wanted) {
 		uint32_t number;
@@ -233,7 +290,7 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 			room->blocks[room->count++] = number;
 		/* Behind the CAS to ROOM: who took the place away in between may have walked past it. */
 		if (kvs_room_place(map, room->slot) != room->place)
-			return lost(map, room);
+			return lost(actor, room);
 	}
 	if (rc == 0)
 		rc = grant(actor, room);
@@ -249,23 +306,24 @@ struct kvs_room_bells kvs_room_listen(const struct kvs_map *map, uint32_t slot)
 	};
 }
 
-bool kvs_room_sleep(const struct kvs_map *map, uint32_t slot, const struct kvs_room_bells *bells, uint64_t until)
+bool kvs_room_sleep(const struct kvs_actor *actor, uint32_t slot, const struct kvs_room_bells *bells, uint64_t until)
 {
-	if (kvs_room_first(map) == slot)
+	const struct kvs_map *map = actor->map;
+
+	if (kvs_room_first(actor) == slot)
 		return kvs_wait_count(&map->head->room_bell, bells->room, until);
 	return kvs_wait_count(&map->requests[slot].bell, bells->own, until);
 }
 
 void kvs_room_leave(const struct kvs_actor *actor, struct kvs_room *room)
 {
-	const struct kvs_map *map = actor->map;
 	bool waited = kvs_place_state(room->place) == KVS_PLACE_WAITING;
 
 	if (!room->place)
 		return;
-	(void)lost(map, room);
+	give_up(actor, room);
 	if (waited)
-		kvs_room_wake(map, room->slot); /* another thread of the owner's may sleep there */
+		kvs_room_wake(actor->map, room->slot); /* another thread of the owner's may sleep there */
 }
 
 bool kvs_room_draw(const struct kvs_actor *actor, struct kvs_room *room, uint32_t *block)
@@ -274,6 +332,7 @@ bool kvs_room_draw(const struct kvs_actor *actor, struct kvs_room *room, uint32_
 		*block = room->blocks[--room->count];
 		if (take(actor->map, room->slot, *block, KVS_OWNED, actor->self))
 			return true;
+		kvs_count(actor, KVS_COUNT_nonsense); /* nobody takes it as long as the place is granted */
 	}
 	return false;
 }
@@ -282,12 +341,13 @@ void kvs_room_spare(const struct kvs_actor *actor, struct kvs_room *room)
 {
 	if (kvs_place_state(room->place) != KVS_PLACE_GRANTED || !room->count)
 		return;
-	put_back(actor->map, room);
+	if (!put_back(actor->map, room))
+		kvs_count(actor, KVS_COUNT_nonsense);
 	kvs_room_tell(actor->map);
 }
 
-void kvs_room_abandon(const struct kvs_map *map, uint32_t slot, uint64_t place)
+void kvs_room_abandon(const struct kvs_actor *actor, uint32_t slot, uint64_t place)
 {
-	if (kvs_place_state(place) != KVS_PLACE_NONE && move(map, slot, place, KVS_PLACE_NONE))
-		tell_first(map);
+	if (kvs_place_state(place) != KVS_PLACE_NONE && move(actor->map, slot, place, KVS_PLACE_NONE))
+		tell_first(actor);
 }

@@ -18,6 +18,9 @@
  *   GRANTED   has its blocks                 owner: NONE                                           recovery: NONE
  *   EXPIRED   lost it; its owner will see    owner: NONE                                           recovery: NONE
  *
+ * Any word is borne (F1): a place that no request has, or of no state, is taken away by who meets it; and what its
+ * owner goes by it keeps for itself (struct kvs_room).
+ *
  * (tests/model/line.pml)
  */
 #ifndef KVS_ROOM_H
@@ -46,14 +49,16 @@ struct kvs_room {
 	uint32_t count, wanted;
 	uint32_t slot;	/* of the request */
 	uint64_t place; /* the word that it last gave its place; 0: none */
+	uint64_t deadline;
 };
 
 /* Takes a place in the line, which must have none: room->blocks, wanted and slot are set. */
 void kvs_room_join(const struct kvs_actor *actor, struct kvs_room *room, uint64_t deadline);
 
-/* Gathers what it can if it is first: 0: it is granted; -EAGAIN: not yet; -ETIMEDOUT: its deadline has passed, and it has
- * no place any more; or a fault. thorough: blocks are evicted and dead clients recovered for it, which costs a walk over
- * the store where there is nothing. Outside of a section. */
+/* Gathers what it can if it is first: 0: it is granted; -EAGAIN: not yet; -ETIMEDOUT: its deadline has passed, and it
+ * has no place any more; -EUCLEAN: its place was taken away, or expired early, which makes no sense. thorough: blocks
+ * are evicted and dead clients recovered for it, which costs a walk over the store where there is nothing. Outside of a
+ * section. */
 int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough);
 
 /* Sleeps until there may be something to gather, or until the time. The bells were listened to before the look that came
@@ -62,7 +67,7 @@ struct kvs_room_bells {
 	uint32_t own, room;
 };
 struct kvs_room_bells kvs_room_listen(const struct kvs_map *map, uint32_t slot);
-bool kvs_room_sleep(const struct kvs_map *map, uint32_t slot, const struct kvs_room_bells *bells, uint64_t until);
+bool kvs_room_sleep(const struct kvs_actor *actor, uint32_t slot, const struct kvs_room_bells *bells, uint64_t until);
 
 /* Wakes a place's owner: it may be the first now, or its request is over. */
 void kvs_room_wake(const struct kvs_map *map, uint32_t slot);
@@ -77,18 +82,18 @@ bool kvs_room_draw(const struct kvs_actor *actor, struct kvs_room *room, uint32_
 void kvs_room_spare(const struct kvs_actor *actor, struct kvs_room *room);
 
 /* The first of those that wait, or KVS_NONE. Takes places away whose deadline has passed. */
-uint32_t kvs_room_first(const struct kvs_map *map);
+uint32_t kvs_room_first(const struct kvs_actor *actor);
 
 /* Does anybody wait? For who would fill without room: looks only where somebody may. */
-bool kvs_room_refused(const struct kvs_map *map);
+bool kvs_room_refused(const struct kvs_actor *actor);
 
 /* A block has become idle: tells the first of the line, if there is one. */
 void kvs_room_tell(const struct kvs_map *map);
 
 /* A block in ROOM was met: frees it if its place is over. */
-void kvs_room_heal(const struct kvs_map *map, uint32_t number);
+void kvs_room_heal(const struct kvs_actor *actor, uint32_t number);
 
 /* Takes a dead or leaving client's place away, from exactly that word. Its blocks are freed by who walks them. */
-void kvs_room_abandon(const struct kvs_map *map, uint32_t slot, uint64_t place);
+void kvs_room_abandon(const struct kvs_actor *actor, uint32_t slot, uint64_t place);
 
 #endif

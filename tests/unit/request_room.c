@@ -176,8 +176,9 @@ static void *hear_the_bell(void *arg)
 {
 	struct sleeper *sleeper = arg;
 	struct kvs_room_bells bells = kvs_room_listen(&sleeper->store->map, sleeper->request.slot);
+	struct kvs_actor actor = unit_actor_of(sleeper->store);
 
-	(void)kvs_room_sleep(&sleeper->store->map, sleeper->request.slot, &bells, 0);
+	(void)kvs_room_sleep(&actor, sleeper->request.slot, &bells, 0);
 	return NULL;
 }
 

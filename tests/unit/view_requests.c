@@ -274,10 +274,12 @@ START_TEST(F1_nonsense_is_passed_over_or_becomes_nothing)
 	slot->id_length = 3;
 	see_requests();
 	ck_assert(requests[0].owner == KVSHM_NO_SLOT && !requests[0].owner_alive);
-	ck_rc(kvshm_request_info(store, &request, &info), 0);
-	ck_assert(info.owner == KVSHM_NO_SLOT && !info.owner_alive);
+	ck_rc(kvshm_request_info(store, &request, &info), -EUCLEAN);
 	see_pins();
 	ck_assert_uint_eq(pin_count, 0);
+	slot->word = kvs_request_next(slot->word, KVS_REQUEST_CLOSED);
+	ck_rc(kvshm_request_info(store, &request, &info), 0);
+	ck_assert(info.owner == KVSHM_NO_SLOT && !info.owner_alive);
 	slot->word = word | 15; /* of no state */
 	see_requests();
 	ck_assert_uint_eq(request_count, 0);
