@@ -62,7 +62,7 @@ static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
 	struct kvs_request *told = &map->requests[own->slot];
 	uint64_t word = kvs_request_word(map, own->slot);
 
-	kvs_room_leave(actor, &own->room);
+	kvl_request_give_room_back(actor, own);
 	/* Relaxed: the word releases it. */
 	atomic_store_explicit(&told->completed, kvs_now(), memory_order_relaxed);
 	if (!kvs_request_move(map, own->slot, &word, KVS_REQUEST_COMPLETE)) {
