@@ -190,7 +190,8 @@ static int add_request(struct kvl_pins_view *read, const struct kvs_request *req
 		.pins = atomic_load_explicit(&request->held, memory_order_relaxed),
 	};
 
-	if (!kvs_request_live(word) || kvs_request_state(word) < KVS_REQUEST_OPEN || owner >= clients ||
+	/* A request has a number above 0: pins without one are of none. */
+	if (!kvs_request_live(word) || kvs_request_state(word) < KVS_REQUEST_OPEN || !pins.number || owner >= clients ||
 	    !read->slots[owner].alive || !pins.pins || !pins.since || pins.since > before)
 		return 0;
 	pins.attached = read->slots[owner].attached;
