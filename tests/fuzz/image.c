@@ -5,9 +5,9 @@
  *
  * What is in it: keys 0 to 3 are ready; of these, 0 is held and pinned, 1 held. 4 is being filled; 5 is filled by two
  * writers, of which one is done; 6 was removed while it was held; 7 and 8 are missing. One block has no key. Of the
- * requests, whose ids are their numbers, 0 is open and has room for two blocks and a hold, 1 is complete, 2 waits in line,
- * 3 is closed. All holds are the first client's, and the image is taken while it is attached: so whoever attaches finds a dead client. One
- * process is enough for that, since it is the lock that says who lives, not the segment.
+ * requests, whose ids are their numbers, 0 is open and has room for two blocks and a hold, 1 is complete, 2 waits in
+ * line, 3 is closed. All holds are the first client's, and the image is taken while it is attached: so whoever attaches
+ * finds a dead client. One process is enough for that, since it is the lock that says who lives, not the segment.
  */
 #include "config.h"
 

@@ -33,8 +33,8 @@
 	X(request_get_or_fill_shared) X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) \
 	X(request_release) X(request_complete) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
 	X(request_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
-	X(view_usage) X(view_clients) X(view_counters) X(view_histograms) X(view_blocks) X(view_check) X(view_head) \
-	X(view_requests) X(view_pins) X(list) X(kvshm_stat) X(kvshm_check)
+	X(view_usage) X(view_clients) X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) \
+	X(view_pins) X(view_check) X(view_head) X(list) X(kvshm_stat) X(kvshm_check)
 
 enum live_call {
 	LIVE_none,
@@ -81,6 +81,9 @@ struct live_process {
 void live_work(void *arg);
 void live_view(void *arg);
 void live_run_tools(void *arg);
+
+/* What is told of a request must be within what there is. */
+void live_see_request(const struct kvshm_request_info *request);
 
 /* Runs one of the tools, which dies with this process; where its outputs go. */
 pid_t live_start_tool(char *const argv[], int out, int err);

@@ -34,19 +34,25 @@ static int see_client(const struct kvshm_client_info *client, void *arg)
 	return 0;
 }
 
+void live_see_request(const struct kvshm_request_info *request)
+{
+	base_check(request->request.slot < KVSHM_REQUESTS_MAX && request->id_length <= KVSHM_REQUEST_ID_MAX);
+	base_check(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
+	base_check(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
+	base_check(request->ahead < KVSHM_REQUESTS_MAX);
+}
+
 static int see_request(const struct kvshm_request_info *request, void *arg)
 {
 	(void)arg;
-	base_check(request->id_length <= KVSHM_REQUEST_ID_MAX && request->request.slot < KVSHM_REQUESTS_MAX);
-	base_check(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
-	base_check(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
+	live_see_request(request);
 	return 0;
 }
 
 static int see_pins(const struct kvshm_pin_info *pins, void *arg)
 {
 	(void)arg;
-	base_check(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) <= KVSHM_CLIENT_NAME_MAX && pins->pins);
+	base_check(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) <= KVSHM_CLIENT_NAME_MAX);
 	base_check(pins->block < LIVE_BLOCKS_MAX || pins->block == KVSHM_BLOCKS_MAX);
 	base_check(pins->id_length <= KVSHM_REQUEST_ID_MAX);
 	return 0;
@@ -90,8 +96,8 @@ static void see_all(struct live_process *p, kvshm_view *view)
 	}
 	live_begin(p, LIVE_view_usage);
 	if (live_end(p, LIVE_view_usage, kvshm_view_usage(view, &usage)) == 0)
-		base_check(usage.free + usage.owned + usage.room + usage.filling + usage.ready + usage.removing + usage.doomed +
-				   usage.grace + usage.unknown <= LIVE_BLOCKS_MAX);
+		base_check(usage.free + usage.owned + usage.room + usage.filling + usage.ready + usage.removing +
+				   usage.doomed + usage.grace + usage.unknown <= LIVE_BLOCKS_MAX);
 	live_begin(p, LIVE_view_clients);
 	(void)live_end(p, LIVE_view_clients, kvshm_view_clients(view, see_client, NULL));
 	live_begin(p, LIVE_view_counters);
@@ -150,10 +156,12 @@ static const struct form {
 	{ "kvshm-stat", { "--blocks", "--json" }, true },
 	{ "kvshm-check", { NULL }, false },
 	{ "kvshm-stat", { "--clients", "--json" }, true },
-	{ "kvshm-stat", { "--blocks" }, false },
-	{ "kvshm-stat", { "--clients" }, false },
 	{ "kvshm-stat", { "--requests", "--json" }, true },
+	{ "kvshm-stat", { "--pins", "--json" }, true },
+	{ "kvshm-stat", { "--blocks" }, false },
+	{ "kvshm-stat", { "--requests" }, false },
 	{ "kvshm-stat", { "--pins" }, false },
+	{ "kvshm-stat", { "--clients" }, false },
 	{ "kvshm-stat", { "0.001", "3" }, false },
 };
 

@@ -161,7 +161,7 @@ static void kill_victim(void)
 /* A store of some shape. */
 static void shape(char *text[], char numbers[][32], bool fence)
 {
-	static const unsigned requests[] = { 24, 6, 100, 1 };
+	static const unsigned requests[] = { 24, 12, 100, 3 };
 	static const unsigned blocks[] = { 96, 130, 200, 64, 7 }, keys[] = { 64, 32, 256, 33 };
 	unsigned at = 0;
 

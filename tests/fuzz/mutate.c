@@ -359,10 +359,11 @@ static uint64_t owner(struct mutator *m)
 	return below(m, 2) ? below(m, count + (below(m, 2) ? 2U : 64U)) : base_random(&m->random);
 }
 
-/* A request's word: another state, owner, number; the number mostly stays near, so that somebody takes it for theirs. */
+/* A request's word: another state, owner, number; the number stays near, so that somebody takes it for theirs. */
 static uint64_t request_word(struct mutator *m, uint64_t before)
 {
-	uint64_t word = kvs_request_next(before, (enum kvs_request_state)below(m, below(m, 4) ? KVS_REQUEST_STATES : 16));
+	unsigned states = below(m, 4) ? KVS_REQUEST_STATES : 16;
+	uint64_t word = kvs_request_next(before, (enum kvs_request_state)below(m, states));
 
 	if (below(m, 4) == 0)
 		word = (word & ((UINT64_C(1) << KVS_OWNER_SHIFT) - 1)) |

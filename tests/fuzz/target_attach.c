@@ -61,6 +61,28 @@ static int see_client(const struct kvshm_client_info *client, void *arg)
 	return 0;
 }
 
+static void see_one(const struct kvshm_request_info *request)
+{
+	target_must(request->id_length <= KVSHM_REQUEST_ID_MAX && request->ahead < KVSHM_REQUESTS_MAX);
+	target_must(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
+	target_must(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
+}
+
+static int see_request(const struct kvshm_request_info *request, void *arg)
+{
+	(void)arg;
+	see_one(request);
+	return 0;
+}
+
+static int see_pins(const struct kvshm_pin_info *pins, void *arg)
+{
+	(void)arg;
+	target_must(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) < sizeof(pins->name));
+	target_must(pins->id_length <= KVSHM_REQUEST_ID_MAX && pins->block <= KVSHM_BLOCKS_MAX);
+	return 0;
+}
+
 static int see_counter(const struct kvshm_counter *counter, void *arg)
 {
 	(void)arg;
@@ -219,6 +241,8 @@ static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometr
 	int result;
 
 	if (kvshm_request_find(store, &number, sizeof(number), &found) == 0) {
+		if (kvshm_request_info(store, &found, &info) == 0)
+			see_one(&info);
 		(void)kvshm_request_wait(store, &found, 0);
 		if (kvshm_request_info(store, &found, &info) == 0)
 			target_must(info.id_length <= KVSHM_REQUEST_ID_MAX);
@@ -290,10 +314,12 @@ static void work(uint8_t steps)
 
 static void adopt(void)
 {
+	unsigned overdue = 0;
 	kvshm_owner *owner;
 
 	if (kvshm_adopt(IMAGE_NAME, image_dir(), &owner))
 		return;
+	(void)kvshm_owner_look_at_pins(owner, 1, &overdue);
 	(void)kvshm_owner_recover(owner, NULL);
 	(void)kvshm_owner_look_at_pins(owner, 0, NULL);
 	target_must(kvshm_disown(owner) == 0);

@@ -54,6 +54,7 @@ static void read_kvshmd(void *arg)
 	target_must(within(options.requests, 1, KVSHM_REQUESTS_MAX));
 	target_must(within(options.mode, 1, 0777));
 	target_must(options.populate <= 256);
+	target_must(settings.pin_timeout <= UINT64_C(365) * 24 * 3600);
 	target_must(options.numa_node >= -1 && options.numa_node <= 1023);
 	target_must(options.group >= -1 && options.group < UINT32_MAX);
 	target_must(options.retain == KVSHM_KEEP || options.retain == KVSHM_DROP);

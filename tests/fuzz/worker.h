@@ -4,8 +4,8 @@
  * worker.h: a process that makes every call on a damaged store, with handles and tickets that get stale, and some that
  * never were any. What a call answers is only counted, as long as it is an answer; but what it gives must be within the
  * store: handles of blocks that there are, bytes that can be written and read, lengths of a block at most. worker.c has
- * what it has in hand, and the step; worker_calls.c the single calls, worker_many.c matches and batches, worker_requests.c
- * requests, and waiting by a descriptor.
+ * what it has in hand, and the step; worker_calls.c the single calls, worker_many.c matches and batches,
+ * worker_requests.c requests, and waiting by a descriptor.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -46,7 +46,8 @@ void worker_touch_bytes(struct worker *w, const struct kvshm_handle *held);
 /* One that is perhaps no hold any more; now and then one that never was. */
 struct kvshm_handle worker_some_handle(struct worker *w);
 
-/* Puts a hold that a call gave into the list (one that was lent: among the stale ones, since nobody gives it back); takes one out, to be used stale; ends it in the way that its kind has. */
+/* Puts a hold that a call gave into the list (one that was lent: among the stale ones, since nobody gives it back); takes
+ * one out, to be used stale; ends it in the way that its kind has. */
 void worker_keep(struct worker *w, const struct kvshm_handle *handle);
 void worker_forget(struct worker *w, unsigned at);
 void worker_let_go(struct worker *w, unsigned at);
@@ -100,6 +101,7 @@ int worker_call_request_wait(struct worker *w);
 int worker_call_request_claim(struct worker *w);
 int worker_call_request_end(struct worker *w);
 int worker_call_request_tend(struct worker *w);
+int worker_call_request_info(struct worker *w);
 int worker_call_poll(struct worker *w);
 
 #endif

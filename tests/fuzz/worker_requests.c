@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * worker_requests.c: requests: the worker's own, which others open, claim, wait for and end, too; room for them; and the
- * descriptor to wait on. See worker.h.
+ * worker_requests.c: requests: the worker's own, which others open, claim, wait for and end, too; room for them; and
+ * the descriptor to wait on. See worker.h.
  */
 #include "config.h"
 
@@ -42,6 +42,16 @@ static struct kvshm_request some_request(struct worker *w)
 	default:
 		return w->opened ? w->requests[worker_below(w, w->opened)] : request;
 	}
+}
+
+/* What is over is opened anew, mostly: else nearly all calls would be about the past. */
+static int note(struct worker *w, const struct kvshm_request *request, int rc)
+{
+	for (unsigned i = 0; rc == -ECANCELED && i < w->opened; i++)
+		if (w->requests[i].slot == request->slot && w->requests[i].number == request->number &&
+		    worker_below(w, 4))
+			w->requests[i] = w->requests[--w->opened];
+	return rc;
 }
 
 /* Room for some blocks; for all, or more, now and then. */
@@ -140,6 +150,19 @@ int worker_call_request_tend(struct worker *w)
 	return rc;
 }
 
+int worker_call_request_info(struct worker *w)
+{
+	struct kvshm_request request = some_request(w);
+	struct kvshm_request_info info;
+	int rc;
+
+	live_begin(w->p, LIVE_request_info);
+	rc = live_end(w->p, LIVE_request_info, kvshm_request_info(w->store, &request, &info));
+	if (rc == 0)
+		live_see_request(&info);
+	return rc;
+}
+
 /* ---- Room ------------------------------------------------------------------------------------------------- */
 
 int worker_call_request_reserve(struct worker *w)
@@ -149,10 +172,13 @@ int worker_call_request_reserve(struct worker *w)
 	uint32_t blocks = some_blocks(w);
 	uint64_t deadline = worker_soon(w);
 
+	int rc;
+
 	live_begin(w->p, call);
-	return live_end(w->p, call,
-			call == LIVE_request_reserve ? kvshm_request_reserve(w->store, &request, blocks, deadline)
-						     : kvshm_request_queue(w->store, &request, blocks, deadline));
+	rc = live_end(w->p, call,
+		      call == LIVE_request_reserve ? kvshm_request_reserve(w->store, &request, blocks, deadline)
+						   : kvshm_request_queue(w->store, &request, blocks, deadline));
+	return note(w, &request, rc);
 }
 
 int worker_call_request_wait_room(struct worker *w)
@@ -190,7 +216,7 @@ int worker_call_request_match(struct worker *w)
 	base_check(ready <= WORKER_MATCHED);
 	for (size_t i = 0; rc == 0 && i < ready; i++)
 		worker_keep(w, &lent[i]);
-	return rc;
+	return note(w, &request, rc);
 }
 
 /* Publishes some of its fills at once; the others are held, like any. */
@@ -224,7 +250,7 @@ int worker_call_request_fill(struct worker *w)
 			     : kvshm_request_get_or_fill(w->store, &request, key.bytes, key.length, &outcome, &handle));
 	if (rc == 0)
 		use(w, &handle, outcome);
-	return rc;
+	return note(w, &request, rc);
 }
 
 int worker_call_request_fill_many(struct worker *w)
@@ -249,7 +275,7 @@ int worker_call_request_fill_many(struct worker *w)
 		if (results[i] == 0)
 			use(w, &handles[i], outcomes[i]);
 	}
-	return rc;
+	return note(w, &request, rc);
 }
 
 int worker_call_request_release(struct worker *w)
@@ -272,7 +298,9 @@ int worker_call_request_complete(struct worker *w)
 	struct kvshm_request request = some_request(w);
 
 	live_begin(w->p, LIVE_request_complete);
-	return live_end(w->p, LIVE_request_complete, kvshm_request_complete(w->store, &request, worker_soon(w)));
+	return note(w, &request,
+		    live_end(w->p, LIVE_request_complete,
+			     kvshm_request_complete(w->store, &request, worker_soon(w))));
 }
 
 int worker_call_request_wait(struct worker *w)
