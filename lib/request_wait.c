@@ -56,6 +56,7 @@ static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_
 	return result;
 }
 
+/* An end that was asked for since the call began comes first: from there nothing leads back. */
 static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
 {
 	const struct kvs_map *map = actor->map;
@@ -65,7 +66,8 @@ static int say_complete(const struct kvs_actor *actor, struct kvl_request *own)
 	kvl_request_give_room_back(actor, own);
 	/* Relaxed: the word releases it. */
 	atomic_store_explicit(&told->completed, kvs_now(), memory_order_relaxed);
-	if (!kvs_request_move(map, own->slot, &word, KVS_REQUEST_COMPLETE)) {
+	kvl_request_tell(own);
+	if (kvs_request_over(word) || !kvs_request_move(map, own->slot, &word, KVS_REQUEST_COMPLETE)) {
 		kvl_request_let_go(actor, own, false);
 		return kvl_request_ended(word);
 	}
@@ -114,11 +116,12 @@ static int look(kvshm *store, const struct kvshm_request *request, uint32_t *blo
 			rc = judge(&actor, own, block, word);
 			*over = rc != -EAGAIN;
 		}
-		if (rc == 0)
-			rc = say_complete(&actor, own);
-		else if (rc == -ECANCELED)
+		if (rc == -ECANCELED)
 			rc = a_key_failed();
-		kvl_request_tell(own);
+		if (rc)
+			kvl_request_tell(own);
+		else
+			rc = say_complete(&actor, own); /* which may close it: its slot may be another's then */
 	}
 	kvl_request_leave(own);
 	return rc;

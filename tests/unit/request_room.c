@@ -654,6 +654,12 @@ static void by_end(struct sleeper *waiter, kvshm *other)
 	scene_end(waiter->store, &waiter->request);
 }
 
+static void by_completion(struct sleeper *waiter, kvshm *other)
+{
+	(void)other;
+	ck_rc(kvshm_request_complete(waiter->store, &waiter->request, 0), 0);
+}
+
 static void by_another_client(struct sleeper *waiter, kvshm *other)
 {
 	ck_rc(kvshm_request_end(other, &waiter->request), 0);
@@ -704,6 +710,12 @@ END_TEST
 START_TEST(R12_who_waits_is_ended_by_another_thread)
 {
 	cancelled(by_end);
+}
+END_TEST
+
+START_TEST(R12_who_waits_is_cancelled_when_the_request_is_complete)
+{
+	cancelled(by_completion);
 }
 END_TEST
 
@@ -766,6 +778,7 @@ int main(void)
 		R12_who_waits_is_cancelled_by_another_thread,
 		R12_one_in_the_middle_of_the_line_is_cancelled_by_another_thread,
 		R12_who_waits_is_ended_by_another_thread,
+		R12_who_waits_is_cancelled_when_the_request_is_complete,
 		R12_who_waits_is_ended_by_another_client,
 		R12_who_waits_is_ended_by_another_process,
 		a_wait_for_room_ends_with_the_store,

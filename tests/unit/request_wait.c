@@ -267,6 +267,35 @@ START_TEST(R10_a_request_that_waits_for_a_block_is_ended_by_another)
 }
 END_TEST
 
+/* The end is asked for behind the call's look at the request, while it looks at its blocks. */
+static kvshm *asks;
+static const struct kvshm_request *asked;
+int __real_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
+int __wrap_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
+
+int __wrap_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word)
+{
+	if (asks)
+		ck_rc(kvshm_request_end(asks, asked), 0);
+	asks = NULL;
+	return __real_kvl_judge_wait(actor, block, word);
+}
+
+START_TEST(R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lost)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 1);
+
+	(void)scene_fill(store, &request, 1);
+	asked = &request;
+	asks = other;
+	ck_rc(kvshm_request_complete(store, &request, 0), -ECANCELED);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_CLOSED);
+	ck_assert_uint_eq(scene_pins(store), 0);
+	ck_rc(kvshm_request_wait(other, &request, 0), -ECANCELED);
+}
+END_TEST
+
 /* ---- Others are woken -------------------------------------------------------------------------------------- */
 
 /* Two wait, in other clients, until a request is complete. */
@@ -468,6 +497,7 @@ int main(void)
 		D3_detach_of_the_filler_wakes_a_request_that_waits,
 		a_request_waits_for_all_its_blocks,
 		R10_a_request_that_waits_for_a_block_is_ended_by_another,
+		R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lost,
 		D3_a_request_that_is_complete_wakes_who_waits,
 		D3_a_request_that_ends_wakes_who_waits,
 		D3_an_end_that_is_asked_for_wakes_who_waits,
