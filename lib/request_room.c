@@ -163,7 +163,9 @@ static int turn(kvshm *store, const struct kvshm_request *request, uint64_t unti
 	if (kvs_request_over(kvs_request_word(&store->map, request->slot)))
 		return -EAGAIN;
 	there = kvs_room_sleep(&actor, request->slot, &bells, until < *next_look ? until : *next_look);
-	return there ? -EAGAIN : kvs_map_whole(&store->map);
+	/* Asked before the next turn touches what may be gone. */
+	rc = there && kvs_now() < *next_look ? 0 : kvs_map_whole(&store->map);
+	return rc ? rc : -EAGAIN;
 }
 
 int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, uint64_t until)

@@ -153,25 +153,83 @@ static const uint64_t *cut_at;
 
 bool __real_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until);
 bool __wrap_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until);
+bool __real_kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t until);
+bool __wrap_kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t until);
 
-bool __wrap_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until)
+static void cut_once(void)
 {
 	if (cut_at)
 		cut(*cut_at);
 	cut_at = NULL;
+}
+
+bool __wrap_kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until)
+{
+	cut_once();
 	return __real_kvs_wait_word(word, seen, until);
 }
 
-/* Waits for a key that another fills, in a thread that ends before its client detaches. */
+bool __wrap_kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t until)
+{
+	cut_once();
+	return __real_kvs_wait_count(count, seen, until);
+}
+
+/* The calls that wait: for a key that another fills, in one way or another, or for as much room as the store has. */
+static int wait_for_key(kvshm *store, const struct kvshm_request *request)
+{
+	struct kvshm_handle ref = unit_pending(store, 1);
+
+	(void)request;
+	return kvshm_wait(store, &ref, UINT64_MAX);
+}
+
+static int complete(kvshm *store, const struct kvshm_request *request)
+{
+	enum kvshm_outcome outcome;
+	struct kvshm_handle lent;
+	uint8_t key[UNIT_KEY];
+
+	unit_key(1, key);
+	ck_rc(kvshm_request_get_or_fill(store, request, key, sizeof(key), &outcome, &lent), 0);
+	ck_assert_int_eq(outcome, KVSHM_PENDING);
+	return kvshm_request_complete(store, request, UINT64_MAX);
+}
+
+static int wait_for_request(kvshm *store, const struct kvshm_request *request)
+{
+	return kvshm_request_wait(store, request, UINT64_MAX);
+}
+
+static int wait_for_room(kvshm *store, const struct kvshm_request *request)
+{
+	return kvshm_request_reserve(store, request, 16, UINT64_MAX);
+}
+
+static int (*const waits[])(kvshm *store, const struct kvshm_request *request) = {
+	wait_for_key,
+	complete,
+	wait_for_request,
+	wait_for_room,
+};
+#define WAITS (sizeof(waits) / sizeof(waits[0]))
+
+struct cut_wait {
+	uint64_t at;
+	int (*wait)(kvshm *store, const struct kvshm_request *request);
+};
+
+/* Waits in a thread that ends before its client detaches. */
 static void *wait_for_it(void *arg)
 {
-	struct kvshm_handle ref;
+	const struct cut_wait *what = arg;
+	struct kvshm_request request;
 	kvshm *store;
 
 	ck_rc(kvshm_attach(unit_name(), NULL, &store), 0);
-	ref = unit_pending(store, 1);
-	cut_at = arg;
-	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), -EUCLEAN);
+	ck_rc(kvshm_request_open(store, "1", 1, 0, 1, &request), 0);
+	cut_at = &what->at;
+	ck_rc(what->wait(store, &request), -EUCLEAN);
 	ck_assert_ptr_nonnull(strstr(kvshm_error(), "truncated"));
 	return store;
 }
@@ -194,10 +252,11 @@ START_TEST(who_waits_when_the_segment_is_cut_is_told_and_can_detach)
 	void *bytes = read_file(g.size);
 	uint64_t cuts[CUTS];
 
-	for (unsigned i = 0; i < cuts_of(&g, cuts); i++) {
+	for (unsigned i = 0; i < cuts_of(&g, cuts) * WAITS; i++) {
+		struct cut_wait what = {.at = cuts[i / WAITS], .wait = waits[i % WAITS]};
 		struct child child;
 
-		unit_child(&child, waiter, &cuts[i]);
+		unit_child(&child, waiter, &what);
 		unit_join(&child);
 		mend(bytes, g.size);
 	}
