@@ -75,17 +75,27 @@ void kvs_wait_listen(const struct kvs_map *map, uint32_t slot)
 	atomic_store_explicit(&map->head->listening, 1, memory_order_seq_cst);
 }
 
+static bool anyone_listens(const struct kvs_map *map)
+{
+	for (uint32_t i = 0; i < map->g.clients; i++)
+		if (atomic_load_explicit(&map->clients[i].listens, memory_order_seq_cst)) /* [listen: set] */
+			return true;
+	return false;
+}
+
+/* While others listen the one for all stays, so that they miss nothing, also where this one stops or dies in here. */
 void kvs_wait_deafen(const struct kvs_map *map, uint32_t slot)
 {
 	/* Relaxed: written by this client, which is at its end. */
 	if (!atomic_load_explicit(&map->clients[slot].listens, memory_order_relaxed))
 		return;
 	atomic_store_explicit(&map->clients[slot].listens, 0, memory_order_seq_cst);
-	/* [listen: drop] The one for all goes, before the look at the clients'. */
-	atomic_store_explicit(&map->head->listening, 0, memory_order_seq_cst);
-	for (uint32_t i = 0; i < map->g.clients; i++)
-		if (atomic_load_explicit(&map->clients[i].listens, memory_order_seq_cst)) {
-			atomic_store_explicit(&map->head->listening, 1, memory_order_seq_cst);
-			return;
-		}
+	if (anyone_listens(map))
+		return;
+	atomic_store_explicit(&map->head->listening, 0, memory_order_seq_cst); /* [listen: drop] */
+	if (!anyone_listens(map))
+		return;
+	/* It has come in between: who had something to tell meanwhile told nobody. */
+	atomic_store_explicit(&map->head->listening, 1, memory_order_seq_cst);
+	kvs_wait_ring(map);
 }

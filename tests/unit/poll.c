@@ -418,6 +418,34 @@ START_TEST(a_dead_listener_is_told_no_more)
 }
 END_TEST
 
+/* Another comes and goes, again and again; until then, looks whether there was a moment in which nobody is told. */
+static _Atomic bool coming_and_going;
+
+static void *come_and_go(void *arg)
+{
+	kvshm *store = arg;
+
+	for (int i = 0; i < 2000000; i++) {
+		kvs_wait_listen(&store->map, store->slot);
+		kvs_wait_deafen(&store->map, store->slot);
+	}
+	atomic_store(&coming_and_going, false);
+	return NULL;
+}
+
+START_TEST(while_one_listens_others_that_come_and_go_never_keep_it_from_being_told)
+{
+	struct loop loop = make_loop();
+	pthread_t thread;
+
+	atomic_store(&coming_and_going, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, come_and_go, loop.other), 0);
+	while (atomic_load(&coming_and_going))
+		ck_assert_uint_eq(atomic_load(&loop.store->map.head->listening), 1);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
 START_TEST(who_clears_sets_right_what_a_dead_recoverer_left)
 {
 	struct loop loop = make_loop();
@@ -536,6 +564,7 @@ int main(void)
 		there_is_one_for_each_client_and_it_is_closed_by_detach,
 		what_it_is_made_of_goes_with_it,
 		a_dead_listener_is_told_no_more,
+		while_one_listens_others_that_come_and_go_never_keep_it_from_being_told,
 		who_clears_sets_right_what_a_dead_recoverer_left,
 		without_it_there_is_nothing_to_clear_and_a_place_is_needed,
 		with_no_descriptor_left_there_is_EMFILE_and_nothing_stays_open,
