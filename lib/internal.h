@@ -22,10 +22,11 @@ struct kvl_request;
 struct kvl_poll {
 	_Atomic int fd;		/* an epoll instance, of: */
 	int watch, timer;	/* an inotify instance, and a timerfd */
+	_Atomic int set;	/* the timer is, or has gone off, since it was last cleared */
 	_Atomic uint64_t swept; /* when dead clients were last looked for */
 };
 
-/* A call says "not yet": the descriptor is readable in 10 ms, whatever happens. In poll.c. */
+/* A call says "not yet": the descriptor is readable in 10 ms at the latest, whatever happens. In poll.c. */
 void kvl_poll_later(struct kvshm *store);
 void kvl_poll_close(struct kvshm *store);
 

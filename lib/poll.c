@@ -106,15 +106,21 @@ int kvshm_poll_fd(kvshm *store, int *fd)
 	return rc;
 }
 
-void kvl_poll_later(kvshm *store)
+static void set_timer(const kvshm *store)
 {
 	struct itimerspec slice = {.it_value.tv_nsec = (long)KVS_WAIT_SLICE};
 
-	if (poll_fd(store) < 0)
-		return;
 	if (store->poll.watch < 0) /* nobody else tells of an end that is asked for */
 		slice.it_interval = slice.it_value;
 	(void)timerfd_settime(store->poll.timer, 0, &slice, NULL);
+}
+
+/* A timer that is set already stays: setting it anew would put off what another call is to be told, or, where it has gone
+ * off and nobody has seen it yet, take that back. [timer: set] */
+void kvl_poll_later(kvshm *store)
+{
+	if (poll_fd(store) >= 0 && !atomic_exchange_explicit(&store->poll.set, 1, memory_order_seq_cst))
+		set_timer(store);
 }
 
 /* One read takes all that there is, or nearly: what is left, or comes meanwhile, is told again. So nobody who rings
@@ -138,7 +144,11 @@ int kvshm_poll_clear(kvshm *store)
 	if (poll_fd(store) < 0)
 		return kvs_routine(EINVAL, "the store has no descriptor yet (kvshm_poll_fd)");
 	drain(store->poll.watch);
+	/* [timer: clear] Another thread may set it between the two, and the drain take that: then it is set once more. */
+	atomic_store_explicit(&store->poll.set, 0, memory_order_seq_cst);
 	drain(store->poll.timer);
+	if (atomic_load_explicit(&store->poll.set, memory_order_seq_cst))
+		set_timer(store);
 	if (store->poll.watch >= 0) /* a recoverer may have died before it set this right: see shm/wait.c */
 		kvs_wait_listen(&store->map, store->slot);
 	now = kvs_now();

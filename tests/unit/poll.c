@@ -276,6 +276,27 @@ START_TEST(it_is_readable_a_slice_after_each_call_that_said_not_yet)
 }
 END_TEST
 
+/* A thread that looks all the time, and never clears, must not keep what it is for from another one that sleeps on it. */
+START_TEST(calls_that_say_not_yet_put_off_nothing_that_another_was_told)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	uint64_t soon = unit_in_ms(UNIT_SOON);
+	int fd = descriptor(store);
+	struct kvshm_handle ref;
+
+	(void)unit_begin(other, 1);
+	ref = unit_pending(store, 1);
+	told(fd);
+	ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
+	ck_assert_msg(readable(fd, 0), "what was told has been taken back");
+	clear(store, fd);
+	do {
+		ck_rc(kvshm_wait(store, &ref, 0), -ETIMEDOUT);
+		ck_assert_msg(kvs_now() < soon, "put off for ever");
+	} while (!readable(fd, 0));
+}
+END_TEST
+
 static void fill_and_wait_for_death(void *arg)
 {
 	kvshm *store = unit_attach();
@@ -558,6 +579,7 @@ int main(void)
 		R10_it_is_readable_when_another_process_asks_for_an_end,
 		it_is_told_again_by_who_asks_behind_one_that_died_before_it_told,
 		it_is_readable_a_slice_after_each_call_that_said_not_yet,
+		calls_that_say_not_yet_put_off_nothing_that_another_was_told,
 		D3_a_loop_that_never_blocks_sees_that_a_filler_is_dead,
 		D3_without_an_inotify_instance_too,
 		without_an_inotify_instance_it_is_readable_every_slice,
