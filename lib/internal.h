@@ -20,6 +20,7 @@ struct kvl_request;
 
 /* What a store's descriptor for event loops is made of (poll.c): -1, where there is none (yet). */
 struct kvl_poll {
+	pthread_mutex_t making;
 	_Atomic int fd;		/* an epoll instance, of: */
 	int watch, timer;	/* an inotify instance, and a timerfd */
 	_Atomic int set;	/* the timer is, or has gone off, since it was last cleared */
@@ -28,6 +29,7 @@ struct kvl_poll {
 
 /* A call says "not yet": the descriptor is readable in 10 ms at the latest, whatever happens. In poll.c. */
 void kvl_poll_later(struct kvshm *store);
+void kvl_poll_init(struct kvshm *store);
 void kvl_poll_close(struct kvshm *store);
 
 /* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */

@@ -7,7 +7,8 @@
  * waker touches where somebody listens (shm/wait.h); and a timer that is set when a call says "not yet", since a death is
  * announced by nobody, and a waker may die before it tells. Both are this process's, so that nothing of them is left when
  * it dies. Where no inotify instance is to be had (fs.inotify.max_user_instances), the timer alone is, which goes off
- * every 10 ms: then what would have been told at once is seen so much later.
+ * every 10 ms: then what would have been told at once is seen so much later. A child of fork() keeps none of them: else
+ * an event loop of the parent's that has the descriptor would have it beyond its end.
  */
 #include "config.h"
 
@@ -21,8 +22,6 @@
 #include "internal.h"
 #include "recover.h"
 #include "wait.h"
-
-static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
 
 /* -1: there is none to be had. */
 static int watch(const struct kvs_map *map)
@@ -44,6 +43,13 @@ static bool add(int epoll, int fd)
 	struct epoll_event event = {.events = EPOLLIN};
 
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+void kvl_poll_init(kvshm *store)
+{
+	/* Its own: a child of fork() finds none that another thread of its parent's had. */
+	(void)pthread_mutex_init(&store->poll.making, NULL);
+	atomic_init(&store->poll.fd, -1);
 }
 
 static void close_all(int epoll, int timer, int watch_fd)
@@ -73,6 +79,7 @@ static int make(kvshm *store)
 		store->poll.watch = -1;
 	}
 	store->poll.timer = timer;
+	kvs_map_keep(&store->map, (const int[KVS_MAP_KEPT]){epoll, timer, store->poll.watch});
 	if (store->poll.watch >= 0)
 		kvs_wait_listen(&store->map, store->slot);
 	/* [poll: make] */
@@ -95,10 +102,10 @@ int kvshm_poll_fd(kvshm *store, int *fd)
 		rc = kvl_no_place();
 	if (rc)
 		return rc;
-	(void)pthread_mutex_lock(&making);
+	(void)pthread_mutex_lock(&store->poll.making);
 	if (poll_fd(store) < 0)
 		rc = make(store);
-	(void)pthread_mutex_unlock(&making);
+	(void)pthread_mutex_unlock(&store->poll.making);
 	if (rc == 0) {
 		*fd = poll_fd(store);
 		kvl_poll_later(store); /* what was waited for before is looked at once more */
@@ -116,9 +123,10 @@ static void set_timer(const kvshm *store)
 }
 
 /* A timer that is set already stays: setting it anew would put off what another call is to be told, or, where it has gone
- * off and nobody has seen it yet, take that back. [timer: set] */
+ * off and nobody has seen it yet, take that back. */
 void kvl_poll_later(kvshm *store)
 {
+	/* [timer: set] */
 	if (poll_fd(store) >= 0 && !atomic_exchange_explicit(&store->poll.set, 1, memory_order_seq_cst))
 		set_timer(store);
 }
@@ -147,6 +155,7 @@ int kvshm_poll_clear(kvshm *store)
 	/* [timer: clear] Another thread may set it between the two, and the drain take that: then it is set once more. */
 	atomic_store_explicit(&store->poll.set, 0, memory_order_seq_cst);
 	drain(store->poll.timer);
+	/* [timer: clear] */
 	if (atomic_load_explicit(&store->poll.set, memory_order_seq_cst))
 		set_timer(store);
 	if (store->poll.watch >= 0) /* a recoverer may have died before it set this right: see shm/wait.c */
@@ -165,6 +174,8 @@ void kvl_poll_close(kvshm *store)
 {
 	int fd = poll_fd(store);
 
+	kvs_map_keep(&store->map, (const int[KVS_MAP_KEPT]){-1, -1, -1});
 	if (fd >= 0)
 		close_all(fd, store->poll.timer, store->poll.watch);
+	(void)pthread_mutex_destroy(&store->poll.making);
 }

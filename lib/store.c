@@ -126,7 +126,7 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	if (rc)
 		goto free_requests;
 	s->row = kvs_row(&s->map, s->slot);
-	atomic_init(&s->poll.fd, -1);
+	kvl_poll_init(s);
 	s->alive = KVL_ALIVE;
 	kvl_thread_add_store(s);
 	*store = s;

@@ -28,6 +28,7 @@
 #define MAPS_MAX 256
 static struct {
 	int fd, probe;
+	int kept[KVS_MAP_KEPT]; /* -1: none */
 	bool used;
 } open_maps[MAPS_MAX];
 static pthread_mutex_t open_maps_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -50,6 +51,9 @@ static void after_fork_in_child(void)
 		if (open_maps[i].used) {
 			(void)close(open_maps[i].fd);
 			(void)close(open_maps[i].probe);
+			for (unsigned k = 0; k < KVS_MAP_KEPT; k++)
+				if (open_maps[i].kept[k] >= 0)
+					(void)close(open_maps[i].kept[k]);
 			open_maps[i].used = false;
 		}
 	(void)pthread_mutex_unlock(&open_maps_lock);
@@ -114,11 +118,22 @@ static int open_both(struct kvs_map *map, int file)
 	}
 	open_maps[i].fd = map->fd;
 	open_maps[i].probe = map->probe;
+	for (unsigned k = 0; k < KVS_MAP_KEPT; k++)
+		open_maps[i].kept[k] = -1;
 	open_maps[i].used = true;
 	rc = 0;
 unlock:
 	(void)pthread_mutex_unlock(&open_maps_lock);
 	return rc;
+}
+
+void kvs_map_keep(const struct kvs_map *map, const int fds[KVS_MAP_KEPT])
+{
+	(void)pthread_mutex_lock(&open_maps_lock);
+	for (unsigned i = 0; i < MAPS_MAX; i++)
+		if (open_maps[i].used && open_maps[i].fd == map->fd)
+			memcpy(open_maps[i].kept, fds, sizeof(open_maps[i].kept));
+	(void)pthread_mutex_unlock(&open_maps_lock);
 }
 
 static void close_both(const struct kvs_map *map)

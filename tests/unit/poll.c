@@ -25,7 +25,8 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *time, str
 int __real_inotify_init1(int flags);
 int __wrap_inotify_init1(int flags);
 
-static bool no_timer, no_inotify;
+static bool no_timer, no_inotify, forks;
+static void fork_while_it_is_made(void);
 
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *time, struct itimerspec *old)
 {
@@ -34,6 +35,8 @@ int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *time, str
 
 int __wrap_inotify_init1(int flags)
 {
+	if (forks)
+		fork_while_it_is_made();
 	if (!no_inotify)
 		return __real_inotify_init1(flags);
 	errno = EMFILE;
@@ -400,6 +403,61 @@ static unsigned open_files(void)
 	return count;
 }
 
+static void make_one(void *arg)
+{
+	(void)arg;
+	forks = false;
+	(void)descriptor(unit_attach());
+}
+
+static void fork_while_it_is_made(void)
+{
+	struct child child;
+
+	unit_child(&child, make_one, NULL);
+	unit_join(&child);
+}
+
+START_TEST(a_child_that_is_forked_while_one_is_made_makes_one_for_itself)
+{
+	kvshm *store = unit_store(BLOCKS);
+
+	forks = true;
+	(void)descriptor(store);
+}
+END_TEST
+
+static void has_none_of_them(void *arg)
+{
+	const int *fds = arg;
+
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(fcntl(fds[i], F_GETFD), -1);
+}
+
+static void has_the_first(void *arg)
+{
+	const int *fds = arg;
+
+	ck_assert_int_ne(fcntl(fds[0], F_GETFD), -1);
+}
+
+START_TEST(a_child_of_fork_keeps_nothing_of_it)
+{
+	kvshm *store = unit_store(BLOCKS);
+	int fds[] = {descriptor(store), store->poll.timer, store->poll.watch};
+	struct child child;
+
+	unit_child(&child, has_none_of_them, fds);
+	unit_join(&child);
+	unit_detach(store);
+	ck_assert_int_eq(dup2(STDERR_FILENO, fds[0]), fds[0]); /* the program's, from here on */
+	(void)unit_attach();
+	unit_child(&child, has_the_first, fds);
+	unit_join(&child);
+}
+END_TEST
+
 START_TEST(what_it_is_made_of_goes_with_it)
 {
 	kvshm *store = unit_store(BLOCKS), *other;
@@ -584,6 +642,8 @@ int main(void)
 		D3_without_an_inotify_instance_too,
 		without_an_inotify_instance_it_is_readable_every_slice,
 		there_is_one_for_each_client_and_it_is_closed_by_detach,
+		a_child_that_is_forked_while_one_is_made_makes_one_for_itself,
+		a_child_of_fork_keeps_nothing_of_it,
 		what_it_is_made_of_goes_with_it,
 		a_dead_listener_is_told_no_more,
 		while_one_listens_others_that_come_and_go_never_keep_it_from_being_told,
