@@ -71,9 +71,8 @@ int kvl_get(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t
 	return kvl_get_of_length(actor, key->bytes, key->length, hash, ref);
 }
 
-/* Begins a fill, or finds that the key has come meanwhile. */
-static int fill(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t hash, bool shared,
-		struct kvs_found *found)
+int kvl_begin_fill(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t hash, bool shared,
+		   struct kvs_found *found)
 {
 	int rc, again;
 
@@ -93,7 +92,7 @@ int kvl_get_or_fill(const struct kvs_actor *actor, const struct kvshm_key *key, 
 	int rc = kvs_table_get(actor, key->bytes, key->length, hash, true, &found);
 
 	if (rc == KVS_GONE) {
-		rc = fill(actor, key, hash, shared, &found);
+		rc = kvl_begin_fill(actor, key, hash, shared, &found);
 		if (rc == KVS_GONE) {
 			*outcome = KVSHM_FILL;
 			*handle = kvl_handle(found.block, found.life, KVSHM_WRITER);

@@ -61,6 +61,10 @@ int kvl_get(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t
 int kvl_get_or_fill(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t hash, bool shared,
 		    enum kvshm_outcome *outcome, struct kvshm_handle *handle);
 
+/* Begins a fill, or finds that the key has come meanwhile: as kvs_table_fill(). */
+int kvl_begin_fill(const struct kvs_actor *actor, const struct kvshm_key *key, uint64_t hash, bool shared,
+		   struct kvs_found *found);
+
 /* What was found, as a call's result: 0 with a ref, or an error. */
 int kvl_judge_taken(const struct kvs_actor *actor, int taken, const struct kvs_found *found,
 		    enum kvshm_outcome *outcome, struct kvshm_handle *handle);

@@ -133,10 +133,10 @@ static int begin_fill(const struct kvs_actor *actor, struct kvl_request *own, co
 {
 	struct kvs_found mine = {.block = KVS_NONE};
 
-	kvs_count(actor, KVS_COUNT_misses);
 	*used = kvs_room_draw(actor, &own->room, &mine.block);
 	if (!*used)
-		return kvs_table_fill(actor, key->bytes, key->length, hash, shared, found);
+		return kvl_begin_fill(actor, key, hash, shared, found);
+	kvs_count(actor, KVS_COUNT_misses);
 	kvs_table_begin(actor, shared, &mine);
 	return kvs_table_link(actor, key->bytes, key->length, hash, &mine, found);
 }

@@ -239,6 +239,34 @@ START_TEST(R05_of_two_that_fill_at_once_the_seconds_block_goes_back_and_its_room
 }
 END_TEST
 
+/* The same where no block is to be had by then. */
+int __real_kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
+int __wrap_kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
+static kvshm *takes_the_last;
+
+int __wrap_kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
+{
+	kvshm *other = takes_the_last;
+
+	if (!other)
+		return __real_kvs_alloc(actor, block);
+	takes_the_last = NULL;
+	unit_put(other, 1);
+	return -ENOSPC;
+}
+
+START_TEST(a_key_that_came_while_there_was_no_room_for_it_is_found)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 1);
+	struct kvshm_handle lent;
+
+	takes_the_last = other;
+	lent = scene_ready(store, &request, 1);
+	unit_verify(store, &lent, 1);
+}
+END_TEST
+
 START_TEST(R06_what_one_request_lets_go_of_stays_readable_for_another)
 {
 	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
@@ -606,6 +634,7 @@ int main(void)
 		R02_a_key_that_was_promised_while_it_was_filled_is_held,
 		R05_publishing_twice_changes_nothing_of_what_is_there,
 		R05_of_two_that_fill_at_once_the_seconds_block_goes_back_and_its_room_is_one_less,
+		a_key_that_came_while_there_was_no_room_for_it_is_found,
 		R06_what_one_request_lets_go_of_stays_readable_for_another,
 		R07_a_key_whose_fill_is_under_way_is_not_given_out_as_present,
 		B1_what_a_request_holds_is_not_reused,
