@@ -352,8 +352,24 @@ static void let_rival_open(void)
 	rival_told = scene_try_open(store, 1, 0, 0, &rivals);
 }
 
+/* Another thread of the opener's ends it as soon as it is open. */
+static kvshm *ends_at_once;
+
+static void end_it(void)
+{
+	kvshm *store = ends_at_once;
+	struct kvshm_request request;
+
+	ends_at_once = NULL;
+	request = scene_find(store, 1);
+	ck_rc(kvshm_request_end(store, &request), 0);
+	ck_rc(kvshm_request_end(store, &request), -EALREADY);
+}
+
 void __wrap_kvs_wait_wake(_Atomic uint64_t *word)
 {
+	if (ends_at_once && kvs_request_state(atomic_load(word)) == KVS_REQUEST_OPEN)
+		end_it();
 	if (rival && rival_comes_at == kvs_request_state(atomic_load(word)))
 		let_rival_open();
 	__real_kvs_wait_wake(word);
@@ -366,6 +382,18 @@ uint64_t __wrap_kvs_now(void)
 		let_rival_open();
 	return __real_kvs_now();
 }
+
+START_TEST(a_request_is_ended_by_its_owner_as_soon_as_it_is_open)
+{
+	kvshm *store = unit_store(8);
+	struct kvshm_request request;
+
+	ends_at_once = store;
+	ck_rc(scene_try_open(store, 1, 0, 0, &request), 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), -ECANCELED);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_CLOSED);
+}
+END_TEST
 
 static void opens_meet(enum kvs_request_state at, unsigned skip, int told, int rival_is_told)
 {
@@ -531,6 +559,7 @@ int main(void)
 		a_dead_owners_attempt_is_remembered,
 		slots_of_a_dead_owners_are_no_reason_for_ENFILE,
 		F1_a_request_of_no_state_is_in_nobodys_way,
+		a_request_is_ended_by_its_owner_as_soon_as_it_is_open,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_loses,
 		of_two_that_are_opening_the_lower_slot_wins_who_comes_second_wins,
 		of_two_that_are_opening_the_lower_slot_wins_whatever_the_other_has_seen,
