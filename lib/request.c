@@ -458,8 +458,6 @@ static int end_other(kvshm *store, const struct kvs_actor *actor, const struct k
 	uint64_t word;
 	int rc = look_up(actor, request, &word);
 
-	if (rc == 0 && kvs_word_owner(word) == store->slot)
-		rc = -EALREADY;
 	if (rc == 0) {
 		rc = kvs_request_ask(&store->map, request->slot, request->number);
 		if (rc == 0)

@@ -343,6 +343,28 @@ START_TEST(R12_a_deadline_that_passes_leaves_nothing_held)
 }
 END_TEST
 
+START_TEST(who_did_not_look_at_its_deadline_may_go_into_the_line_again)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request has = with_room(store, 1, BLOCKS), wants = scene_open(store, 2, 0);
+	uint64_t first, late;
+
+	ck_rc(queue(store, &wants, 1), -EINPROGRESS);
+	ck_rc(queue(store, &wants, 1), -EBUSY);
+	ck_rc(kvshm_request_unreserve(store, &wants), 0);
+	ck_rc(kvshm_request_queue(store, &wants, 1, 0), -EINPROGRESS);
+	first = kvs_room_place(&store->map, wants.slot);
+	late = unit_in_ms(11);
+	while (kvs_now() < late)
+		;
+	ck_rc(queue(store, &wants, 1), -EINPROGRESS);
+	ck_assert_uint_gt(kvs_room_place(&store->map, wants.slot), first);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_rooms_timed_out), 1);
+	scene_end(store, &has);
+	ck_rc(kvshm_request_wait_room(store, &wants, 0), 0);
+}
+END_TEST
+
 /* Of several times the best: the machine may add to each. */
 START_TEST(R12_a_deadline_that_is_close_is_kept)
 {
@@ -764,6 +786,7 @@ int main(void)
 		R12_room_comes_back_on_detach,
 		R12_a_deadline_that_passes_leaves_nothing_held,
 		R12_a_deadline_that_is_close_is_kept,
+		who_did_not_look_at_its_deadline_may_go_into_the_line_again,
 		R17_waiting_for_room_looks_until_the_time_and_keeps_its_place,
 		R12_a_dead_one_that_has_room_gives_it_to_who_waits,
 		R12_the_dead_anywhere_in_the_line_hold_up_nobody,
