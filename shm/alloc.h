@@ -7,7 +7,7 @@
  *
  * Guarantees: a block is given to one owner (B1); not before its grace period is over (reuse); a call neither waits
  * nor fails while a block is FREE, or in LIMBO for long enough, or can be evicted and no reader stalls the grace
- * period.
+ * period; but that nobody overtakes those who wait in line for room (room.h).
  */
 #ifndef KVS_ALLOC_H
 #define KVS_ALLOC_H

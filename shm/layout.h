@@ -159,7 +159,8 @@ struct kvs_reader {
 };
 #define KVS_READER_RECOVERER (1U << 31)
 
-/* A request: see requests.h. */
+/* A request: see requests.h. The word decides; the rest is the owner's to write: the id and attempt while it is CLAIMED,
+ * deadline and wanted before it takes a place, all else for people, and so relaxed. */
 #define KVS_REQUEST_ID_WORDS (KVS_REQUEST_ID_SIZE / 8)
 struct kvs_request {
 	_Alignas(128) _Atomic uint64_t word;
