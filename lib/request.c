@@ -490,7 +490,7 @@ static bool is_unclaimed(const struct kvl_request *own, uint64_t timeout)
 	const struct kvs_request *told = &own->store->map.requests[own->slot];
 
 	return timeout && kvs_request_state(kvs_request_word(&own->store->map, own->slot)) == KVS_REQUEST_COMPLETE &&
-	       atomic_load_explicit(&told->claims, memory_order_relaxed) == 0 &&
+	       kvs_request_claims(told) == 0 &&
 	       kvs_now() - atomic_load_explicit(&told->completed, memory_order_relaxed) >= timeout;
 }
 

@@ -84,7 +84,7 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 	to->state = (enum kvshm_request_state)(state - 1);
 	to->attempt = atomic_load_explicit(&from->attempt, memory_order_relaxed);
 	to->expected = atomic_load_explicit(&from->expected, memory_order_relaxed);
-	to->claims = atomic_load_explicit(&from->claims, memory_order_relaxed);
+	to->claims = kvs_request_claims(from);
 	to->age = age(atomic_load_explicit(&from->opened, memory_order_relaxed), now);
 	if (state != KVS_REQUEST_CLOSED)
 		describe_holds(from, places, now, to);

@@ -394,12 +394,11 @@ int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const
 		return rc;
 	/* Behind the holds: see request.c. */
 	word = kvs_request_word(&store->map, request->slot);
-	if (kvs_request_number(word) != request->number || kvs_request_over(word)) {
+	if (kvs_request_number(word) != request->number || kvs_request_over(word) ||
+	    !kvs_request_claim(&store->map, request->slot, request->number)) {
 		undo(&actor, refs, count, results);
 		return kvl_request_ended(word);
 	}
-	/* Relaxed: for the owner's look at its age, and people. */
-	atomic_fetch_add_explicit(&store->map.requests[request->slot].claims, 1, memory_order_relaxed);
 	kvs_count(&actor, KVS_COUNT_claims);
 	return 0;
 }

@@ -159,8 +159,7 @@ struct kvs_reader {
 };
 #define KVS_READER_RECOVERER (1U << 31)
 
-/* A request: see requests.h. The word decides; the rest is the owner's to write: the id and attempt while it is CLAIMED,
- * deadline and wanted before it takes a place, all else for people, and so relaxed. */
+/* A request: see requests.h. */
 #define KVS_REQUEST_ID_WORDS (KVS_REQUEST_ID_SIZE / 8)
 struct kvs_request {
 	_Alignas(128) _Atomic uint64_t word;
@@ -177,7 +176,7 @@ struct kvs_request {
 	_Atomic uint64_t id[KVS_REQUEST_ID_WORDS]; /* words, since it is read while it may be written: who does looks
 						    * at the request's word before and behind */
 	_Atomic uint32_t held, fills, room;
-	_Atomic uint32_t claims; /* by others: how often */
+	_Atomic uint64_t claims; /* 31..0 how often others have claimed it    63..32 the low half of its number */
 	_Atomic uint64_t opened, completed, held_since; /* CLOCK_MONOTONIC ns; 0: not yet */
 };
 

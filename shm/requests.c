@@ -178,7 +178,7 @@ static bool claim(const struct kvs_actor *actor, uint32_t *slot, uint64_t *word)
 }
 
 /* What is to be known of a new request. Relaxed, as told in layout.h; the word's next change releases it. */
-static void describe(const struct kvs_map *map, uint32_t slot, uint32_t attempt, uint32_t expected)
+static void describe(const struct kvs_map *map, uint32_t slot, uint64_t number, uint32_t attempt, uint32_t expected)
 {
 	struct kvs_request *request = &map->requests[slot];
 
@@ -188,7 +188,7 @@ static void describe(const struct kvs_map *map, uint32_t slot, uint32_t attempt,
 	atomic_store_explicit(&request->held, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->fills, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->room, 0, memory_order_relaxed);
-	atomic_store_explicit(&request->claims, 0, memory_order_relaxed);
+	atomic_store_explicit(&request->claims, number << 32, memory_order_relaxed);
 	atomic_store_explicit(&request->completed, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->held_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->opened, kvs_now(), memory_order_relaxed);
@@ -269,7 +269,7 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 	if (!claim(actor, &mine, word))
 		return -ENFILE;
 	write_id(map, mine, id);
-	describe(map, mine, attempt, expected);
+	describe(map, mine, kvs_request_number(*word), attempt, expected);
 	atomic_store_explicit(&map->ids[mine], id->hash, memory_order_seq_cst); /* [request-open: announce] */
 	/* The announcement, before the looks at all others. Only this client's recovery could be in the way. */
 	if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPENING))
@@ -305,6 +305,20 @@ int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number)
 	if (kvs_request_state(word) == KVS_REQUEST_ENDING)
 		kvs_room_wake(map, slot);
 	return asked ? 0 : -EALREADY;
+}
+
+bool kvs_request_claim(const struct kvs_map *map, uint32_t slot, uint64_t number)
+{
+	_Atomic uint64_t *at = &map->requests[slot].claims;
+	uint64_t claims = atomic_load_explicit(at, memory_order_relaxed);
+
+	/* Relaxed: for the owner's look at how long nobody has claimed it, and people. */
+	do
+		if (claims >> 32 != (uint32_t)number)
+			return false;
+	while (!atomic_compare_exchange_weak_explicit(at, &claims, number << 32 | (uint32_t)(claims + 1),
+						      memory_order_relaxed, memory_order_relaxed));
+	return true;
 }
 
 /* Is the slot's request one that the actor's client has left? */

@@ -127,6 +127,15 @@ bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, 
 /* Asks for the end of a request that is another's: 0, -EALREADY, or -EBADF if the slot has no request of that number. */
 int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number);
 
+/* Counts a claim of a request; false: its slot is another's by now, who must not be taken for claimed. */
+bool kvs_request_claim(const struct kvs_map *map, uint32_t slot, uint64_t number);
+
+/* How often it was claimed. Relaxed: as there. */
+static inline uint32_t kvs_request_claims(const struct kvs_request *request)
+{
+	return (uint32_t)atomic_load_explicit(&request->claims, memory_order_relaxed);
+}
+
 /* For the actor's client, which is dead or leaves: gives up its places in the line, and aborts its requests; then, once
  * the blocks have been walked, closes them. Both may be repeated, stop, and go on late. */
 void kvs_request_abort_all(const struct kvs_actor *actor);

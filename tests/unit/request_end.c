@@ -431,7 +431,7 @@ START_TEST(what_was_claimed_stays_when_the_request_ends)
 	ck_rc(kvshm_request_claim(receiver, &request, scene_keys(1, 3), 3, refs, results), 0);
 	ck_assert(results[0] == 0 && results[1] == 0 && results[2] == -ENOENT);
 	ck_assert_uint_eq(refs[2].kind, KVSHM_NONE);
-	ck_assert_uint_eq(atomic_load(&store->map.requests[request.slot].claims), 1);
+	ck_assert_uint_eq(kvs_request_claims(&store->map.requests[request.slot]), 1);
 	ck_rc(kvshm_request_end(receiver, &request), 0);
 	ck_rc(kvshm_request_tend(store, 0, NULL), 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -494,6 +494,24 @@ END_TEST
 START_TEST(a_claim_that_the_end_overtakes_holds_nothing)
 {
 	ends_during_the_claim(true);
+}
+END_TEST
+
+/* One that was stopped behind its last look at the request goes on when the slot has another. */
+START_TEST(a_claim_that_goes_on_late_is_none_of_the_next_requests)
+{
+	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 1), *receiver = unit_attach();
+	struct kvshm_request first = complete(store, 1), next;
+	unsigned count;
+
+	scene_end(store, &first);
+	next = complete(store, 2);
+	ck_assert_uint_eq(next.slot, first.slot);
+	ck_assert(!kvs_request_claim(&receiver->map, first.slot, first.number));
+	ck_assert_uint_eq(kvs_request_claims(&store->map.requests[next.slot]), 0);
+	ck_rc(kvshm_request_tend(store, 1, &count), 0);
+	ck_assert_uint_eq(count, 1);
+	scene_nothing_left(store);
 }
 END_TEST
 
@@ -586,6 +604,7 @@ int main(void)
 		what_was_claimed_stays_when_the_request_ends,
 		a_claim_that_comes_with_the_end_holds_nothing,
 		a_claim_that_the_end_overtakes_holds_nothing,
+		a_claim_that_goes_on_late_is_none_of_the_next_requests,
 		what_nobody_claims_in_time_is_ended_by_tending,
 		tending_ends_what_was_asked_for_and_counts_it_once,
 		R18_a_living_owners_holds_stay_until_it_ends_them,
