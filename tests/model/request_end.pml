@@ -44,6 +44,7 @@
  * fault 10: -DFAULT=10 -DASKS=1 it is said to be complete without a CAS
  * fault 11: -DFAULT=11 -DDEATHS=1 -DENDS=1 recovery closes it before it has ended the holds
  * fault 12: -DFAULT=12 -DENDS=1 -DASKS=1 who asks for the end stores it without a CAS
+ * fault 13: -DFAULT=13 -DASKS=1 it is said to be complete from whatever the word is by then
  */
 #ifndef FAULT
 #define FAULT 0
@@ -186,7 +187,15 @@ inline say_complete()
 #if FAULT == 10
 	atomic { st = COMPLETE; completed = 1 };
 #else
+	read_word();
+#if FAULT == 13
 	move(COMPLETE);
+#else
+	if
+	:: is_over(s) -> ok = 0
+	:: else -> move(COMPLETE)
+	fi;
+#endif
 	if
 	:: !ok -> let_go(0)
 	:: else
