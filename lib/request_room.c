@@ -202,7 +202,9 @@ int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uin
 {
 	int rc = kvshm_request_queue(store, request, blocks, deadline);
 
-	if (rc == -EINPROGRESS && deadline > kvs_now())
+	if (rc != -EINPROGRESS)
+		return rc;
+	if (deadline > kvs_now())
 		rc = kvshm_request_wait_room(store, request, deadline);
 	/* Its place's own deadline, which is a slice away at least, may not have passed yet. */
 	if (rc == -EINPROGRESS)

@@ -157,7 +157,7 @@ static bool take(const struct kvs_map *map, uint32_t slot, uint32_t number, enum
 						       memory_order_seq_cst, memory_order_relaxed);
 }
 
-/* To FREE at once: nobody else ever saw it. [reuse: leave] The caller tells who waits. False: it was taken away. */
+/* To FREE at once: nobody else ever saw it. The caller tells who waits. False: it was taken away. */
 static bool put_back(const struct kvs_map *map, struct kvs_room *room)
 {
 	uint32_t number = room->blocks[--room->count];

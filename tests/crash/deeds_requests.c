@@ -104,14 +104,6 @@ static int find(struct deeds_victim *v, const char *id)
 	return kvshm_request_find(v->work.store, id, strlen(id), &v->request);
 }
 
-static int act_info(struct deeds_victim *v)
-{
-	struct kvshm_request_info info;
-	int rc = find(v, DEEDS_COMPLETE);
-
-	return rc ? rc : kvshm_request_info(v->work.store, &v->request, &info);
-}
-
 static int act_find(struct deeds_victim *v) { return find(v, DEEDS_COMPLETE); }
 static int act_find_nothing(struct deeds_victim *v) { return find(v, "nobody's"); }
 
@@ -592,7 +584,6 @@ const struct deed deeds_of_requests[] = {
 	 .rc = -ECANCELED, .where = DEEDS_DROP},
 	{.name = "request-claim", .act = act_claim},
 	{.name = "request-claim, closed", .act = act_claim_closed, .rc = -ECANCELED},
-	{.name = "request-info", .act = act_info},
 	{.name = "request-end, open", .prepare = prepare_everything, .act = act_end},
 	{.name = "request-end, complete", .prepare = prepare_complete, .act = act_end},
 	{.name = "request-end, in line", .prepare = prepare_in_line, .act = act_end, .where = DEEDS_DROP},

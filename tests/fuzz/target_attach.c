@@ -37,23 +37,6 @@ static int see_block(const struct kvshm_block_info *block, void *arg)
 	return 0;
 }
 
-static int see_request(const struct kvshm_request_info *request, void *arg)
-{
-	(void)arg;
-	target_must(request->id_length <= KVSHM_REQUEST_ID_MAX);
-	target_must(request->owner < KVSHM_CLIENTS_MAX || request->owner == KVSHM_NO_SLOT);
-	target_must(request->state >= KVSHM_REQUEST_OPENING && request->state <= KVSHM_REQUEST_CLOSED);
-	return 0;
-}
-
-static int see_pins(const struct kvshm_pin_info *pins, void *arg)
-{
-	(void)arg;
-	target_must(pins->client < KVSHM_CLIENTS_MAX && strlen(pins->name) <= KVSHM_CLIENT_NAME_MAX);
-	target_must(pins->pins && pins->id_length <= KVSHM_REQUEST_ID_MAX);
-	return 0;
-}
-
 static int see_client(const struct kvshm_client_info *client, void *arg)
 {
 	(void)arg;

@@ -166,7 +166,6 @@ static const struct {
 	{ 300, worker_call_request_fill_many }, { 200, worker_call_request_release },
 	{ 400, worker_call_request_complete }, { 150, worker_call_request_wait },
 	{ 250, worker_call_request_claim }, { 350, worker_call_request_end }, { 60, worker_call_request_tend },
-	{ 100, worker_call_request_info },
 	{ 60, worker_call_poll },
 };
 

@@ -88,7 +88,6 @@ int worker_call_match_window(struct worker *w);
 int worker_call_batch(struct worker *w);
 int worker_call_request_open(struct worker *w);
 int worker_call_request_find(struct worker *w);
-int worker_call_request_info(struct worker *w);
 int worker_call_request_reserve(struct worker *w);
 int worker_call_request_wait_room(struct worker *w);
 int worker_call_request_unreserve(struct worker *w);

@@ -547,13 +547,14 @@ START_TEST(R12_who_sees_a_deadline_pass_frees_what_the_stopped_one_had)
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
 	kvshm *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 100, 0);
+	const struct kvs_actor actor = unit_actor_of(store);
 	struct child child;
 
 	unit_child(&child, queue_until, &late);
 	unit_await(&child);
 	unit_stop(&child);
 	ck_assert_uint_eq(room(store), BLOCKS - 1);
-	while (kvs_room_first(&store->map) != KVS_NONE)
+	while (kvs_room_first(&actor) != KVS_NONE)
 		(void)sched_yield();
 	ck_assert_uint_ge(kvs_now(), late.deadline);
 	ck_assert_uint_eq(room(store), 0);

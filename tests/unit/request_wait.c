@@ -285,8 +285,11 @@ START_TEST(R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lo
 {
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
+	struct kvshm_handle fill = unit_begin(other, 1);
 
-	(void)scene_fill(store, &request, 1);
+	(void)scene_pending(store, &request, 1);
+	ck_rc(kvshm_publish(other, &fill, NULL), 0);
+	ck_rc(kvshm_release(other, &fill), 0);
 	asked = &request;
 	asks = other;
 	ck_rc(kvshm_request_complete(store, &request, 0), -ECANCELED);
