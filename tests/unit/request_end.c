@@ -10,7 +10,10 @@
 #include "request_scene.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define BLOCKS 16U
 
@@ -322,6 +325,56 @@ START_TEST(R04_of_threads_and_processes_that_end_at_once_one_does)
 }
 END_TEST
 
+/* A thread that comes to end what another is just ending: behind the word, before anything was let go of. */
+struct second {
+	struct sleeper end;
+	_Atomic pid_t thread;
+	_Atomic bool ended;
+	unsigned pins; /* that were left when it was told */
+};
+
+static struct second *comes_second;
+void __real_kvs_wait_wake(_Atomic uint64_t *word);
+void __wrap_kvs_wait_wake(_Atomic uint64_t *word);
+
+static void *end_second(void *arg)
+{
+	struct second *s = arg;
+
+	atomic_store(&s->thread, (pid_t)syscall(SYS_gettid));
+	s->end.rc = kvshm_request_end(s->end.store, &s->end.request);
+	s->pins = scene_pins(s->end.store);
+	atomic_store(&s->ended, true);
+	return NULL;
+}
+
+void __wrap_kvs_wait_wake(_Atomic uint64_t *word)
+{
+	struct second *s = comes_second;
+
+	comes_second = NULL;
+	if (s)
+		ck_assert_int_eq(pthread_create(&s->end.thread, NULL, end_second, s), 0);
+	while (s && !atomic_load(&s->ended) && !(atomic_load(&s->thread) && scene_stands(atomic_load(&s->thread))))
+		(void)sched_yield();
+	__real_kvs_wait_wake(word);
+}
+
+START_TEST(R04_a_thread_that_is_told_of_another_threads_end_finds_nothing_held)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct second s = {.end = {.store = store, .request = scene_open(store, 1, 0)}};
+
+	for (uint64_t i = 0; i < 3; i++)
+		(void)scene_fill(store, &s.end.request, i);
+	comes_second = &s;
+	scene_end(store, &s.end.request);
+	scene_woken(&s.end, -EALREADY);
+	ck_assert_uint_eq(s.pins, 0);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests_aborted), 1); /* once */
+}
+END_TEST
+
 /* ---- Deaths and detach ------------------------------------------------------------------------------------- */
 
 static void own_and_wait_for_death(void *arg)
@@ -598,6 +651,7 @@ int main(void)
 		R04_of_many_threads_of_the_owner_that_end_at_once_one_does,
 		R04_of_many_processes_that_end_at_once_one_does,
 		R04_of_threads_and_processes_that_end_at_once_one_does,
+		R04_a_thread_that_is_told_of_another_threads_end_finds_nothing_held,
 		R04_the_end_of_a_dead_owners_request_comes_once,
 		R04_an_end_that_was_asked_for_comes_with_the_owners_death,
 		detach_ends_all_requests_of_the_client_and_no_others,

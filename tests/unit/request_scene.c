@@ -227,8 +227,7 @@ bool __wrap_kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t unti
 	return there;
 }
 
-/* Does the thread stand still in the kernel? */
-static bool stands(pid_t thread)
+bool scene_stands(pid_t thread)
 {
 	char path[64], text[512];
 	const char *name_end = NULL;
@@ -253,7 +252,7 @@ void scene_asleep(unsigned threads)
 		for (unsigned i = 0; i < SLEEPERS_MAX; i++) {
 			pid_t thread = atomic_load(&sleeping[i]);
 
-			count += thread && stands(thread);
+			count += thread && scene_stands(thread);
 		}
 	} while (count < threads);
 }

@@ -73,6 +73,8 @@ void *scene_complete(void *sleeper);
 void *scene_wait(void *sleeper);
 void *scene_wait_room(void *sleeper);
 void *scene_reserve(void *sleeper);
+/* Does a thread of this process stand still in the kernel? */
+bool scene_stands(pid_t thread);
 /* Returns when so many threads sleep in the library: they stand still in the kernel. */
 void scene_asleep(unsigned threads);
 /* Waits for its end: it was woken, and says so. */
