@@ -88,6 +88,9 @@ struct kvs_plane_files {
 
 enum kvs_store_state { KVS_STORE_OPEN = 1, KVS_STORE_DESTROYED = 2 };
 
+/* What the line for room has, at most: see room.c. */
+enum kvs_line { KVS_LINE_EMPTY = 0, KVS_LINE_GATHERS = 1, KVS_LINE_SLEEPS = 2 };
+
 struct kvs_head {
 	/* Frozen: any version can read these 64 bytes of any other's segment. */
 	char magic[8];
@@ -120,7 +123,7 @@ struct kvs_head {
 	_Atomic uint64_t ticks;	   /* fills so far, from which the generations come */
 	_Atomic int64_t idle;	   /* about how many blocks are FREE or LIMBO */
 	_Atomic uint32_t pressure; /* a fill has found no idle block: evict ahead from now on */
-	_Atomic uint32_t line;	   /* somebody may be waiting for room: see room.h. Its tag tells the order */
+	_Atomic uint32_t line;	   /* enum kvs_line. Its tag tells the order */
 
 	/* Written by requests. */
 	_Alignas(128) _Atomic uint64_t line_next; /* the next number in the line; relaxed: only that they differ counts */

@@ -102,29 +102,43 @@ uint32_t kvs_room_first(const struct kvs_actor *actor)
 	return slot;
 }
 
-/* Nobody waits, it seems: the hint goes, unless somebody has come in between; who freed a block meanwhile told nobody.
- * False: somebody has. */
+/* Is there somebody to be told of what has changed: who has looked for it, may have found nothing, and may sleep? Most
+ * rooms are there at the first look, and cost others nothing. [line: idle] Behind the change: a block's word, or a
+ * place. */
+static bool sleeps(const struct kvs_map *map)
+{
+	return atomic_load_explicit(&map->head->line, memory_order_seq_cst) == KVS_LINE_SLEEPS;
+}
+
+/* Nobody waits, it seems: the hint goes, unless somebody has come in between; who changed something meanwhile told
+ * nobody, so the first is told, whoever that is by then. False: somebody has. */
 static bool drop_line(const struct kvs_actor *actor)
 {
 	const struct kvs_map *map = actor->map;
+	uint32_t slot;
 
 	/* [line: drop] */
-	atomic_store_explicit(&map->head->line, 0, memory_order_seq_cst);
+	atomic_store_explicit(&map->head->line, KVS_LINE_EMPTY, memory_order_seq_cst);
 	if (kvs_room_first(actor) == KVS_NONE)
 		return true;
-	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
-	kvs_room_tell(map);
+	atomic_store_explicit(&map->head->line, KVS_LINE_SLEEPS, memory_order_seq_cst);
+	slot = kvs_room_first(actor);
+	if (slot != KVS_NONE)
+		kvs_room_wake(map, slot);
 	return false;
 }
 
 /* The first of the line is told that it is. */
 static void tell_first(const struct kvs_actor *actor)
 {
-	uint32_t slot = kvs_room_first(actor);
+	uint32_t slot;
 
+	if (!sleeps(actor->map))
+		return;
+	slot = kvs_room_first(actor);
 	if (slot != KVS_NONE)
 		kvs_room_wake(actor->map, slot);
-	else if (atomic_load_explicit(&actor->map->head->line, memory_order_seq_cst)) /* [line: idle] */
+	else
 		(void)drop_line(actor);
 }
 
@@ -138,8 +152,7 @@ bool kvs_room_refused(const struct kvs_actor *actor)
 
 void kvs_room_tell(const struct kvs_map *map)
 {
-	/* [line: idle] Behind the word of the block. */
-	if (atomic_load_explicit(&map->head->line, memory_order_seq_cst))
+	if (sleeps(map))
 		ring_for_room(map);
 }
 
@@ -265,14 +278,13 @@ static void check_deadline(const struct kvs_actor *actor, const struct kvs_room 
 	kvs_count(actor, KVS_COUNT_nonsense);
 }
 
-int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
+/* One look, behind the flag of the line: 0, -ENOSPC, -EAGAIN (it is not the first), -ETIMEDOUT, or a fault. The looks at
+ * what is idle begin with hints, which are relaxed: hence the fence. */
+static int gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
 {
 	const struct kvs_map *map = actor->map;
 	int rc = 0;
 
-	check_deadline(actor, room);
-	/* [line: wait] Before the looks at what is idle: which begin with hints, that are relaxed. Hence the fence. */
-	atomic_store_explicit(&map->head->line, 1, memory_order_seq_cst);
 	atomic_thread_fence(memory_order_seq_cst);
 	if (kvs_room_first(actor) != room->slot) {
 		/* Another has a lower number, who came later: two parts of rooms must not wait for each other. */
@@ -292,8 +304,25 @@ int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool t
 		if (kvs_room_place(map, room->slot) != room->place)
 			return lost(actor, room);
 	}
-	if (rc == 0)
-		rc = grant(actor, room);
+	return rc ? rc : grant(actor, room);
+}
+
+int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
+{
+	_Atomic uint32_t *line = &actor->map->head->line;
+	uint32_t was = KVS_LINE_EMPTY;
+	int rc;
+
+	check_deadline(actor, room);
+	/* [line: wait] Before the looks at what is idle, and who is first. */
+	(void)atomic_compare_exchange_strong_explicit(line, &was, KVS_LINE_GATHERS, memory_order_seq_cst,
+						      memory_order_seq_cst);
+	rc = gather(actor, room, thorough);
+	if ((rc == -ENOSPC || rc == -EAGAIN) && was != KVS_LINE_SLEEPS) {
+		/* Until now nobody had to tell what has come. [line: wait] So it looks once more. */
+		atomic_store_explicit(line, KVS_LINE_SLEEPS, memory_order_seq_cst);
+		rc = gather(actor, room, thorough);
+	}
 	return rc == -ENOSPC ? -EAGAIN : rc;
 }
 
