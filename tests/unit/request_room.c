@@ -88,6 +88,28 @@ static void use_up(kvshm *store, const struct kvshm_request *request, uint32_t b
 	scene_end(store, request);
 }
 
+/* How far the hand of eviction has gone: as far each time that something is evicted. */
+static uint64_t evictions_of(kvshm *store, uint64_t id, uint32_t blocks)
+{
+	uint64_t before = atomic_load(&store->map.head->evict_hand);
+
+	(void)with_room(store, id, blocks);
+	return atomic_load(&store->map.head->evict_hand) - before;
+}
+
+START_TEST(room_for_many_blocks_is_evicted_at_once)
+{
+	kvshm *store = unit_store(BLOCKS);
+	uint64_t one;
+
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		unit_put(store, i);
+	one = evictions_of(store, 1, 1);
+	ck_assert_uint_gt(one, 0);
+	ck_assert_uint_eq(evictions_of(store, 2, BLOCKS - 1), one);
+}
+END_TEST
+
 START_TEST(R11_requests_that_together_need_more_than_the_store_do_not_block_each_other)
 {
 	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
@@ -200,6 +222,31 @@ START_TEST(R11_a_block_that_becomes_idle_wakes_the_first_of_the_line)
 		scene_woken(&waiter, 0);
 	}
 	ck_rc(kvshm_request_wait_room(other, &waiter.request, 0), 0);
+}
+END_TEST
+
+static uint32_t bell(const kvshm *store)
+{
+	return atomic_load(&store->map.head->room_bell);
+}
+
+START_TEST(room_rings_only_for_who_waits_and_once_for_many_blocks)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request first, next;
+	uint32_t rung = bell(store);
+
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		unit_put(store, i);
+	first = with_room(store, 1, BLOCKS); /* all are evicted for it */
+	ck_rc(kvshm_request_unreserve(store, &first), 0);
+	ck_rc(reserve(store, &first, BLOCKS), 0);
+	ck_assert_uint_eq(bell(store), rung);
+	next = in_line(store, 2, BLOCKS);
+	rung = bell(store);
+	ck_rc(kvshm_request_unreserve(store, &first), 0);
+	ck_assert_uint_eq(bell(store), rung + 1);
+	ck_rc(kvshm_request_wait_room(store, &next, 0), 0);
 }
 END_TEST
 
@@ -774,11 +821,13 @@ int main(void)
 	const TTest *const tests[] = {
 		R11_room_is_had_whole_and_fills_draw_on_it,
 		R11_room_is_taken_of_what_can_be_evicted,
+		room_for_many_blocks_is_evicted_at_once,
 		R11_requests_that_together_need_more_than_the_store_do_not_block_each_other,
 		R11_room_comes_in_order_of_arrival,
 		R11_all_in_the_line_are_woken_in_turn,
 		R11_who_is_granted_wakes_the_next,
 		R11_a_block_that_becomes_idle_wakes_the_first_of_the_line,
+		room_rings_only_for_who_waits_and_once_for_many_blocks,
 		R11_fills_without_room_are_refused_while_somebody_waits,
 		a_key_that_was_there_gives_its_room_back_at_once,
 		R07_who_waited_for_a_filler_that_died_has_room_to_fill_itself,
