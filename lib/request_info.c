@@ -93,7 +93,7 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 
 int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct kvshm_request_info *info)
 {
-	struct kvl_request_place places = {.all = store ? store->map.places : NULL};
+	struct kvl_request_place places;
 	struct kvshm_request_info seen;
 	struct kvs_actor actor;
 	uint8_t id[KVS_REQUEST_ID_SIZE];
@@ -104,8 +104,8 @@ int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct
 		rc = kvl_no_place();
 	if (rc)
 		return rc;
-	places.slot = request->slot;
-	places.requests = store->map.g.requests;
+	places = (struct kvl_request_place){
+		.all = store->map.places, .slot = request->slot, .requests = store->map.g.requests};
 	kvl_request_describe(&store->map.requests[request->slot], word, &places, &seen);
 	if (!kvs_request_copy_id(&store->map, request->slot, word, id)) /* behind all that was read */
 		return kvl_request_ended(0);
