@@ -578,7 +578,8 @@ int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const
 int kvshm_request_get_or_fill(kvshm *store, const struct kvshm_request *request, const void *key, size_t key_length,
 			      enum kvshm_outcome *outcome, struct kvshm_handle *handle);
 
-/* Owner: the same as kvshm_get_or_fill_shared(). The filler's hold is the request's once it is published. */
+/* Owner: the same as kvshm_get_or_fill_shared(). The filler's hold is the request's once it is published: if that one
+ * ends, or lets go of it, before the block is ready, the fill is given up, whoever else holds the block. */
 int kvshm_request_get_or_fill_shared(kvshm *store, const struct kvshm_request *request, const void *key,
 				     size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
 

@@ -127,10 +127,22 @@ enum kvl_hold_kind kvl_request_turn(const struct kvs_actor *actor, uint32_t bloc
 		       : KVL_PIN;
 }
 
+/* A fill of the request's own that is published, but waits for parts of others': nobody sends for these any more. Other
+ * requests of this client may hold the block, and would wait for it for ever. (One that is ready stays as it is.) */
+static void give_up_unfinished(const struct kvs_actor *actor, const struct kvl_hold *hold)
+{
+	if (!hold->filled || hold->ready)
+		return;
+	kvs_enter(actor);
+	kvs_table_fail_part(actor, hold->block);
+	kvs_leave(actor);
+}
+
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
 {
 	bool pin = hold->kind == KVL_PIN;
 
+	give_up_unfinished(actor, hold);
 	(void)kvs_hold_release(actor, hold->block, hold->life, pin ? KVS_ENTRY_PIN : KVS_ENTRY_REF,
 			       pin ? KVS_ENTRY_PINS : KVS_ENTRY_REFS);
 	own->held -= kvl_hold_is_held(hold);

@@ -601,6 +601,26 @@ START_TEST(R27_a_shared_fill_of_a_requests_of_which_a_part_fails_is_asked_for_ag
 }
 END_TEST
 
+START_TEST(R27_a_shared_fill_of_a_request_that_ends_before_it_is_whole_is_given_up)
+{
+	kvshm *store = unit_planes(2), *worker = unit_attach();
+	struct kvshm_request first = scene_open(store, 1, 1), second = scene_open(store, 2, 1);
+	struct kvshm_handle fill = begin_shared(store, &first, 1), part;
+	struct kvshm_ticket ticket = unit_ticket(store, &fill);
+
+	part = unit_part(worker, &ticket, 0);
+	ck_rc(kvshm_publish(store, &fill, NULL), 0);
+	(void)scene_pending(store, &second, 1); /* of the same client, which so holds it on */
+	scene_end(store, &first);
+	ck_rc(kvshm_request_complete(store, &second, 0), -EAGAIN);
+	ck_rc(kvshm_publish(worker, &part, NULL), -ECANCELED);
+	(void)scene_fill(store, &second, 1);
+	ck_rc(kvshm_request_complete(store, &second, 0), 0);
+	scene_end(store, &second);
+	scene_nothing_left(store);
+}
+END_TEST
+
 START_TEST(R15_a_requests_last_block_that_is_not_full_keeps_its_true_length)
 {
 	kvshm *store = unit_store(BLOCKS), *receiver = unit_attach();
@@ -649,6 +669,7 @@ int main(void)
 		a_match_passes_over_keys_that_are_not_asked_for_and_says_why_it_ended,
 		R27_a_shared_fill_of_a_requests_is_whole_when_all_its_planes_are,
 		R27_a_shared_fill_of_a_requests_of_which_a_part_fails_is_asked_for_again,
+		R27_a_shared_fill_of_a_request_that_ends_before_it_is_whole_is_given_up,
 		R15_a_requests_last_block_that_is_not_full_keeps_its_true_length,
 	};
 
