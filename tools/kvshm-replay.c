@@ -22,19 +22,18 @@
 
 #define MS UINT64_C(1000000)
 
-enum {
-	STATUS_FOUND = 2, /* something was corrupt, has leaked or was missed */
-	GENERATE_SEED = 1,
-};
+enum { STATUS_FOUND = 2 }; /* something was corrupt, has leaked or was missed */
 
 /* ---- The trace ------------------------------------------------------------------------------------------- */
 
 static bool get_trace(const struct replay_settings *settings, struct replay_trace *trace)
 {
+	if (settings->abort)
+		tool_say("aborting %" PRIu64 " of 100 requests with seed %d", settings->abort, REPLAY_ABORT_SEED);
 	if (settings->trace)
 		return replay_trace_read(trace, settings->trace);
-	tool_say("generating %" PRIu64 " requests with seed %d", settings->generate, GENERATE_SEED);
-	replay_trace_generate(trace, settings->generate, GENERATE_SEED);
+	tool_say("generating %" PRIu64 " requests with seed %d", settings->generate, REPLAY_GENERATE_SEED);
+	replay_trace_generate(trace, settings->generate, REPLAY_GENERATE_SEED);
 	return true;
 }
 
@@ -54,6 +53,8 @@ static bool make_store(const struct replay_settings *settings, const char *name,
 	if (settings->retain >= 0)
 		options.retain = (enum kvshm_retain)settings->retain;
 	options.replace_dead = 1;
+	if (replay_settings_requests(settings) > options.requests)
+		options.requests = (uint32_t)replay_settings_requests(settings);
 	if (replay_settings_processes(settings) >= options.clients)
 		options.clients = (uint32_t)replay_settings_processes(settings) + 1; /* one for the inspection */
 	if (__builtin_mul_overflow(settings->capacity, options.block_size, &options.size)) {
@@ -68,17 +69,23 @@ static bool make_store(const struct replay_settings *settings, const char *name,
 	return true;
 }
 
-static int take_evictions(const struct kvshm_counter *counter, void *arg)
-{
-	uint64_t *evictions = arg;
+/* What the store counts of all its clients. */
+struct counters {
+	uint64_t evictions, unclaimed;
+};
 
-	if (strcmp(counter->name, "evictions"))
-		return 0;
-	*evictions = counter->value;
-	return 1;
+static int take_counter(const struct kvshm_counter *counter, void *arg)
+{
+	struct counters *counters = arg;
+
+	if (!strcmp(counter->name, "evictions"))
+		counters->evictions = counter->value;
+	else if (!strcmp(counter->name, "requests_unclaimed"))
+		counters->unclaimed = counter->value;
+	return 0;
 }
 
-static bool look_at_store(struct replay_job *job, uint64_t *evictions)
+static bool look_at_store(struct replay_job *job, struct counters *counters)
 {
 	struct kvshm_store_info info;
 	kvshm_view *view;
@@ -87,7 +94,7 @@ static bool look_at_store(struct replay_job *job, uint64_t *evictions)
 	if (!rc) {
 		rc = kvshm_view_store(view, &info);
 		if (!rc)
-			rc = kvshm_view_counters(view, take_evictions, evictions);
+			rc = kvshm_view_counters(view, take_counter, counters);
 		kvshm_view_close(view);
 	}
 	if (rc < 0) {
@@ -107,17 +114,22 @@ static bool agrees(const char *option, uint64_t said, uint64_t found, const char
 	return false;
 }
 
-/* Whether all processes can be attached at once. */
+/* Whether all processes can be attached, and all requests open, at once. */
 static bool has_slots(const struct replay_job *job)
 {
-	uint32_t clients = job->geometry.clients;
+	uint32_t clients = job->geometry.clients, requests = job->geometry.requests;
+	uint64_t in_flight = (uint64_t)job->procs * job->in_flight;
 
-	if (!job->tickets || replay_processes(job) <= clients)
-		return true;
-	tool_say("--procs %" PRIu32 " with --tickets and %" PRIu32 " planes are %" PRIu32 " processes: the store takes "
-		 "%" PRIu32 " clients; use a smaller --procs", job->procs, job->geometry.planes, replay_processes(job),
-		 clients);
-	return false;
+	if (replay_processes(job) > clients) {
+		tool_say("--procs %" PRIu32 "%s are %" PRIu32 " processes: the store takes %" PRIu32
+			 " clients; use a smaller --procs", job->procs,
+			 job->tickets ? " with --tickets and the store's planes" : "", replay_processes(job), clients);
+		return false;
+	}
+	if (in_flight > requests)
+		tool_say("--procs %" PRIu32 " with --in-flight %" PRIu32 " are %" PRIu64 " requests: the store takes %"
+			 PRIu32 "; use a smaller --in-flight", job->procs, job->in_flight, in_flight, requests);
+	return in_flight <= requests;
 }
 
 /* Whether a store that was named is what the command line says of it, and takes our keys. */
@@ -146,7 +158,7 @@ static bool store_fits(const struct replay_settings *settings, const struct kvsh
 static int replay(const struct replay_settings *settings, struct replay_job *job)
 {
 	struct replay_result result = { 0 };
-	uint64_t before = 0, after = 0;
+	struct counters before = { 0 }, after = { 0 };
 
 	if (!look_at_store(job, &before) || (settings->store && !store_fits(settings, &job->geometry)))
 		return EXIT_FAILURE;
@@ -154,10 +166,11 @@ static int replay(const struct replay_settings *settings, struct replay_job *job
 		return EXIT_FAILURE;
 	if (!replay_run(job, &result) || !replay_inspect(job, &result.leaked) || !look_at_store(job, &after))
 		return EXIT_FAILURE;
-	result.evicted = after - before;
+	result.evicted = after.evictions - before.evictions;
+	result.unclaimed = after.unclaimed - before.unclaimed;
 	if (!replay_print(job, &result, settings->json))
 		return EXIT_FAILURE;
-	if (result.corrupt || result.leaked || result.missed_at_worker)
+	if (result.corrupt || result.leaked || result.missed_at_worker || result.missed_at_decoder)
 		return STATUS_FOUND;
 	return result.interrupted ? 128 + result.interrupted : EXIT_SUCCESS;
 }
@@ -190,6 +203,9 @@ int main(int argc, char **argv)
 	snprintf(own_name, sizeof(own_name), "replay-%d-%05ld", (int)getpid(), now.tv_nsec / 10000);
 	job.store = settings.store ? settings.store : own_name;
 	job.dir = settings.dir;
+	job.run = own_name;
+	job.abort = (uint32_t)settings.abort;
+	job.claim_timeout = settings.claim_timeout * 1000 * MS;
 	job.procs = (uint32_t)settings.procs;
 	job.tickets = settings.tickets;
 	job.in_flight = (uint32_t)settings.in_flight;

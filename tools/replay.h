@@ -17,6 +17,8 @@
 
 #define REPLAY_MS UINT64_C(1000000) /* ns */
 
+enum { REPLAY_GENERATE_SEED = 1, REPLAY_ABORT_SEED = 1 };
+
 struct replay_board;
 
 struct replay_job {
@@ -24,20 +26,29 @@ struct replay_job {
 	const char *dir;
 	struct replay_trace trace;
 	struct kvshm_geometry geometry;
+	const char *run;	    /* differs from that of every other replay: requests' ids begin with it */
 	struct replay_board *board; /* shared by parent and engines */
-	struct replay_mail mail;    /* with tickets: the pair of engine e and plane p is number e * planes + p */
+	struct replay_mail mail;    /* the pair of engine e and its member m (from 1) is replay_pair(job, e, m) */
 	bool tickets;		    /* an engine is a scheduler, and a worker for each plane */
 	uint32_t procs;
 	uint32_t in_flight;
-	uint64_t kill_every; /* ns; 0: no kills */
-	uint64_t duration;   /* ns; 0: once through the trace */
+	uint32_t abort;		/* of 100 requests, so many are aborted */
+	uint64_t claim_timeout; /* ns; 0: none */
+	uint64_t kill_every;	/* ns; 0: no kills */
+	uint64_t duration;	/* ns; 0: once through the trace */
 };
 
-/* Processes of an engine, and of all. Process n is of engine n / replay_team(job); the first of each is the scheduler,
- * the others are the workers of its planes. */
+/* Processes of an engine, and of all. Process n is of engine n / replay_team(job). Member 0 of each is the one that
+ * takes requests (with tickets the scheduler); then come the workers of its planes, if it has any, from 1; the last is
+ * its decoder. */
 static inline uint32_t replay_team(const struct replay_job *job)
 {
-	return job->tickets ? 1 + job->geometry.planes : 1;
+	return job->tickets ? 2 + job->geometry.planes : 2;
+}
+
+static inline size_t replay_pair(const struct replay_job *job, uint32_t engine, uint32_t member)
+{
+	return (size_t)engine * (replay_team(job) - 1) + member - 1;
 }
 
 static inline uint32_t replay_processes(const struct replay_job *job)
@@ -67,12 +78,21 @@ static inline uint64_t replay_now(void)
 
 /* What engines count. */
 struct replay_tally {
-	uint64_t requests; /* that have ended */
+	uint64_t requests; /* of the trace, that have been read whole by a decoder, and have ended */
 	uint64_t block_refs; /* ids of these */
 	uint64_t hits;	   /* of these ids: the key was there, or being filled, when it was first asked for */
 	uint64_t filled;
 	uint64_t waited;
 	uint64_t given_up;
+	/* of requests in the store: */
+	uint64_t completed;
+	uint64_t claimed;
+	uint64_t aborted_by_owner;
+	uint64_t aborted_by_other;
+	uint64_t rooms_waited; /* reservations that had to wait in line */
+	uint64_t rooms_timed_out;
+	uint64_t room_wait;	/* ns, of all that waited */
+	uint64_t room_wait_max; /* ns, of one */
 	/* with tickets: */
 	uint64_t held;	   /* by workers, by ticket */
 	uint64_t joined;   /* planes of fills that workers wrote */
@@ -82,12 +102,15 @@ struct replay_tally {
 struct replay_result {
 	struct replay_tally tally;
 	uint64_t evicted;
+	uint64_t unclaimed;
 	uint64_t killed;
 	uint64_t killed_filling;
 	uint64_t killed_holding;
 	uint64_t killed_scheduler;
 	uint64_t killed_worker;
+	uint64_t killed_decoder;
 	uint64_t missed_at_worker;
+	uint64_t missed_at_decoder;
 	uint64_t corrupt;
 	uint64_t leaked;
 	double seconds;
@@ -105,6 +128,9 @@ int replay_engine(const struct replay_job *job, uint32_t number, uint64_t seed);
  * the place, and grows; it is never 0. */
 int replay_scheduler(const struct replay_job *job, uint32_t engine, uint32_t life, uint64_t seed);
 int replay_worker(const struct replay_job *job, uint32_t engine, unsigned plane, uint32_t life, uint64_t seed);
+
+/* The same for the process that claims an engine's requests. */
+int replay_decoder(const struct replay_job *job, uint32_t engine, uint64_t seed);
 
 /* Looks for what has leaked, in a fresh process, once everyone has ended and the dead are recovered. False, with a
  * message: it could not be done. */

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "replay.h"
+#include "replay_handover.h"
 
 /* One for each process; the one that is started in the place of a killed one goes on with it. */
 struct replay_place {
@@ -25,8 +26,10 @@ struct replay_board {
 	_Atomic uint64_t next;	  /* the request to deal next, counted over all rounds */
 	_Atomic uint64_t corrupt; /* blocks with bytes that did not belong to their key */
 	_Atomic uint64_t missed;  /* hits of a scheduler that were none at one of its workers */
+	_Atomic uint64_t unclaimable; /* blocks of a complete request that its decoder could not hold */
 	atomic_bool stop;	  /* no new request begins, and nobody waits any longer */
 	atomic_bool failed;	  /* an engine has said why it failed */
+	struct replay_handover *handovers; /* of engine e, its place n: e * in_flight + n */
 	struct replay_place places[];
 };
 

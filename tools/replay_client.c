@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -24,22 +26,37 @@ enum {
 
 void client_begin(struct client *client, const struct replay_job *job, uint32_t place, uint64_t seed)
 {
-	*client = (struct client){ .job = job, .place = &job->board->places[place], .random = seed };
+	*client = (struct client){ .job = job, .place = &job->board->places[place], .random = seed, .bell = -1 };
 	client->tally = replay_tally_load(client->place);
 }
 
 /* ---- Requests -------------------------------------------------------------------------------------------- */
 
+struct dealt client_request(const struct replay_job *job, uint64_t number)
+{
+	const struct replay_trace *trace = &job->trace;
+	size_t request = number % trace->request_count;
+	size_t begin = replay_trace_begin(trace, request);
+
+	return (struct dealt){ trace->ids + begin, trace->ends[request] - begin, number,
+			       number / trace->request_count };
+}
+
 bool client_deal(const struct client *client, struct dealt *dealt)
 {
 	const struct replay_job *job = client->job;
-	const struct replay_trace *trace = &job->trace;
-	uint64_t next = atomic_fetch_add(&job->board->next, 1);
-	size_t number = next % trace->request_count;
-	size_t begin = replay_trace_begin(trace, number);
 
-	*dealt = (struct dealt){ trace->ids + begin, trace->ends[number] - begin, next / trace->request_count };
+	*dealt = client_request(job, atomic_fetch_add(&job->board->next, 1));
 	return !client_stopping(client) && (job->duration || !dealt->round);
+}
+
+size_t client_request_id(const struct replay_job *job, uint64_t number, size_t first,
+			 char id[static KVSHM_REQUEST_ID_MAX])
+{
+	int length = first ? snprintf(id, KVSHM_REQUEST_ID_MAX, "%s/%" PRIu64 "+%zu", job->run, number, first)
+			   : snprintf(id, KVSHM_REQUEST_ID_MAX, "%s/%" PRIu64, job->run, number);
+
+	return (size_t)length;
 }
 
 size_t client_hits(const uint8_t *answers, size_t ids)
@@ -80,6 +97,28 @@ int client_fail_memory(const struct client *client)
 	if (!atomic_exchange(&client->job->board->failed, true))
 		tool_say("no memory for an engine: use a smaller --in-flight, or a trace with shorter requests");
 	return -ENOMEM;
+}
+
+/* ---- Ringing --------------------------------------------------------------------------------------------- */
+
+/* A socket that is full has been rung at. */
+void client_ring(const struct client *client)
+{
+	static const struct letter ring = { .kind = LETTER_HELLO };
+
+	(void)replay_mail_send(client->bell, &ring);
+}
+
+int client_listen(const struct client *client, int other, int ms)
+{
+	struct pollfd ends[] = { { client->bell, POLLIN, 0 }, { other, POLLIN, 0 } };
+	struct letter letter;
+	int rc;
+
+	poll(ends, 2, ms);
+	while (!(rc = replay_mail_receive(client->bell, &letter)))
+		;
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 /* ---- Sleeping, coming and going -------------------------------------------------------------------------- */
@@ -214,4 +253,14 @@ int client_check_plane(const struct client *client, const struct kvshm_handle *h
 	if (!*intact)
 		say_corrupt(client, handle, "its bytes are not those of its key");
 	return 0;
+}
+
+int client_check_block(const struct client *client, const struct kvshm_handle *handle, const uint8_t *key)
+{
+	bool intact;
+	int rc = client_check_meta(client, handle, key, &intact);
+
+	for (unsigned plane = 0; !rc && intact && plane < client->job->geometry.planes; plane++)
+		rc = client_check_plane(client, handle, plane, key, &intact);
+	return rc;
 }

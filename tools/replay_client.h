@@ -17,6 +17,7 @@ struct client {
 	struct replay_tally tally;
 	uint32_t holds, fills; /* as on the board */
 	uint64_t random;
+	int bell; /* of who takes requests and its decoder: the own end of the socket between them; else -1 */
 };
 
 enum {
@@ -31,6 +32,12 @@ static inline bool client_stopping(const struct client *client)
 
 /* Begins or goes on at a place of the board. */
 void client_begin(struct client *client, const struct replay_job *job, uint32_t place, uint64_t seed);
+
+/* A place of an engine's on the board. */
+static inline struct replay_handover *client_handover(const struct client *client, uint32_t engine, uint32_t place)
+{
+	return &client->job->board->handovers[(size_t)engine * client->job->in_flight + place];
+}
 
 /* Says why the library refused, and returns error. Only the first process says so: the others fail of the same. */
 int client_fail(const struct client *client, const char *what, int error);
@@ -49,8 +56,15 @@ void client_sleep(uint64_t ns);
 struct dealt {
 	const uint64_t *ids;
 	size_t count;
-	uint64_t round;
+	uint64_t number, round; /* number: among all that were dealt */
 };
+
+/* Request number so-and-so. */
+struct dealt client_request(const struct replay_job *job, uint64_t number);
+
+/* Writes the id that it has in the store, or that its piece from `first` on has. Returns its length. */
+size_t client_request_id(const struct replay_job *job, uint64_t number, size_t first,
+			 char id[static KVSHM_REQUEST_ID_MAX]);
 
 /* Takes the next request of the trace. False: there is none, or the replay is to stop. */
 bool client_deal(const struct client *client, struct dealt *dealt);
@@ -73,6 +87,13 @@ size_t client_hits(const uint8_t *answers, size_t ids);
 
 /* A request has ended. */
 void client_count_request(struct client *client, size_t ids, size_t hits);
+
+/* Rings at the other end: there is something new on the board. */
+void client_ring(const struct client *client);
+
+/* Sleeps until somebody rings, `other` (unless it is -1) can be read, or so many ms have passed. -EPIPE: the parent has
+ * hung up. */
+int client_listen(const struct client *client, int other, int ms);
 
 /* -EINTR: the replay is to stop. Else it has said what is wrong. */
 int client_attach(struct client *client, const char *name);
@@ -99,5 +120,8 @@ struct kvshm_meta client_meta(const struct client *client, const uint8_t *key, s
 int client_check_meta(const struct client *client, const struct kvshm_handle *handle, const uint8_t *key, bool *intact);
 int client_check_plane(const struct client *client, const struct kvshm_handle *handle, unsigned plane,
 		       const uint8_t *key, bool *intact);
+
+/* Both, in all planes; said and counted once. */
+int client_check_block(const struct client *client, const struct kvshm_handle *handle, const uint8_t *key);
 
 #endif /* REPLAY_CLIENT_H */

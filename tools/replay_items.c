@@ -74,17 +74,74 @@ static int tell_all(struct scheduler *scheduler, struct request *request, size_t
 	return rc ? client_fail(&scheduler->client, "a held block has no ticket", rc) : 0;
 }
 
-static int match(struct scheduler *scheduler, struct request *request, size_t *ready)
+static void make_keys(struct scheduler *scheduler, const struct request *request)
+{
+	for (size_t i = 0; i < request->count; i++)
+		replay_key(request->dealt.ids[request->first + i], request->dealt.round, scheduler->keys[i]);
+}
+
+/* Holds the ready prefix. Workers are told of it when there is room for the rest. */
+static int match(struct scheduler *scheduler, struct request *request)
 {
 	enum kvshm_next next;
-	int rc = kvshm_match(scheduler->client.store, scheduler->names, request->count, scheduler->holds, ready, &next);
+	int rc;
 
+	make_keys(scheduler, request);
+	rc = kvshm_request_match(scheduler->client.store, &request->stored.request, scheduler->names, request->count,
+				 scheduler->holds, &request->ready, &next);
 	if (rc)
-		return client_fail(&scheduler->client, "a prefix can't be matched", rc);
-	count_holds(scheduler, *ready, 0);
-	for (size_t i = 0; !rc && i < *ready; i++)
-		rc = tell_all(scheduler, request, i, ASKED_READY, &scheduler->holds[i]);
-	return rc;
+		return rc == -ECANCELED ? rc : client_fail(&scheduler->client, "a prefix can't be matched", rc);
+	count_holds(scheduler, request->ready, 0);
+	for (size_t i = 0; i < request->ready; i++) {
+		request->items[i].hold = scheduler->holds[i];
+		client_note_answer(&request->answers[request->first + i], true);
+	}
+	return 0;
+}
+
+static int reserve(struct scheduler *scheduler, struct request *request)
+{
+	const uint64_t *ids = request->dealt.ids + request->first;
+	uint32_t all, held;
+	int rc = request_count_blocks(&scheduler->client, ids, request->count, &all);
+
+	if (!rc)
+		rc = request_count_blocks(&scheduler->client, ids, request->ready, &held);
+	return rc ? rc : request_reserve(&scheduler->client, &request->stored, all - held);
+}
+
+int items_begin(struct scheduler *scheduler, struct request *request)
+{
+	size_t left = request->dealt.count - request->first;
+	size_t length = replay_piece_length(scheduler->client.job, request->dealt.count);
+	int rc;
+
+	request->count = request->open = left < length ? left : length;
+	request->unpublished = request->ready = 0;
+	for (size_t i = 0; i < request->count; i++)
+		request->items[i] = (struct item){ .hold = no_hold };
+	rc = request_open(&scheduler->client, &request->stored, &request->dealt, request->first, request->count,
+			  request->attempt);
+	if (!rc)
+		rc = match(scheduler, request);
+	if (!rc)
+		rc = request_reach(&scheduler->client, &request->stored, ABORT_MATCHED);
+	return rc ? rc : reserve(scheduler, request);
+}
+
+int items_give_way(struct scheduler *scheduler, struct request *request)
+{
+	size_t ready = request->ready;
+	int rc;
+
+	for (size_t i = 0; i < ready; i++) {
+		scheduler->holds[i] = request->items[i].hold;
+		request->items[i].hold = no_hold;
+	}
+	request->ready = 0;
+	count_holds(scheduler, -ready, 0);
+	rc = request_give_way(&scheduler->client, &request->stored, scheduler->holds, ready);
+	return rc ? rc : reserve(scheduler, request);
 }
 
 /* A fill that another engine has begun. What is pending because this engine fills it (in this request, which names the
@@ -106,11 +163,11 @@ static int get_or_fill(struct scheduler *scheduler, struct request *request, siz
 	struct kvshm_handle holds[ASK_BATCH];
 	int results[ASK_BATCH];
 	bool no_room = false;
-	int rc = kvshm_get_or_fill_shared_batch(scheduler->client.store, scheduler->names + first, count, outcomes,
-						holds, results);
+	int rc = kvshm_request_get_or_fill_shared_batch(scheduler->client.store, &request->stored.request,
+							scheduler->names + first, count, outcomes, holds, results);
 
 	if (rc)
-		return client_fail(&scheduler->client, "keys can't be asked for", rc);
+		return rc == -ECANCELED ? rc : client_fail(&scheduler->client, "keys can't be asked for", rc);
 	for (size_t i = 0; !rc && i < count; i++) {
 		no_room |= results[i] == -ENOSPC;
 		if (results[i] == -ENOSPC)
@@ -128,69 +185,68 @@ static int get_or_fill(struct scheduler *scheduler, struct request *request, siz
 
 int items_ask(struct scheduler *scheduler, struct request *request)
 {
-	size_t left = request->dealt.count - request->first;
-	size_t length = replay_piece_length(scheduler->client.job, request->dealt.count);
-	size_t ready;
-	int rc;
+	int rc = request_reach(&scheduler->client, &request->stored, ABORT_RESERVED);
 
-	request->count = request->open = left < length ? left : length;
-	request->unpublished = 0;
-	for (size_t i = 0; i < request->count; i++) {
-		request->items[i] = (struct item){ .hold = no_hold };
-		replay_key(request->dealt.ids[request->first + i], request->dealt.round, scheduler->keys[i]);
-	}
-	rc = match(scheduler, request, &ready);
-	for (size_t i = ready; !rc && i < request->count; i += ASK_BATCH)
+	if (!rc && !request->ready)
+		rc = match(scheduler, request); /* what has become ready while it was in line */
+	make_keys(scheduler, request);
+	for (size_t i = 0; !rc && i < request->ready; i++)
+		rc = tell_all(scheduler, request, i, ASKED_READY, &request->items[i].hold);
+	for (size_t i = request->ready; !rc && i < request->count; i += ASK_BATCH)
 		rc = get_or_fill(scheduler, request, i,
 				 request->count - i < ASK_BATCH ? request->count - i : ASK_BATCH);
-	if (rc == -ENOSPC) {
-		rc = items_let_go(scheduler, request);
-		return rc ? rc : -ENOSPC;
-	}
 	return rc;
+}
+
+/* -ECANCELED of a publish: the fill has failed in another part, or the request was aborted. */
+static int publish_one(struct scheduler *scheduler, struct request *request, size_t i)
+{
+	struct client *client = &scheduler->client;
+	struct item *item = &request->items[i];
+	uint8_t key[REPLAY_KEY_SIZE];
+	struct kvshm_meta meta;
+	int rc;
+
+	replay_key(request->dealt.ids[request->first + i], request->dealt.round, key);
+	meta = client_meta(client, key, request->first + i);
+	rc = kvshm_publish(client->store, &item->hold, &meta);
+	if (rc && rc != -ECANCELED)
+		return client_fail(client, "a fill can't be published", rc);
+	count_holds(scheduler, -(size_t)!!rc, -(size_t)1);
+	request->unpublished--;
+	return 0;
 }
 
 int items_publish(struct scheduler *scheduler, struct request *request)
 {
-	struct client *client = &scheduler->client;
-
-	for (size_t i = 0; request->unpublished && i < request->count; i++) {
-		struct item *item = &request->items[i];
-		uint8_t key[REPLAY_KEY_SIZE];
-		struct kvshm_meta meta;
-		int rc;
-
-		if (item->hold.kind != KVSHM_WRITER)
-			continue;
-		replay_key(request->dealt.ids[request->first + i], request->dealt.round, key);
-		meta = client_meta(client, key, request->first + i);
-		rc = kvshm_publish(client->store, &item->hold, &meta);
-		if (rc && rc != -ECANCELED)
-			return client_fail(client, "a fill can't be published", rc);
-		client->fills--;
-		client->holds -= !!rc;
-		client_show_holds(client);
-		request->unpublished--;
-	}
-	return 0;
-}
-
-int items_let_go(struct scheduler *scheduler, struct request *request)
-{
+	size_t half = request->unpublished / 2;
 	int rc = 0;
 
-	for (size_t i = request->count; !rc && i--;) {
+	if (!request->unpublished)
+		return 0;
+	for (size_t i = 0; !rc && request->unpublished && i < request->count; i++) {
+		if (request->items[i].hold.kind != KVSHM_WRITER)
+			continue;
+		rc = publish_one(scheduler, request, i);
+		if (!rc && request->unpublished == half)
+			rc = request_reach(&scheduler->client, &request->stored, ABORT_FILLING);
+	}
+	return rc;
+}
+
+void items_forget(struct scheduler *scheduler, struct request *request)
+{
+	for (size_t i = 0; i < request->count; i++) {
 		struct item *item = &request->items[i];
 
-		/* of one that is published here, but not in all planes: client_let_go_of() counts the others */
-		if (item->asked == ASKED_FILL && item->hold.kind == KVSHM_REF && !item->done)
-			scheduler->client.tally.given_up++;
+		count_holds(scheduler, -(size_t)(item->hold.kind != KVSHM_NONE),
+			    -(size_t)(item->hold.kind == KVSHM_WRITER));
+		item->hold = no_hold;
 		item->unsent = item->awaited = 0;
-		rc = client_let_go_of(&scheduler->client, &item->hold);
 	}
+	request->count = 0;
 	request->unpublished = 0;
 	request->unsent = 0;
-	return rc;
 }
 
 /* ---- Judging --------------------------------------------------------------------------------------------- */
@@ -202,17 +258,21 @@ static void say_missed(const struct scheduler *scheduler, const struct item *ite
 			 item->hold.block, item->hold.life, what);
 }
 
-/* Is the block whole, as the scheduler sees it? Its own hold ends with a fill that came to nothing. */
-static int look(struct scheduler *scheduler, struct item *item, bool *whole)
+/* Is the block whole, as the scheduler sees it? What its request holds can't be waited for alone: so by a ref. */
+static int look(struct scheduler *scheduler, const struct item *item, bool *whole)
 {
-	int rc = item->hold.kind == KVSHM_NONE ? -ECANCELED : kvshm_wait(scheduler->client.store, &item->hold, 0);
+	struct client *client = &scheduler->client;
+	enum kvshm_outcome outcome;
+	struct kvshm_handle ref;
+	int rc = item->hold.kind == KVSHM_NONE ? -ECANCELED
+					       : kvshm_hold(client->store, &item->ticket, &outcome, &ref);
 
+	if (!rc)
+		rc = kvshm_wait(client->store, &ref, 0);
 	*whole = !rc;
 	if (!rc)
-		return 0;
-	if (rc != -ECANCELED)
-		return client_fail(&scheduler->client, "a block that all have answered for is not ready", rc);
-	return 0;
+		rc = kvshm_release(client->store, &ref);
+	return rc && rc != -ECANCELED ? client_fail(client, "a block that all have answered for is not ready", rc) : 0;
 }
 
 static void finish(struct request *request, struct item *item)
@@ -224,23 +284,31 @@ static void finish(struct request *request, struct item *item)
 /* Asks once more for a block whose fill came to nothing. */
 static int ask_again(struct scheduler *scheduler, struct request *request, size_t i, const uint8_t *key)
 {
+	struct item *item = &request->items[i];
+	int rc;
+
 	scheduler->client.tally.asked_again++;
+	count_holds(scheduler, -(size_t)(item->hold.kind != KVSHM_NONE), 0);
+	rc = kvshm_request_release(scheduler->client.store, &request->stored.request, &item->hold, 1);
+	if (rc)
+		return rc == -ECANCELED ? rc : client_fail(&scheduler->client, "a hold can't be released", rc);
 	memcpy(scheduler->keys[i], key, REPLAY_KEY_SIZE);
 	return get_or_fill(scheduler, request, i, 1);
 }
 
 /* All workers have answered. What one of them could not hold is not asked for again: it is a fault that would come
- * again. */
+ * again. An aborted request has no hits. */
 static int judge(struct scheduler *scheduler, struct request *request, size_t i)
 {
 	struct client *client = &scheduler->client;
 	struct item *item = &request->items[i];
-	bool held = item->hold.kind != KVSHM_NONE, whole, intact;
-	const struct item before = *item;
 	uint8_t key[REPLAY_KEY_SIZE];
-	int rc;
+	bool whole, intact;
+	int rc = request_look(client, &request->stored);
 
-	if (item->stale && held) {
+	if (rc)
+		return rc;
+	if (item->stale && item->hold.kind != KVSHM_NONE) {
 		say_missed(scheduler, item, "a worker's ticket was refused");
 		finish(request, item);
 		return 0;
@@ -249,12 +317,10 @@ static int judge(struct scheduler *scheduler, struct request *request, size_t i)
 	if (rc)
 		return rc;
 	if (item->canceled && (whole || item->read))
-		say_missed(scheduler, &before, "a worker was told that its fill came to nothing");
+		say_missed(scheduler, item, "a worker was told that its fill came to nothing");
 	else if (item->read && !whole)
-		say_missed(scheduler, &before, "only some workers found it whole");
+		say_missed(scheduler, item, "only some workers found it whole");
 	replay_key(request->dealt.ids[request->first + i], request->dealt.round, key);
-	client->holds -= held && !whole;
-	client_show_holds(client);
 	if (!whole)
 		return ask_again(scheduler, request, i, key);
 	finish(request, item);

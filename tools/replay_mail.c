@@ -49,7 +49,7 @@ bool replay_mail_open(struct replay_mail *mail, size_t count)
 	}
 	if (mail->count == count)
 		return true;
-	tool_say("no sockets for %zu workers: %s; use a smaller --procs, or allow more open files (ulimit -n)", count,
+	tool_say("no sockets for %zu processes: %s; use a smaller --procs, or allow more open files (ulimit -n)", count,
 		 strerror(error));
 	replay_mail_close(mail);
 	return false;

@@ -16,6 +16,9 @@
  *
  * A process is started only after the one before at its place is dead, so letters of the two never mix.
  *
+ * Who takes requests and its decoder have such a pair, too, and only ring by it: what there is to say stands on the
+ * board (replay_handover.h).
+ *
  * Nobody sleeps in a write while the other does: a scheduler never sleeps for room in a socket but for letters too, and
  * remembers what is still to be sent by what it wants, not as letters. The parent hangs up (replay_mail_hang_up) on the
  * workers of a scheduler that has ended, and on everyone when the replay fails: they find the end of the stream.

@@ -76,19 +76,22 @@ static bool is_scheduler(const struct run *run, uint32_t number)
 	return number % replay_team(run->job) == 0;
 }
 
-/* The scheduler of a process's engine, or the process itself where engines have no workers. */
+/* The one that takes requests, of a process's engine. */
 static struct child *scheduler_of(const struct run *run, uint32_t number)
 {
 	return &run->children[number - number % replay_team(run->job)];
 }
 
-/* Tells the workers of an engine, and its scheduler if it is still there, that there is nothing more to do. */
+static bool is_decoder(const struct run *run, uint32_t number)
+{
+	return number % replay_team(run->job) == replay_team(run->job) - 1;
+}
+
+/* Tells the other processes of an engine, and the one that takes requests if it is still there, that there is nothing
+ * more to do. */
 static void hang_up(const struct run *run, uint32_t engine)
 {
-	uint32_t planes = run->job->geometry.planes;
-
-	if (run->job->tickets)
-		replay_mail_hang_up(&run->job->mail, (size_t)engine * planes, planes);
+	replay_mail_hang_up(&run->job->mail, replay_pair(run->job, engine, 1), replay_team(run->job) - 1);
 }
 
 /* Nobody need do anything more for the result: there will be none. */
@@ -109,8 +112,10 @@ static int live(const struct run *run, uint32_t number, uint64_t seed)
 	const struct replay_job *job = run->job;
 	uint32_t team = replay_team(job), life = run->children[number].lives;
 
+	if (is_decoder(run, number))
+		return replay_decoder(job, number / team, seed);
 	if (!job->tickets)
-		return replay_engine(job, number, seed);
+		return replay_engine(job, number / team, seed);
 	if (is_scheduler(run, number))
 		return replay_scheduler(job, number / team, life, seed);
 	return replay_worker(job, number / team, number % team - 1, life, seed);
@@ -149,18 +154,19 @@ static void count_kill(struct run *run, uint32_t number)
 	run->result->killed_filling += atomic_load(&place->fills) > 0;
 	run->result->killed_holding += atomic_load(&place->holds) > 0;
 	run->result->killed_scheduler += is_scheduler(run, number);
-	run->result->killed_worker += !is_scheduler(run, number);
+	run->result->killed_worker += !is_scheduler(run, number) && !is_decoder(run, number);
+	run->result->killed_decoder += is_decoder(run, number);
 }
 
-/* Is another process to go on where one was killed? With tickets, what an engine has begun is always brought to its
- * end: a worker is missed as long as it has a scheduler, and a scheduler by its workers. */
+/* Is another process to go on where one was killed? Others are missed as long as the one is there that takes requests.
+ * With tickets, what an engine has begun is always brought to its end: a scheduler is missed by its workers. */
 static bool is_missed(const struct run *run, uint32_t number)
 {
 	if (run->abandoned)
 		return false;
-	if (run->job->tickets)
-		return is_scheduler(run, number) || scheduler_of(run, number)->pid;
-	return work_is_left(run);
+	if (!is_scheduler(run, number))
+		return scheduler_of(run, number)->pid;
+	return run->job->tickets || work_is_left(run);
 }
 
 /* A SIGKILL may be our own, or that of someone who tries what happens: both are a kill. */
@@ -185,7 +191,7 @@ static void ended(struct run *run, uint32_t number, int status)
 	run->alive--;
 	if (killed && is_missed(run, number))
 		start(run, number);
-	else
+	else if (is_scheduler(run, number) || run->abandoned)
 		hang_up(run, number / replay_team(run->job));
 }
 
@@ -243,6 +249,15 @@ static struct replay_tally sum_up(const struct replay_job *job)
 		sum.filled += tally.filled;
 		sum.waited += tally.waited;
 		sum.given_up += tally.given_up;
+		sum.completed += tally.completed;
+		sum.claimed += tally.claimed;
+		sum.aborted_by_owner += tally.aborted_by_owner;
+		sum.aborted_by_other += tally.aborted_by_other;
+		sum.rooms_waited += tally.rooms_waited;
+		sum.rooms_timed_out += tally.rooms_timed_out;
+		sum.room_wait += tally.room_wait;
+		if (tally.room_wait_max > sum.room_wait_max)
+			sum.room_wait_max = tally.room_wait_max;
 		sum.held += tally.held;
 		sum.joined += tally.joined;
 		sum.asked_again += tally.asked_again;
@@ -334,20 +349,27 @@ static void loop(struct run *run)
 	}
 }
 
+/* The places for requests come first: they are aligned so. */
+static size_t handovers_size(const struct replay_job *job)
+{
+	return (size_t)job->procs * job->in_flight * sizeof(struct replay_handover);
+}
+
 static bool make_board(struct replay_job *job, size_t size)
 {
 	void *board = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (board == MAP_FAILED)
 		return false;
-	job->board = board; /* all its words begin as zero */
+	job->board = (void *)((char *)board + handovers_size(job)); /* all its words begin as zero */
+	job->board->handovers = board;
 	return true;
 }
 
 bool replay_run(struct replay_job *job, struct replay_result *result)
 {
 	uint32_t processes = replay_processes(job);
-	size_t size = sizeof(struct replay_board) + processes * sizeof(struct replay_place);
+	size_t size = handovers_size(job) + sizeof(struct replay_board) + processes * sizeof(struct replay_place);
 	uint64_t started = replay_now();
 	struct run run = {
 		.job = job, .result = result, .children = calloc(processes, sizeof(struct child)), .good = true,
@@ -364,7 +386,7 @@ bool replay_run(struct replay_job *job, struct replay_result *result)
 		free(run.children);
 		return false;
 	}
-	run.good = !job->tickets || replay_mail_open(&job->mail, (size_t)job->procs * job->geometry.planes);
+	run.good = replay_mail_open(&job->mail, replay_pair(job, job->procs, 1));
 	for (uint32_t i = 0; i < processes && run.good; i++)
 		start(&run, i);
 	loop(&run);
@@ -375,7 +397,8 @@ bool replay_run(struct replay_job *job, struct replay_result *result)
 	result->tally = sum_up(job);
 	result->corrupt = atomic_load(&job->board->corrupt);
 	result->missed_at_worker = atomic_load(&job->board->missed);
-	munmap(job->board, size);
+	result->missed_at_decoder = atomic_load(&job->board->unclaimable);
+	munmap(job->board->handovers, size);
 	job->board = NULL;
 	free(run.children);
 	return run.good;

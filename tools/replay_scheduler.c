@@ -5,12 +5,6 @@
  * and sends the tickets to the workers (replay_mail.h); a request is done when every worker has answered for every
  * block. What is to be sent is kept as bits of the items, so a worker that is started in the place of a dead one is
  * asked for the dead one's half-done items by setting those bits again.
- *
- * Where there is no room, the request lets go of all that it has, here and at the workers, before it waits for its next
- * try; no new request is taken meanwhile, and from the second try on an older one is ended each time. What is being
- * worked on needs nothing more but workers, and these write before they wait: so it ends, and engines wait for each
- * other neither for room nor for fills in a circle. Waits are random and become longer, as those of an engine without
- * workers.
  */
 #include "config.h"
 
@@ -23,8 +17,8 @@
 #include <stdlib.h>
 
 enum {
-	LOOK_EVERY = 100,     /* ms, at whether the replay is to stop */
-	STOP_PATIENCE = 1000, /* ms without an answer, after which what is being worked on is let go */
+	LOOK_EVERY = 100, /* ms, at whether the replay is to stop, and what nobody has claimed */
+	LINE_EVERY = 10,  /* ms, at the line */
 };
 
 /* ---- Letters that go out --------------------------------------------------------------------------------- */
@@ -73,7 +67,7 @@ static int send_request(struct scheduler *scheduler, struct request *request, un
 	uint32_t bit = UINT32_C(1) << plane;
 	int rc;
 
-	if (!(request->unsent & bit))
+	if (!(request->unsent & bit) || (request->phase != PHASE_WORKING && request->phase != PHASE_ENDING))
 		return 0;
 	scheduler->letter.slot = (uint32_t)(request - scheduler->requests);
 	if (request->phase == PHASE_ENDING) {
@@ -87,19 +81,6 @@ static int send_request(struct scheduler *scheduler, struct request *request, un
 	if (!rc)
 		request->unsent &= ~bit;
 	return rc;
-}
-
-static struct request *request_of_age(const struct scheduler *scheduler, uint64_t age)
-{
-	return &scheduler->requests[(scheduler->taken - age) % scheduler->client.job->in_flight];
-}
-
-/* How many of the ring's places have ever been taken. */
-static uint64_t ages(const struct scheduler *scheduler)
-{
-	uint64_t in_flight = scheduler->client.job->in_flight;
-
-	return in_flight < scheduler->taken ? in_flight : scheduler->taken;
 }
 
 /* Sends a worker all that it is not told of yet, as long as there is room. */
@@ -124,130 +105,6 @@ static int send_to(struct scheduler *scheduler, unsigned plane)
 	return rc;
 }
 
-/* ---- The phases of a request ----------------------------------------------------------------------------- */
-
-/* Lets go of all that a request holds, here now and by letter at the workers. */
-static int end_request(struct scheduler *scheduler, struct request *request, enum phase next)
-{
-	int rc = items_let_go(scheduler, request);
-
-	request->phase = PHASE_ENDING;
-	request->next = next;
-	request->unsent = request->awaited = scheduler->all;
-	return rc;
-}
-
-/* All workers have let go. */
-static void ended(struct scheduler *scheduler, struct request *request)
-{
-	request->phase = request->next;
-	if (request->phase == PHASE_FREE && request->first == request->dealt.count)
-		client_count_request(&scheduler->client, request->dealt.count,
-				     client_hits(request->answers, request->dealt.count));
-}
-
-/* Ends the oldest request that is only held. */
-static int end_oldest(struct scheduler *scheduler)
-{
-	for (uint64_t age = ages(scheduler); age; age--) {
-		struct request *request = request_of_age(scheduler, age);
-
-		if (request->phase == PHASE_HELD)
-			return end_request(scheduler, request, PHASE_FREE);
-	}
-	return 0;
-}
-
-/* There was no room for a request. */
-static int starve(struct scheduler *scheduler, struct request *request)
-{
-	if (request->tries == CLIENT_SLEEPS)
-		return client_fail_waiting(&scheduler->client, "no room for half a minute: others hold too much");
-	request->again = replay_now() + client_pause(&scheduler->client, request->tries);
-	return request->tries++ ? end_oldest(scheduler) : 0;
-}
-
-/* Goes on where a piece is done: with the next one, for which this one has to go, or by holding what there is. */
-static int go_on(struct scheduler *scheduler, struct request *request)
-{
-	if (request->phase != PHASE_WORKING || request->open)
-		return 0;
-	request->first += request->count;
-	request->tries = 0;
-	request->again = 0;
-	if (request->first < request->dealt.count)
-		return end_request(scheduler, request, PHASE_WAITING);
-	request->phase = PHASE_HELD;
-	return 0;
-}
-
-static int begin(struct scheduler *scheduler, struct request *request)
-{
-	int rc = items_ask(scheduler, request);
-
-	scheduler->idle = 0;
-	if (rc)
-		return rc == -ENOSPC ? starve(scheduler, request) : rc;
-	request->phase = PHASE_WORKING;
-	return go_on(scheduler, request);
-}
-
-/* Takes the next request, if its place is free. */
-static int take(struct scheduler *scheduler)
-{
-	struct request *request = &scheduler->requests[scheduler->next];
-	int rc;
-
-	if (request->phase == PHASE_HELD)
-		return end_request(scheduler, request, PHASE_FREE);
-	if (request->phase != PHASE_FREE)
-		return 0;
-	scheduler->no_more = !client_deal(&scheduler->client, &request->dealt);
-	if (scheduler->no_more)
-		return 0;
-	rc = items_make_room(scheduler, request);
-	scheduler->taken++;
-	if (++scheduler->next == scheduler->client.job->in_flight)
-		scheduler->next = 0;
-	request->phase = PHASE_WAITING;
-	request->first = request->count = 0;
-	request->tries = 0;
-	request->again = 0;
-	return rc ? rc : begin(scheduler, request);
-}
-
-/* The oldest request that waits for its next try. */
-static struct request *starved(const struct scheduler *scheduler)
-{
-	for (uint64_t age = ages(scheduler); age; age--)
-		if (request_of_age(scheduler, age)->phase == PHASE_WAITING)
-			return request_of_age(scheduler, age);
-	return NULL;
-}
-
-/* Begins what can be begun. When nothing more is to be taken, ends what is done; when the replay is to stop, also what
- * has not begun, or does not go on. */
-static int advance(struct scheduler *scheduler)
-{
-	struct request *request = starved(scheduler);
-	bool stopping = client_stopping(&scheduler->client), stuck = stopping && scheduler->idle >= STOP_PATIENCE;
-	int rc = 0;
-
-	scheduler->no_more |= stopping;
-	if (request && !stopping)
-		return request->again <= replay_now() ? begin(scheduler, request) : 0;
-	if (!scheduler->no_more)
-		return take(scheduler);
-	for (uint64_t age = ages(scheduler); !rc && age; age--) {
-		request = request_of_age(scheduler, age);
-		if (request->phase == PHASE_HELD || (request->phase == PHASE_WORKING && stuck))
-			rc = end_request(scheduler, request, PHASE_FREE);
-		else if (request->phase == PHASE_WAITING && stopping)
-			request->phase = PHASE_FREE;
-	}
-	return rc;
-}
-
 /* ---- Letters that come in -------------------------------------------------------------------------------- */
 
 /* A worker says who it is. If it is another than before, that one is dead: what it held is gone, and what it has not
@@ -267,8 +124,7 @@ static void meet(struct scheduler *scheduler, unsigned plane, const struct lette
 		if (request->phase == PHASE_ENDING && request->awaited & bit) {
 			request->unsent &= ~bit;
 			request->awaited &= ~bit;
-			if (!request->awaited)
-				ended(scheduler, request);
+			phases_ended(scheduler, request);
 		}
 		for (size_t i = 0; request->phase == PHASE_WORKING && i < request->count; i++)
 			if (request->items[i].awaited & bit) {
@@ -281,20 +137,11 @@ static void meet(struct scheduler *scheduler, unsigned plane, const struct lette
 static int read_answers(struct scheduler *scheduler, struct request *request, unsigned plane)
 {
 	const struct letter *letter = &scheduler->letter;
-	bool no_room = false;
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < letter->count; i++) {
+	for (size_t i = 0; !rc && i < letter->count; i++)
 		rc = items_answer(scheduler, request, &letter->items[i], plane);
-		no_room |= rc == -ENOSPC;
-		if (rc == -ENOSPC)
-			rc = 0;
-	}
-	if (!rc && no_room) {
-		rc = end_request(scheduler, request, PHASE_WAITING);
-		return rc ? rc : starve(scheduler, request);
-	}
-	return rc ? rc : go_on(scheduler, request);
+	return phases_went(scheduler, request, rc);
 }
 
 static int read_letter(struct scheduler *scheduler, unsigned plane)
@@ -312,8 +159,7 @@ static int read_letter(struct scheduler *scheduler, unsigned plane)
 		return read_answers(scheduler, request, plane);
 	if (letter->kind == LETTER_END && request->phase == PHASE_ENDING && request->awaited & bit) {
 		request->awaited &= ~bit;
-		if (!request->awaited)
-			ended(scheduler, request);
+		phases_ended(scheduler, request);
 	}
 	return 0;
 }
@@ -331,25 +177,29 @@ static int read_letters(struct scheduler *scheduler, unsigned plane)
 	return rc == -EAGAIN ? 0 : rc;
 }
 
-/* Sleeps until there is a letter, or room for one, or a time has come; then reads all letters. */
+/* Sleeps until there is a letter, or room for one, or something new on the board or in the line, or a time has come;
+ * then reads all letters. */
 static int read_mail(struct scheduler *scheduler, int ms)
 {
 	unsigned planes = scheduler->client.job->geometry.planes;
-	struct pollfd ends[KVSHM_PLANES_MAX];
-	int rc = 0;
+	struct pollfd ends[KVSHM_PLANES_MAX + 2];
+	int rc;
 
 	for (unsigned plane = 0; plane < planes; plane++) {
 		short room = scheduler->full >> plane & 1 ? POLLOUT : 0;
 
 		ends[plane] = (struct pollfd){ scheduler->mail[plane][MAIL_SCHEDULER], (short)(POLLIN | room), 0 };
 	}
-	if (!poll(ends, planes, ms))
+	ends[planes] = (struct pollfd){ scheduler->client.bell, POLLIN, 0 };
+	ends[planes + 1] = (struct pollfd){ ms == LINE_EVERY ? scheduler->line : -1, POLLIN, 0 };
+	if (!poll(ends, planes + 2, ms))
 		scheduler->idle += ms;
+	rc = client_listen(&scheduler->client, -1, 0);
 	for (unsigned plane = 0; !rc && plane < planes; plane++)
 		if (ends[plane].revents & (POLLIN | POLLHUP))
 			rc = read_letters(scheduler, plane);
 	if (!rc && scheduler->idle >= CLIENT_PATIENCE)
-		rc = client_fail_waiting(&scheduler->client, "half a minute's wait for a worker");
+		rc = client_fail_waiting(&scheduler->client, "half a minute's wait for a worker, or a decoder");
 	return rc;
 }
 
@@ -363,16 +213,16 @@ static bool all_is_done(const struct scheduler *scheduler)
 	return scheduler->no_more;
 }
 
-/* How many ms to sleep: not at all if another request may be begun. */
+/* How many ms to sleep: not at all if something may be begun. */
 static int how_long(const struct scheduler *scheduler)
 {
 	const struct request *next = &scheduler->requests[scheduler->next];
-	const struct request *request = starved(scheduler);
-	uint64_t now = replay_now();
+	const struct request *request = phases_starved(scheduler);
 
-	if (request && request->again < now + LOOK_EVERY * REPLAY_MS)
-		return request->again > now ? (int)((request->again - now + REPLAY_MS - 1) / REPLAY_MS) : 0;
-	if (!request && !scheduler->no_more && (next->phase == PHASE_FREE || next->phase == PHASE_HELD))
+	if (request)
+		return request->phase == PHASE_LINE ? LINE_EVERY : 0;
+	if (!scheduler->no_more && next->phase == PHASE_FREE &&
+	    handover_state(handover_look(next->stored.handover)) == HANDOVER_FREE)
 		return 0;
 	return LOOK_EVERY;
 }
@@ -383,11 +233,18 @@ static int work(struct scheduler *scheduler)
 	int rc = 0;
 
 	while (!rc) {
-		rc = advance(scheduler);
+		rc = phases_look_at_all(scheduler);
+		if (!rc)
+			rc = phases_advance(scheduler);
 		for (unsigned plane = 0; !rc && plane < job->geometry.planes; plane++)
 			rc = send_to(scheduler, plane);
-		for (uint64_t age = ages(scheduler); !rc && age; age--)
-			rc = items_publish(scheduler, request_of_age(scheduler, age));
+		for (uint64_t age = ages(scheduler); !rc && age; age--) {
+			struct request *request = request_of_age(scheduler, age);
+
+			rc = items_publish(scheduler, request);
+			if (rc)
+				rc = phases_went(scheduler, request, rc);
+		}
 		if (rc || all_is_done(scheduler))
 			break;
 		rc = read_mail(scheduler, how_long(scheduler));
@@ -420,6 +277,8 @@ static bool make_room(struct scheduler *scheduler)
 	scheduler->filling = calloc(job->geometry.blocks, sizeof(*scheduler->filling));
 	if (!scheduler->requests || !scheduler->keys || !scheduler->names || !scheduler->holds || !scheduler->filling)
 		return false;
+	for (uint32_t i = 0; i < job->in_flight; i++)
+		scheduler->requests[i].stored.handover = client_handover(&scheduler->client, scheduler->engine, i);
 	for (size_t i = 0; i < longest; i++)
 		scheduler->names[i] = (struct kvshm_key){ scheduler->keys[i], REPLAY_KEY_SIZE };
 	return true;
@@ -441,11 +300,12 @@ static void free_room(struct scheduler *scheduler)
 int replay_scheduler(const struct replay_job *job, uint32_t engine, uint32_t life, uint64_t seed)
 {
 	const uint32_t planes = job->geometry.planes;
-	struct scheduler scheduler = { .engine = engine, .life = life };
+	struct scheduler scheduler = { .engine = engine, .life = life, .line = -1 };
 	int rc;
 
 	client_begin(&scheduler.client, job, engine * replay_team(job), seed);
-	scheduler.mail = (const int(*)[2])job->mail.pairs + (size_t)engine * planes;
+	scheduler.client.bell = job->mail.pairs[replay_pair(job, engine, replay_team(job) - 1)][MAIL_SCHEDULER];
+	scheduler.mail = (const int(*)[2])job->mail.pairs + replay_pair(job, engine, 1);
 	scheduler.all = planes == 32 ? UINT32_MAX : (UINT32_C(1) << planes) - 1;
 	scheduler.unmet = scheduler.all;
 	rc = make_room(&scheduler) ? live(&scheduler) : client_fail_memory(&scheduler.client);

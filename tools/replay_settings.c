@@ -24,7 +24,12 @@ uint64_t replay_settings_processes(const struct replay_settings *settings)
 {
 	uint64_t planes = settings->planes ? settings->planes : 1;
 
-	return settings->procs * (settings->tickets ? 1 + planes : 1);
+	return settings->procs * (settings->tickets ? 2 + planes : 2);
+}
+
+uint64_t replay_settings_requests(const struct replay_settings *settings)
+{
+	return settings->procs * settings->in_flight;
 }
 
 void replay_settings_read(int argc, char **argv, struct replay_settings *to)
@@ -44,9 +49,15 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		{ .name = "procs", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->procs, .min = 1,
 		  .max = PROCESSES_MAX, .help = "engines; 1 unless told" },
 		{ .name = "in-flight", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->in_flight, .min = 1,
-		  .max = IN_FLIGHT_MAX, .help = "requests that each engine holds; 1 unless told" },
+		  .max = IN_FLIGHT_MAX, .help = "requests that each engine has in flight; 1 unless told" },
 		{ .name = "tickets", .kind = TOOL_FLAG, .to.flag = &to->tickets,
-		  .help = "make each engine a scheduler process, and a worker process for each plane" },
+		  .help = "make each engine's process a scheduler, with a worker process for each plane" },
+		{ .name = "abort", .argument = "PERCENT", .kind = TOOL_NUMBER, .to.number = &to->abort, .min = 0,
+		  .max = 100,
+		  .help = "abort so many of 100 requests, at any point, from either side; none unless told" },
+		{ .name = "claim-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER, .to.number = &to->claim_timeout,
+		  .min = 1, .max = TIME_MAX,
+		  .help = "close complete requests that nobody claims for so long; never unless told" },
 		{ .name = "kill-every", .argument = "MS", .kind = TOOL_NUMBER, .to.number = &to->kill_every, .min = 1,
 		  .max = TIME_MAX, .help = "kill a process of an engine so often, and start another in its place" },
 		{ .name = "seconds", .argument = "S", .kind = TOOL_NUMBER, .to.number = &to->seconds, .min = 1,
@@ -78,9 +89,12 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 	if (to->trace && operand + 1 < argc)
 		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
 	if (!to->store && processes > PROCESSES_MAX)
-		tool_bad_use("--procs %" PRIu64 " with --tickets and --planes %" PRIu64 " are %" PRIu64 " processes"
+		tool_bad_use("--procs %" PRIu64 "%s are %" PRIu64 " processes: the most is %d", to->procs,
+			     to->tickets ? " with --tickets and its --planes" : "", processes, PROCESSES_MAX);
+	if (!to->store && replay_settings_requests(to) > KVSHM_REQUESTS_MAX)
+		tool_bad_use("--procs %" PRIu64 " with --in-flight %" PRIu64 " are %" PRIu64 " requests"
 			     ": the most is %d",
-			     to->procs, processes / to->procs - 1, processes, PROCESSES_MAX);
+			     to->procs, to->in_flight, replay_settings_requests(to), KVSHM_REQUESTS_MAX);
 	if (!to->store && !to->capacity)
 		tool_bad_use("--capacity BLOCKS is missing, or --store NAME");
 }

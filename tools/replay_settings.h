@@ -13,7 +13,7 @@
 struct replay_settings {
 	const char *store, *dir, *trace;
 	uint64_t capacity, block_size, planes;
-	uint64_t procs, in_flight, kill_every, seconds, generate;
+	uint64_t procs, in_flight, abort, claim_timeout, kill_every, seconds, generate;
 	int retain;
 	bool tickets, json;
 };
@@ -21,8 +21,9 @@ struct replay_settings {
 /* The words of --retain, by enum kvshm_retain. */
 extern const char *const replay_retains[];
 
-/* How many processes an own store is for. Unless told, it has one plane. */
+/* How many processes an own store is for, and requests. Unless told, it has one plane. */
 uint64_t replay_settings_processes(const struct replay_settings *settings);
+uint64_t replay_settings_requests(const struct replay_settings *settings);
 
 /* Reads the command line; ends the program for --help, --version and bad use. */
 void replay_settings_read(int argc, char **argv, struct replay_settings *to);

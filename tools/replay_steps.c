@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * replay_steps.c: what an engine does for a request's keys: match and hold the prefix; get or fill the rest; write and
- * publish what is ours to fill; wait for what others fill; compare all bytes that others wrote. All own fills are
- * published before the first wait, and what has to be filled after a wait is published at once, so engines can't wait
- * for each other in a circle.
+ * replay_steps.c: what an engine does for a request's keys: match and hold the prefix; reserve room for the rest; get
+ * or fill it; write and publish what is ours to fill; compare what was ready; wait for what others fill, which
+ * completes the request; compare that, too. All own fills are published before the first wait, and what has to be
+ * filled after a wait is published at once, so engines can't wait for each other in a circle.
  */
 #include "config.h"
 
@@ -14,164 +14,268 @@
 #include <string.h>
 
 enum {
-	WAIT_SLICE = 100, /* ms of one wait for another's fill */
+	WAIT_SLICE = 100, /* ms of one wait for others' fills */
 	WAIT_SLICES = CLIENT_PATIENCE / WAIT_SLICE,
+	HOLD_IN_LINE = 50, /* ms for which one who waits in line keeps the prefix that it has matched */
 };
 
-/* ---- Holds ----------------------------------------------------------------------------------------------- */
+/* ---- Room ------------------------------------------------------------------------------------------------ */
 
-int engine_let_go(struct engine *engine, struct request *request)
+/* Holds the ready prefix. */
+static int match(struct engine *engine, const struct piece *piece, size_t *ready)
 {
-	size_t count = request->count;
+	struct client *client = &engine->client;
+	enum kvshm_next next;
+	int rc = kvshm_request_match(client->store, &piece->request->stored.request, engine->names + piece->first,
+				     piece->count, engine->handles + piece->first, ready, &next);
 
-	request->count = 0;
-	return client_let_go(&engine->client, request->handles, count);
+	if (rc)
+		return rc == -ECANCELED ? rc : client_fail(client, "a prefix can't be matched", rc);
+	engine_holds(engine, piece->request, *ready);
+	for (size_t i = piece->first; i < piece->first + *ready; i++) {
+		engine->steps[i] = STEP_READ;
+		client_note_answer(&engine->answers[i], true);
+	}
+	return 0;
+}
+
+/* How many blocks a piece needs besides those of its first `ready` keys. */
+static int count_missing(struct engine *engine, const struct piece *piece, size_t ready, uint32_t *blocks)
+{
+	const uint64_t *ids = piece->dealt->ids + piece->first;
+	uint32_t held = 0;
+	int rc = request_count_blocks(&engine->client, ids, piece->count, blocks);
+
+	if (!rc && ready)
+		rc = request_count_blocks(&engine->client, ids, ready, &held);
+	*blocks -= held;
+	return rc;
+}
+
+static int reserve(struct engine *engine, const struct piece *piece, size_t ready)
+{
+	uint32_t blocks;
+	int rc = count_missing(engine, piece, ready, &blocks);
+
+	return rc ? rc : request_reserve(&engine->client, &piece->request->stored, blocks);
+}
+
+/* Lets go of the prefix, and waits in line for room for all. */
+static int wait_without(struct engine *engine, const struct piece *piece, size_t *ready)
+{
+	struct request *request = piece->request;
+	int rc = request_give_way(&engine->client, &request->stored, engine->handles + piece->first, *ready);
+
+	engine_holds(engine, request, -*ready);
+	memset(engine->steps + piece->first, STEP_ASK, *ready);
+	if (!rc)
+		rc = reserve(engine, piece, 0);
+	if (rc == -EINPROGRESS)
+		rc = engine_wait_for_room(engine, request, UINT64_MAX);
+	return rc ? rc : match(engine, piece, ready);
+}
+
+/* Holds the ready prefix, and has room for the rest. Who has to wait keeps the prefix for a while only: what two hold
+ * may be the room that both wait for. */
+static int find_room(struct engine *engine, const struct piece *piece, size_t *ready)
+{
+	struct client *client = &engine->client;
+	struct stored *stored = &piece->request->stored;
+	int rc = match(engine, piece, ready);
+
+	if (!rc)
+		rc = request_reach(client, stored, ABORT_MATCHED);
+	if (!rc)
+		rc = reserve(engine, piece, *ready);
+	if (rc == -EINPROGRESS) {
+		rc = request_reach(client, stored, ABORT_IN_LINE);
+		if (!rc)
+			rc = engine_wait_for_room(engine, piece->request,
+						  *ready ? replay_now() + HOLD_IN_LINE * REPLAY_MS : UINT64_MAX);
+	}
+	if (rc == -EINPROGRESS)
+		rc = wait_without(engine, piece, ready);
+	return rc ? rc : request_reach(client, stored, ABORT_RESERVED);
 }
 
 /* ---- The steps of a key ---------------------------------------------------------------------------------- */
 
-static int ask(struct engine *engine, const struct piece *piece, size_t i)
+/* Takes note of what a key that was asked for is. */
+static int take(struct engine *engine, const struct piece *piece, size_t i)
 {
 	static const enum step next[] = {
 		[KVSHM_READY] = STEP_READ,
 		[KVSHM_PENDING] = STEP_WAIT,
 		[KVSHM_FILL] = STEP_FILL,
 	};
-	size_t position = piece->first + i;
-	enum kvshm_outcome outcome;
-	int rc = kvshm_get_or_fill(engine->client.store, engine->keys[position], REPLAY_KEY_SIZE, &outcome,
-				   &piece->request->handles[i]);
+	bool fill = engine->outcomes[i] == KVSHM_FILL;
+	int rc = engine->results[i];
 
 	if (rc)
 		return rc == -ENOSPC ? rc : client_fail(&engine->client, "a key can't be asked for", rc);
-	engine->steps[position] = next[outcome];
-	engine->client.holds++;
-	engine->client.fills += outcome == KVSHM_FILL;
-	client_show_holds(&engine->client);
-	client_note_answer(&engine->answers[position], outcome != KVSHM_FILL);
+	engine->steps[i] = next[engine->outcomes[i]];
+	engine->client.fills += fill;
+	engine_holds(engine, piece->request, 1);
+	client_note_answer(&engine->answers[i], !fill);
 	return 0;
+}
+
+/* Asks for some keys that are not held. All that is held is known, also where one of them has no room: -ENOSPC. */
+static int ask(struct engine *engine, const struct piece *piece, size_t first, size_t count)
+{
+	struct client *client = &engine->client;
+	bool no_room = false;
+	int rc = kvshm_request_get_or_fill_batch(client->store, &piece->request->stored.request, engine->names + first,
+						 count, engine->outcomes + first, engine->handles + first,
+						 engine->results + first);
+
+	if (rc)
+		return rc == -ECANCELED ? rc : client_fail(client, "keys can't be asked for", rc);
+	for (size_t i = first; i < first + count; i++) {
+		rc = take(engine, piece, i);
+		if (rc && rc != -ENOSPC)
+			return rc;
+		no_room |= rc == -ENOSPC;
+	}
+	return no_room ? -ENOSPC : 0;
+}
+
+/* -ECANCELED of a publish: the key was removed, or the request was aborted. Asking again tells. */
+static int publish(struct engine *engine, const struct piece *piece, size_t i)
+{
+	struct client *client = &engine->client;
+	struct kvshm_meta meta = client_meta(client, engine->keys[i], i);
+	int rc = kvshm_publish(client->store, &engine->handles[i], &meta);
+
+	if (rc && rc != -ECANCELED)
+		return client_fail(client, "a block can't be published", rc);
+	client->fills--;
+	client->tally.filled += !rc;
+	engine->steps[i] = rc ? STEP_ASK : STEP_DONE;
+	engine_holds(engine, piece->request, -(size_t)!!rc);
+	return rc ? ask(engine, piece, i, 1) : 0;
 }
 
 static int fill(struct engine *engine, const struct piece *piece, size_t i)
 {
-	struct client *client = &engine->client;
-	struct kvshm_handle *handle = &piece->request->handles[i];
-	size_t position = piece->first + i;
-	const uint8_t *key = engine->keys[position];
-	struct kvshm_meta meta = client_meta(client, key, position);
-	int rc;
+	const struct client *client = &engine->client;
+	int rc = 0;
 
-	for (unsigned plane = 0; plane < client->job->geometry.planes; plane++) {
-		rc = client_write(client, handle, plane, key);
-		if (rc)
-			return rc;
+	while (!rc && engine->steps[i] == STEP_FILL) {
+		for (unsigned plane = 0; !rc && plane < client->job->geometry.planes; plane++)
+			rc = client_write(client, &engine->handles[i], plane, engine->keys[i]);
+		if (!rc)
+			rc = publish(engine, piece, i);
 	}
-	rc = kvshm_publish(client->store, handle, &meta);
-	if (rc && rc != -ECANCELED)
-		return client_fail(client, "a block can't be published", rc);
-	client->fills--;
-	client->holds -= !!rc;
-	client_show_holds(client);
-	client->tally.filled += !rc;
-	engine->steps[position] = rc ? STEP_ASK : STEP_DONE;
-	return 0;
+	return rc;
 }
 
-/* A block that is ready by now is no wait: so is one that this request itself has filled, where it names an id twice.
- * -EINTR: the replay is to stop. */
-static int wait_for(struct engine *engine, const struct piece *piece, size_t i)
+/* Fills what is ours to fill, in the order of the keys. */
+static int fill_all(struct engine *engine, const struct piece *piece, size_t ready)
+{
+	size_t fills = engine->client.fills, filled = 0;
+	int rc = 0;
+
+	for (size_t i = piece->first + ready; !rc && i < piece->first + piece->count; i++) {
+		if (engine->steps[i] != STEP_FILL)
+			continue;
+		if (filled++ == fills / 2)
+			rc = request_reach(&engine->client, &piece->request->stored, ABORT_FILLING);
+		if (!rc)
+			rc = fill(engine, piece, i);
+	}
+	return rc;
+}
+
+/* Counts those that others are filling. What this request itself has filled, where it names an id twice, is ready. */
+static void count_waits(struct engine *engine, const struct piece *piece)
+{
+	struct kvshm_meta meta;
+
+	for (size_t i = piece->first; i < piece->first + piece->count; i++)
+		engine->client.tally.waited +=
+			engine->steps[i] == STEP_WAIT &&
+			kvshm_get_meta(engine->client.store, &engine->handles[i], &meta) == -EAGAIN;
+}
+
+/* One of the blocks that were waited for has come to nothing: the request does not hold it any more. */
+static int ask_again(struct engine *engine, const struct piece *piece)
+{
+	int rc = 0;
+
+	for (size_t i = piece->first; !rc && i < piece->first + piece->count; i++) {
+		if (engine->steps[i] != STEP_WAIT)
+			continue;
+		engine_holds(engine, piece->request, -(size_t)1);
+		rc = ask(engine, piece, i, 1);
+		if (!rc)
+			rc = fill(engine, piece, i);
+	}
+	return rc;
+}
+
+/* Waits until all blocks are ready. -EINTR: the replay is to stop. */
+static int complete(struct engine *engine, const struct piece *piece)
 {
 	struct client *client = &engine->client;
-	struct kvshm_handle *handle = &piece->request->handles[i];
-	size_t position = piece->first + i;
+	struct stored *stored = &piece->request->stored;
 	unsigned slices = 0;
-	int rc = kvshm_wait(client->store, handle, 0);
+	int rc = request_complete(client, stored, 0);
 
-	client->tally.waited += rc == -ETIMEDOUT;
-	while (rc == -ETIMEDOUT) {
+	if (rc == -ETIMEDOUT)
+		count_waits(engine, piece);
+	while (rc == -ETIMEDOUT || rc == -EAGAIN) {
 		if (client_stopping(client))
 			return -EINTR;
 		if (slices++ == WAIT_SLICES)
 			return client_fail_waiting(client, "half a minute's wait for a block that another fills");
-		rc = kvshm_wait(client->store, handle, replay_now() + WAIT_SLICE * REPLAY_MS);
+		rc = rc == -EAGAIN ? ask_again(engine, piece) : 0;
+		if (!rc)
+			rc = request_complete(client, stored, replay_now() + WAIT_SLICE * REPLAY_MS);
 	}
-	if (rc && rc != -ECANCELED)
-		return client_fail(client, "a block can't be waited for", rc);
-	client->holds -= !!rc;
-	client_show_holds(client);
-	engine->steps[position] = rc ? STEP_ASK : STEP_READ;
-	return 0;
-}
-
-/* Compares all that another has published under the key. */
-static int read_back(struct engine *engine, const struct piece *piece, size_t i)
-{
-	const struct client *client = &engine->client;
-	const struct kvshm_handle *handle = &piece->request->handles[i];
-	const uint8_t *key = engine->keys[piece->first + i];
-	bool intact;
-	int rc = client_check_meta(client, handle, key, &intact);
-
-	for (unsigned plane = 0; !rc && intact && plane < client->job->geometry.planes; plane++)
-		rc = client_check_plane(client, handle, plane, key, &intact);
-	engine->steps[piece->first + i] = STEP_DONE;
 	return rc;
 }
 
-static int take_step(struct engine *engine, const struct piece *piece, size_t i)
+/* Compares what others have published, of the keys at that step. */
+static int read_back(struct engine *engine, const struct piece *piece, enum step step)
 {
-	switch ((enum step)engine->steps[piece->first + i]) {
-	case STEP_ASK:
-		return ask(engine, piece, i);
-	case STEP_FILL:
-		return fill(engine, piece, i);
-	case STEP_WAIT:
-		return wait_for(engine, piece, i);
-	case STEP_READ:
-		return read_back(engine, piece, i);
-	case STEP_DONE:
-		break;
-	}
-	return 0;
+	const struct client *client = &engine->client;
+	int rc = 0;
+
+	for (size_t i = piece->first; !rc && i < piece->first + piece->count; i++)
+		if (engine->steps[i] == step)
+			rc = client_check_block(client, &engine->handles[i], engine->keys[i]);
+	return rc;
 }
 
 /* ---- A piece of a request -------------------------------------------------------------------------------- */
 
-static int match(struct engine *engine, const struct piece *piece, size_t *ready)
+/* The request is complete. Whoever else ends it now has it: the decoder. What it holds stays until the engine's next
+ * call with it. */
+static int completed(struct engine *engine, const struct piece *piece)
 {
-	enum kvshm_next next;
-	int rc = kvshm_match(engine->client.store, engine->names + piece->first, piece->count, piece->request->handles,
-			     ready, &next);
+	struct stored *stored = &piece->request->stored;
+	int rc = request_reach(&engine->client, stored, ABORT_COMPLETE);
 
 	if (rc)
-		return client_fail(&engine->client, "a prefix can't be matched", rc);
-	engine->client.holds += (uint32_t)*ready;
-	client_show_holds(&engine->client);
-	for (size_t i = 0; i < *ready; i++) {
-		engine->steps[piece->first + i] = STEP_READ;
-		client_note_answer(&engine->answers[piece->first + i], true);
-	}
-	return 0;
+		return rc == -ECANCELED && !stored->aborted ? 0 : rc;
+	return read_back(engine, piece, STEP_WAIT);
 }
 
 int engine_replay_piece(struct engine *engine, const struct piece *piece)
 {
-	struct request *request = piece->request;
 	size_t ready;
 	int rc;
 
 	memset(engine->steps + piece->first, STEP_ASK, piece->count);
-	for (size_t i = 0; i < piece->count; i++)
-		request->handles[i] = (struct kvshm_handle){ .kind = KVSHM_NONE };
-	request->count = piece->count;
-	rc = match(engine, piece, &ready);
-	for (size_t i = ready; !rc && i < piece->count; i++)
-		rc = ask(engine, piece, i);
-	for (size_t i = ready; !rc && i < piece->count; i++)
-		if (engine->steps[piece->first + i] == STEP_FILL)
-			rc = fill(engine, piece, i);
-	for (size_t i = 0; i < piece->count; i++)
-		while (!rc && engine->steps[piece->first + i] != STEP_DONE)
-			rc = take_step(engine, piece, i);
-	return rc;
+	rc = find_room(engine, piece, &ready);
+	if (!rc)
+		rc = ask(engine, piece, piece->first + ready, piece->count - ready);
+	if (!rc)
+		rc = fill_all(engine, piece, ready);
+	if (!rc)
+		rc = read_back(engine, piece, STEP_READ);
+	if (!rc)
+		rc = complete(engine, piece);
+	return rc ? rc : completed(engine, piece);
 }

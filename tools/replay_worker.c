@@ -407,7 +407,7 @@ int replay_worker(const struct replay_job *job, uint32_t engine, unsigned plane,
 
 	worker.plane = plane;
 	worker.life = life;
-	worker.mail = job->mail.pairs[engine * job->geometry.planes + plane][MAIL_WORKER];
+	worker.mail = job->mail.pairs[replay_pair(job, engine, 1 + plane)][MAIL_WORKER];
 	worker.slots = calloc(job->in_flight, sizeof(*worker.slots));
 	client_begin(&worker.client, job, engine * replay_team(job) + 1 + plane, seed);
 	rc = worker.slots ? live(&worker, engine) : client_fail_memory(&worker.client);

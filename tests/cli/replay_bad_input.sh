@@ -49,8 +49,13 @@ refused 1 "the least is 1" kvshm-replay --dir "$dir" --capacity 8 --block-size 0
 refused 1 "multiple of 512" kvshm-replay --dir "$dir" --capacity 8 --block-size 1000 "$tmp/good"
 refused 1 "2\^64" kvshm-replay --dir "$dir" --capacity 1073741824 --block-size 16777215T "$tmp/good"
 refused 1 "the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --procs 1024 "$tmp/good"
-refused 1 "1040 processes: the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --tickets --procs 104 --planes 9 \
+refused 1 "are 1024 processes: the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --procs 512 "$tmp/good"
+refused 1 "1144 processes: the most is 1023" kvshm-replay --dir "$dir" --capacity 8 --tickets --procs 104 --planes 9 \
 	"$tmp/good"
+refused 1 "are 4096 requests: the most is 4095" kvshm-replay --dir "$dir" --capacity 8 --procs 2 --in-flight 2048 \
+	"$tmp/good"
+refused 1 "the most is 100" kvshm-replay --dir "$dir" --capacity 8 --abort 101 "$tmp/good"
+refused 1 "the least is 1" kvshm-replay --dir "$dir" --capacity 8 --claim-timeout 0 "$tmp/good"
 refused 1 "it can be keep\|drop" kvshm-replay --dir "$dir" --capacity 8 --retain both "$tmp/good"
 refused 1 "a number is wanted" kvshm-replay --dir "$dir" --capacity 8 --seconds 1.5 "$tmp/good"
 refused 1 "kvshm-replay: .*none" kvshm-replay --dir "$dir" --store "${store}none" "$tmp/good"

@@ -35,22 +35,26 @@ refused 1 "--retain drop: store '$store' has keep" kvshm-replay --store "$store"
 for ((block = 0; block < 12; block++)); do
 	printf 'nonsense' | dd of="$shm/kvshm.$store.p1" bs=8 seek=$((512 * block + 511)) conv=notrunc status=none
 done
+# The engine finds each, and so does its decoder.
 try kvshm-replay --store "$store" --json "$tmp/trace"
 [ "$status" -eq 2 ] || fail "status $status, not 2, for corrupt blocks"
-is corrupt 16
+is corrupt 32
 is leaked 0
 grep -q "its bytes are not those of its key" "$tmp/err" || fail "no message: $(cat "$tmp/err")"
 
 # The same by tickets: each worker compares its plane, and finds those of the second.
 try kvshm-replay --store "$store" --tickets --json "$tmp/trace"
 [ "$status" -eq 2 ] || fail "status $status, not 2, for blocks that are corrupt in one plane (R27)"
-is corrupt 16
+is corrupt 32
 is missed_at_worker 0
 end_kvshmd TERM
 
 start_kvshmd --store "$store" --size 48K --block-size 4K --planes 2 --clients 5
 must kvshm-replay --store "$store" --tickets --json "$tmp/trace"
-refused 1 "are 6 processes: the store takes 5 clients" kvshm-replay --store "$store" --tickets --procs 2 "$tmp/trace"
+refused 1 "are 8 processes: the store takes 5 clients" kvshm-replay --store "$store" --tickets --procs 2 "$tmp/trace"
+refused 1 "are 6 processes: the store takes 5 clients" kvshm-replay --store "$store" --procs 3 "$tmp/trace"
+refused 1 "are 2046 requests: the store takes 1024; use a smaller --in-flight" \
+	kvshm-replay --store "$store" --procs 2 --in-flight 1023 "$tmp/trace"
 end_kvshmd TERM
 
 start_kvshmd --store "$store" --size 1M --block-size 512 --key-max 31
