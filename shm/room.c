@@ -285,7 +285,7 @@ static int gather(const struct kvs_actor *actor, struct kvs_room *room, bool tho
 	const struct kvs_map *map = actor->map;
 	int rc = 0;
 
-	atomic_thread_fence(memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst); /* [line: wait] */
 	if (kvs_room_first(actor) != room->slot) {
 		/* Another has a lower number, who came later: two parts of rooms must not wait for each other. */
 		if (room->count) {
