@@ -508,10 +508,10 @@ int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned 
  * - The owner's end lets go of everything at once: room, holds, fills. Nobody may be reading or writing by them then:
  *   who does so in another thread or process has a ref of its own (kvshm_hold(), kvshm_request_claim()).
  * - Another's asks for it. The owner's calls with that request return -ECANCELED then, having let go of its room and
- *   its holds; a call of the owner's that waits for room does so at once, and kvshm_request_complete() within 10 ms. Only
- *   a fill that is under way stays its writer's until it is published (which returns -ECANCELED) or given up: no block
- *   is taken from under a writer. An owner that has nothing to call looks with kvshm_request_tend() when kvshm_poll_fd()
- *   says so.
+ *   its holds; a call of the owner's that waits for room does so at once, and kvshm_request_complete() within 10 ms.
+ *   Only a fill that is under way stays its writer's until it is published (which returns -ECANCELED) or given up: no
+ *   block is taken from under a writer. An owner that has nothing to call looks with kvshm_request_tend() when
+ *   kvshm_poll_fd() says so.
  * - The owner's death aborts it, and wakes all who wait.
  *
  * The value names one request in this store, in every process, as a ticket names a block; it needs no release. */
@@ -542,10 +542,10 @@ int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kv
 /* Owner: reserves room for so many blocks, whole or not at all, in order of arrival, and waits for it until the
  * deadline. Fills of the request draw on it. A key that is ready already gives its block back at once, one that another
  * is filling when that one is done; what is left goes back when the request is complete, or ends. In the meantime
- * others' fills that have no room reserved are refused (-ENOSPC): so nobody is overtaken, and parts of rooms do not wait
- * for each other. What a request holds already it keeps while it waits, though: where several have matched, and wait for
- * what the others hold, they do so until a deadline. So let it be one that comes; or reserve before matching. A fill that
- * is given up, or begun by two at the same time, has used its block up.
+ * others' fills that have no room reserved are refused (-ENOSPC): so nobody is overtaken, and parts of rooms do not
+ * wait for each other. What a request holds already it keeps while it waits, though: where several have matched, and
+ * wait for what the others hold, they do so until a deadline. So let it be one that comes; or reserve before matching.
+ * A fill that is given up, or begun by two at the same time, has used its block up.
  *   -E2BIG      the store has fewer blocks than that
  *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already
  *   -ECANCELED  also: kvshm_request_unreserve() was called in another thread */

@@ -122,8 +122,8 @@ static void set_timer(const kvshm *store)
 	(void)timerfd_settime(store->poll.timer, 0, &slice, NULL);
 }
 
-/* A timer that is set already stays: setting it anew would put off what another call is to be told, or, where it has gone
- * off and nobody has seen it yet, take that back. */
+/* A timer that is set already stays: setting it anew would put off what another call is to be told, or, where it has
+ * gone off and nobody has seen it yet, take that back. */
 void kvl_poll_later(kvshm *store)
 {
 	/* [timer: set] */
@@ -152,7 +152,7 @@ int kvshm_poll_clear(kvshm *store)
 	if (poll_fd(store) < 0)
 		return kvs_routine(EINVAL, "the store has no descriptor yet (kvshm_poll_fd)");
 	drain(store->poll.watch);
-	/* [timer: clear] Another thread may set it between the two, and the drain take that: then it is set once more. */
+	/* [timer: clear] Another thread may set it between the two, and the drain take that: it is set once more. */
 	atomic_store_explicit(&store->poll.set, 0, memory_order_seq_cst);
 	drain(store->poll.timer);
 	/* [timer: clear] */

@@ -66,8 +66,8 @@ static int in_line(kvshm *store)
 	return kvs_routine(EINPROGRESS, "the request waits in line for its room");
 }
 
-/* A room that was used up is none any more, nor is a place whose deadline has passed, whoever has seen that. Relaxed: this
- * client's own. */
+/* A room that was used up is none any more, nor is a place whose deadline has passed, whoever has seen that. Relaxed:
+ * this client's own. */
 static int check_size(const struct kvs_actor *actor, struct kvl_request *own, uint32_t blocks)
 {
 	const struct kvs_map *map = actor->map;

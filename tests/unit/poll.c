@@ -279,7 +279,7 @@ START_TEST(it_is_readable_a_slice_after_each_call_that_said_not_yet)
 }
 END_TEST
 
-/* A thread that looks all the time, and never clears, must not keep what it is for from another one that sleeps on it. */
+/* A thread that looks all the time, and never clears, keeps nothing from another one that sleeps on it. */
 START_TEST(calls_that_say_not_yet_put_off_nothing_that_another_was_told)
 {
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
