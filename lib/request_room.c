@@ -66,19 +66,18 @@ static int in_line(kvshm *store)
 	return kvs_routine(EINPROGRESS, "the request waits in line for its room");
 }
 
-/* A room that was used up is none any more, nor is a place whose deadline has passed, whoever has seen that. Relaxed:
- * this client's own. */
+/* A room that was used up is none any more, nor is a place whose deadline has passed, whoever has seen that. */
 static int check_size(const struct kvs_actor *actor, struct kvl_request *own, uint32_t blocks)
 {
-	const struct kvs_map *map = actor->map;
+	uint32_t most = actor->map->g.blocks;
 	uint64_t now = kvs_now();
 
 	if (kvs_place_state(own->room.place) == KVS_PLACE_GRANTED && own->room.count == 0)
 		kvl_request_give_room_back(actor, own);
-	if (own->queued && now >= atomic_load_explicit(&map->requests[own->slot].deadline, memory_order_relaxed))
+	if (own->queued && now >= own->room.deadline)
 		(void)too_late(actor, own, now);
-	if (blocks > map->g.blocks)
-		return kvs_fault(E2BIG, "room for %u blocks: the whole store has %u", blocks, map->g.blocks);
+	if (blocks > most)
+		return kvs_fault(E2BIG, "room for %u blocks: the whole store has %u", blocks, most);
 	if (own->room.place)
 		return kvs_routine(EBUSY, "the request has room, or a place in the line, already "
 					  "(kvshm_request_unreserve)");
