@@ -664,7 +664,8 @@ int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct
  * may return something else: a block was published or given up, room has come, a request has changed, the end of one
  * of this client's was asked for; and 10 ms after a call returned "not yet", so that deaths are seen, which nobody
  * announces. "Not yet" is: -ETIMEDOUT of kvshm_wait(), kvshm_request_wait() and kvshm_request_complete() with deadline
- * 0, and -EINPROGRESS. It stays the library's, and is closed by kvshm_detach(): never read from it, or close it.
+ * 0, and -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(). It stays the library's, and is closed by
+ * kvshm_detach(): never read from it, or close it.
  *   -EMFILE  no descriptor is left */
 int kvshm_poll_fd(kvshm *store, int *fd);
 
