@@ -40,12 +40,14 @@ START_TEST(ids_are_bytes_of_any_value_and_of_1_to_64)
 {
 	static const uint8_t zeros[KVSHM_REQUEST_ID_MAX + 1];
 	kvshm *store = scene_store(8, KVSHM_KEEP, 2 * KVSHM_REQUEST_ID_MAX);
-	struct kvshm_request requests[KVSHM_REQUEST_ID_MAX], found;
+	struct kvshm_request requests[KVSHM_REQUEST_ID_MAX], differs, found;
 	uint8_t last[KVSHM_REQUEST_ID_MAX] = {[KVSHM_REQUEST_ID_MAX - 1] = 1};
 
 	for (size_t i = 0; i < KVSHM_REQUEST_ID_MAX; i++)
 		ck_rc(kvshm_request_open(store, zeros, i + 1, 0, 0, &requests[i]), 0);
-	ck_rc(kvshm_request_open(store, last, sizeof(last), 0, 0, &found), 0); /* differs in its last byte */
+	ck_rc(kvshm_request_open(store, last, sizeof(last), 0, 0, &differs), 0); /* in its last byte */
+	ck_rc(kvshm_request_find(store, last, sizeof(last), &found), 0);
+	ck_assert_uint_eq(found.slot, differs.slot);
 	for (size_t i = 0; i < KVSHM_REQUEST_ID_MAX; i++) {
 		ck_rc(kvshm_request_find(store, zeros, i + 1, &found), 0);
 		ck_assert_uint_eq(found.slot, requests[i].slot);
