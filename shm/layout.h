@@ -169,8 +169,8 @@ struct kvs_request {
 	_Atomic uint32_t bell; /* goes up when its place in the line, or it, has changed: a futex */
 	uint32_t reserved;
 
-	/* The owner's to write, and relaxed: deadline and wanted before it takes a place, whose word releases them; the id
-	 * and attempt while it is CLAIMED, which the word's next change releases; all else is for people. */
+	/* The owner's to write, and relaxed: deadline and wanted before it takes a place, whose word releases them; the
+	 * id and attempt while it is CLAIMED, which the word's next change releases; all else is for people. */
 	_Atomic uint64_t deadline; /* of its place in the line: CLOCK_MONOTONIC ns */
 	_Atomic uint32_t wanted;   /* blocks that it waits for */
 	_Atomic uint32_t attempt;

@@ -279,7 +279,7 @@ static void check_deadline(const struct kvs_actor *actor, const struct kvs_room 
 }
 
 /* One look, behind the flag of the line: 0, -ENOSPC, -EAGAIN (it is not the first), -ETIMEDOUT, or a fault. The looks at
- * what is idle begin with hints, which are relaxed: hence the fence. */
+ * what is idle begin with hints, which are relaxed: hence the fence. [line: wait] */
 static int gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
 {
 	const struct kvs_map *map = actor->map;

@@ -70,7 +70,7 @@ void kvs_wait_ring(const struct kvs_map *map)
 
 void kvs_wait_listen(const struct kvs_map *map, uint32_t slot)
 {
-	/* [listen: set] The client's own before the one for all: who takes that away looks at the clients' behind it. */
+	/* [listen: set] The client's own before the one for all: who takes that away looks at the clients' then. */
 	atomic_store_explicit(&map->clients[slot].listens, 1, memory_order_seq_cst);
 	atomic_store_explicit(&map->head->listening, 1, memory_order_seq_cst);
 }

@@ -65,7 +65,7 @@ static bool nobody_is_dead(const struct hearing *h)
 			if (kvs_row(map, slot)[i] & KVS_ENTRY_COUNTS)
 				return no(h, "slot %u is nobody's, and its row has a count for block %u", slot, i);
 			else if (kvs_row_pins(map, kvs_row(map, slot))[i])
-				return no(h, "slot %u is nobody's, and its row has a note of pins of block %u", slot, i);
+				return no(h, "slot %u is nobody's, and its row has a note for block %u", slot, i);
 	for (uint32_t i = 0; i < map->g.readers; i++) {
 		uint32_t owner = atomic_load(&map->readers[i].owner);
 
@@ -477,8 +477,9 @@ static bool takes_work(struct hearing *h)
 
 static bool hear(struct hearing *h)
 {
-	return nobody_is_dead(h) && living_have_theirs(h) && requests_are_right(h) && blocks_are_accounted_for(h) && checker_is_content(h) &&
-	       keys_are_whole_or_absent(h) && takes_work(h) && living_have_theirs(h) && checker_is_content(h);
+	return nobody_is_dead(h) && living_have_theirs(h) && requests_are_right(h) && blocks_are_accounted_for(h) &&
+	       checker_is_content(h) && keys_are_whole_or_absent(h) && takes_work(h) && living_have_theirs(h) &&
+	       checker_is_content(h);
 }
 
 /* As the owner of a store does it. */

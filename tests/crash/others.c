@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * others.c: see others.h. They fill and remove keys 5 to 11, and read all; they open the same two requests, and end each
- * other's.
+ * others.c: see others.h. They fill and remove keys 5 to 11, and read all; they open the same two requests, and end
+ * each other's.
  */
 #include "config.h"
 

@@ -88,8 +88,8 @@ void base_usage(const char *name, struct kvshm_usage *usage);
 /* A counter's value. */
 uint64_t base_counter(const char *name, const char *counter);
 
-/* Is nobody dead, no request open, every block free, ready (and not from before a clear) or in its grace period and held by nobody, no
- * reader slot left by anyone, for clients of one thread each? If not, why tells. */
+/* Is nobody dead, no request open, every block free, ready (and not from before a clear) or in its grace period
+ * and held by nobody, no reader slot left by anyone, for clients of one thread each? If not, why tells. */
 bool base_at_rest(const char *name, unsigned blocks, char why[256]);
 
 /* The last judgement of a store on which nobody works, whoever is attached: fails unless it is sound, at rest, and

@@ -91,13 +91,14 @@ bool base_at_rest(const char *name, unsigned blocks, char why[256])
 	kvshm_view_close(view);
 	(void)snprintf(why, 256,
 		       "%u dead clients; %u readers of %u clients, %u stalling; %u requests; blocks: %" PRIu64
-		       " free, %" PRIu64 " owned, %" PRIu64 " room, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64 " removing, %" PRIu64 " doomed, "
-		       "%" PRIu64 " grace, %" PRIu64 " held, %" PRIu64 " cleared; %" PRIu64 " refs, %" PRIu64 " pins",
+		       " free, %" PRIu64 " owned, %" PRIu64 " room, %" PRIu64 " filling, %" PRIu64 " ready, %" PRIu64
+		       " removing, %" PRIu64 " doomed, %" PRIu64 " grace, %" PRIu64 " held, %" PRIu64
+		       " cleared; %" PRIu64 " refs, %" PRIu64 " pins",
 		       clients.dead, store.readers_used, clients.alive, store.readers_stalling, open, u.free, u.owned,
 		       u.room, u.filling, u.ready, u.removing, u.doomed, u.grace, u.held, u.cleared, u.refs, u.pins);
-	return clients.dead == 0 && open == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 && u.cleared == 0 &&
-	       u.refs == 0 && u.pins == 0 &&
-	       store.readers_used <= clients.alive && store.readers_stalling == 0;
+	return clients.dead == 0 && open == 0 && u.free + u.ready + u.grace == blocks && u.held == 0 &&
+	       u.cleared == 0 && u.refs == 0 && u.pins == 0 && store.readers_used <= clients.alive &&
+	       store.readers_stalling == 0;
 }
 
 static void print_finding(const char *finding, void *arg)

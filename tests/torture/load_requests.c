@@ -2,9 +2,9 @@
  * Copyright (c) the kvshm authors
  *
  * load_requests.c: requests of the load. Each worker has one at most, which stays open over several steps: it matches,
- * reserves room, fills, shrinks, is complete, and ends. What it holds it verifies. Others take any that is posted in the
- * books: they wait for it, claim of its keys, and ask for its end, so that any call of its owner's may find that it is
- * over: then its holds are gone, all at once. See load.h.
+ * reserves room, fills, shrinks, is complete, and ends. What it holds it verifies. Others take any that is posted in
+ * the books: they wait for it, claim of its keys, and ask for its end, so that any call of its owner's may find that
+ * it is over: then its holds are gone, all at once. See load.h.
  */
 #include "config.h"
 
@@ -168,7 +168,8 @@ static bool look_whether_over(struct load_worker *w)
 	return rc != -ESTALE;
 }
 
-/* A fill of the request's: where it comes to nothing, the key was removed, the store cleared, or the request is over. */
+/* A fill of the request's: where it comes to nothing, the key was removed, the store cleared, or the request is
+ * over. */
 static bool fill(struct load_worker *w, struct load_hold *hold)
 {
 	struct kvshm_meta meta;
@@ -289,6 +290,12 @@ bool load_end_request(struct load_worker *w)
 
 /* ---- Others' ---------------------------------------------------------------------------------------------- */
 
+/* What a call with a posted request may come to besides. It may be of another store, which had the name before. */
+static bool is_over(const struct load_worker *w, int rc)
+{
+	return rc == -ESTALE || (rc == -EBADF && w->books->kills);
+}
+
 static bool claim(struct load_worker *w, const struct kvshm_request *request, unsigned key)
 {
 	unsigned char bytes[KVSHM_KEY_MAX];
@@ -302,7 +309,7 @@ static bool claim(struct load_worker *w, const struct kvshm_request *request, un
 		load_note(w, LOAD_CLAIMED);
 		return load_keep(w, &hold);
 	}
-	if (rc && rc != -ECANCELED && rc != -ESTALE)
+	if (rc && rc != -ECANCELED && !is_over(w, rc))
 		load_wrong(w, "a claim", rc, key);
 	else if (rc == 0 && result != -ENOENT && result != -EAGAIN)
 		load_wrong(w, "a claim's result", result, key);
@@ -320,7 +327,7 @@ bool load_use_request(struct load_worker *w, unsigned key)
 	if (base_below(&w->random, 4))
 		return claim(w, &request, key);
 	rc = kvshm_request_wait(w->store, &request, 0);
-	if (rc && rc != -ETIMEDOUT && rc != -ECANCELED && rc != -ESTALE)
+	if (rc && rc != -ETIMEDOUT && rc != -ECANCELED && !is_over(w, rc))
 		load_wrong(w, "waiting for a request", rc, 0);
 	if (rc == -ESTALE || base_below(&w->random, 2))
 		return rc != -ESTALE;
@@ -329,7 +336,7 @@ bool load_use_request(struct load_worker *w, unsigned key)
 	rc = w->books->one_thread ? kvshm_request_end(w->store, &request) : -EALREADY; /* another thread may be at it */
 	if (rc == 0)
 		load_note(w, LOAD_ASKED);
-	else if (rc != -EALREADY && rc != -ESTALE)
+	else if (rc != -EALREADY && !is_over(w, rc))
 		load_wrong(w, "asking for a request's end", rc, 0);
 	return rc != -ESTALE;
 }

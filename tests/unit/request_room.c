@@ -330,6 +330,20 @@ END_TEST
 
 /* ---- R12: it comes back ------------------------------------------------------------------------------------ */
 
+START_TEST(a_request_that_is_complete_waits_for_no_room)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0);
+
+	for (uint64_t i = 0; i < BLOCKS; i++)
+		(void)unit_fill(store, i, 0);
+	ck_rc(queue(store, &request, 1), -EINPROGRESS);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	ck_rc(kvshm_request_wait_room(store, &request, 0), -EINVAL);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_rooms_cancelled), 1);
+}
+END_TEST
+
 START_TEST(R12_room_comes_back_on_cancel_and_end)
 {
 	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
@@ -832,6 +846,7 @@ int main(void)
 		a_key_that_was_there_gives_its_room_back_at_once,
 		R07_who_waited_for_a_filler_that_died_has_room_to_fill_itself,
 		what_is_left_of_the_room_goes_back_when_the_request_is_complete,
+		a_request_that_is_complete_waits_for_no_room,
 		R12_room_comes_back_on_cancel_and_end,
 		R12_room_comes_back_on_detach,
 		R12_a_deadline_that_passes_leaves_nothing_held,
