@@ -44,13 +44,12 @@ void kvs_room_wake(const struct kvs_map *map, uint32_t slot)
 	ring_for_room(map); /* the first of the line sleeps on this one */
 }
 
-/* A slot's place. One that no request has makes no sense, since a place is left before its request is closed; nor
+/* What a slot's place is, which was read as that. One that no request has makes no sense, since a place is left before its request is closed; nor
  * does one of no state: whoever meets it takes it away. (The place first, then the request: the CAS fails if it was
  * left.) */
-static uint64_t sound_place(const struct kvs_actor *actor, uint32_t slot)
+static uint64_t sound_place(const struct kvs_actor *actor, uint32_t slot, uint64_t place)
 {
 	const struct kvs_map *map = actor->map;
-	uint64_t place = kvs_room_place(map, slot);
 	enum kvs_place_state state = kvs_place_state(place);
 
 	if (state == KVS_PLACE_NONE || state == KVS_PLACE_EXPIRED)
@@ -85,8 +84,11 @@ uint32_t kvs_room_first(const struct kvs_actor *actor)
 	bool taken = false;
 
 	for (uint32_t i = 0; i < map->g.requests; i++) {
-		uint64_t place = sound_place(actor, i);
+		uint64_t place = kvs_room_place(map, i);
 
+		if (kvs_place_state(place) == KVS_PLACE_NONE)
+			continue; /* as almost all are */
+		place = sound_place(actor, i, place);
 		if (kvs_place_state(place) != KVS_PLACE_WAITING)
 			continue;
 		if (!now)
@@ -199,7 +201,7 @@ void kvs_room_heal(const struct kvs_actor *actor, uint32_t number)
 	if (kvs_word_state(word) != KVS_ROOM)
 		return;
 	if (slot < map->g.requests) {
-		enum kvs_place_state state = kvs_place_state(sound_place(actor, slot));
+		enum kvs_place_state state = kvs_place_state(sound_place(actor, slot, kvs_room_place(map, slot)));
 
 		if (state == KVS_PLACE_WAITING || state == KVS_PLACE_GRANTED)
 			return;
