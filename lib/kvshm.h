@@ -159,8 +159,8 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
 
 /* Tells the log of each pin of a living client that is older than timeout (ns), with owner, request and age, once each;
- * *overdue (may be NULL): how many pins were told by this call. The pins of one request are told together; so are those that
- * a client has on one block without a request. No pin is taken away. They are counted (kvshm-counters(7)). */
+ * *overdue (may be NULL): how many pins were told by this call. The pins of one request are told together; so are those
+ * that a client has on one block without a request. No pin is taken away. They are counted (kvshm-counters(7)). */
 int kvshm_owner_look_at_pins(kvshm_owner *owner, uint64_t timeout, unsigned *overdue);
 
 /* Marks the store destroyed (every call of its clients returns -ESTALE from now on, waiters too), removes its names,
@@ -591,8 +591,8 @@ int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_requ
 					   const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
 					   struct kvshm_handle *handles, int *results);
 
-/* Owner: shrinks a request: lets go of these of its holds, which become KVSHM_NONE. Handles that are no hold of its (any
- * more) are passed over. */
+/* Owner: shrinks a request: lets go of these of its holds, which become KVSHM_NONE. Handles that are no hold of its
+ * (any more) are passed over. */
 int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count);
 
 /* Owner: waits, at most until the deadline, until all blocks that it holds are ready, and says that the request is
@@ -784,7 +784,7 @@ int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *
 struct kvshm_block_info {
 	uint32_t block;
 	uint32_t depth;
-	const char *state; /* "owned", "room", "filling", "ready", "removing", "doomed", "grace"; "unknown": of no state */
+	const char *state; /* "owned", "room", "filling", "ready", "removing", "doomed", "grace"; "unknown": no state */
 	uint64_t life;	   /* as in handles */
 	uint64_t length;   /* as it was published */
 	uint64_t age;	   /* ns since it was taken for a fill; once it was ready, since then; 0 in grace */

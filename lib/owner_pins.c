@@ -3,8 +3,8 @@
  *
  * owner_pins.c: an owner's look at pins that are held for long. Contract in kvshm.h.
  *
- * Guarantees: R18. It only looks, as views do, by pread(2): nothing is taken from anyone. What was told is remembered in
- * the owner's memory, as long as it lasts, by its client and by when it began: so a client that has the slot of an
+ * Guarantees: R18. It only looks, as views do, by pread(2): nothing is taken from anyone. What was told is remembered
+ * in the owner's memory, as long as it lasts, by its client and by when it began: so a client that has the slot of an
  * earlier one, or a pin that takes the place of another, is told of anew. A new owner tells all once more.
  */
 #include "config.h"

@@ -4,11 +4,11 @@
  * poll.c: a descriptor for engines that live in an event loop. Contracts in kvshm.h.
  *
  * It is an epoll instance of two: an inotify instance that watches the attributes of the segment's file, which every
- * waker touches where somebody listens (shm/wait.h); and a timer that is set when a call says "not yet", since a death is
- * announced by nobody, and a waker may die before it tells. Both are this process's, so that nothing of them is left when
- * it dies. Where no inotify instance is to be had (fs.inotify.max_user_instances), the timer alone is, which goes off
- * every 10 ms: then what would have been told at once is seen so much later. A child of fork() keeps none of them: else
- * an event loop of the parent's that has the descriptor would have it beyond its end.
+ * waker touches where somebody listens (shm/wait.h); and a timer that is set when a call says "not yet", since a death
+ * is announced by nobody, and a waker may die before it tells. Both are this process's, so that nothing of them is left
+ * when it dies. Where no inotify instance is to be had (fs.inotify.max_user_instances), the timer alone is, which goes
+ * off every 10 ms: then what would have been told at once is seen so much later. A child of fork() keeps none of them:
+ * else an event loop of the parent's that has the descriptor would have it beyond its end.
  */
 #include "config.h"
 

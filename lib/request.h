@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * request.h: what a process keeps of the requests that it owns: the list of their holds, and their room. The segment has
- * the rest (shm/requests.h); and the holds themselves, as counts of this client's, so that nothing here outlasts it.
+ * request.h: what a process keeps of the requests that it owns: the list of their holds, and their room. The segment
+ * has the rest (shm/requests.h); and the holds themselves, as counts of this client's, so that nothing here outlasts
+ * it.
  *
- * Guarantees: what a request holds ends once, whoever ends it (R04): under its lock, by who finds it open. The lock is of
- * this process alone, is never held while anything is waited for, and by no thread that can die alone. A record stays
- * until detach, so that a late call finds that its request is over.
+ * Guarantees: what a request holds ends once, whoever ends it (R04): under its lock, by who finds it open. The lock is
+ * of this process alone, is never held while anything is waited for, and by no thread that can die alone. A record
+ * stays until detach, so that a late call finds that its request is over.
  */
 #ifndef KVSHM_REQUEST_H
 #define KVSHM_REQUEST_H
@@ -47,8 +48,9 @@ struct kvl_request {
 	uint32_t held, fills; /* pins and refs; and fills */
 };
 
-/* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what can be
- * is let go of, and -ECANCELED returned; -EUCLEAN the same, where the segment says that it is not this client's; else
+/* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what
+ * can be is let go of, and -ECANCELED returned; -EUCLEAN the same, where the segment says that it is not this client's;
+ * else
  * -EPERM, -EBADF. */
 int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own);

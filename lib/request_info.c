@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * request_info.c: what a request is, as people are told: of an attached store's, and, with view_requests.c, of a view's.
- * Contracts in kvshm.h.
+ * request_info.c: what a request is, as people are told: of an attached store's, and, with view_requests.c, of a
+ * view's. Contracts in kvshm.h.
  *
- * Guarantees: what is told is of one request, though its slot may be another's at any moment; numbers that make no sense
- * become "no owner", "no id", and ages of 0 (F1). Relaxed, all of it: it is written for people, by the request's owner;
- * the look at the word behind it says that it is still that request's.
+ * Guarantees: what is told is of one request, though its slot may be another's at any moment; numbers that make no
+ * sense become "no owner", "no id", and ages of 0 (F1). Relaxed, all of it: it is written for people, by the request's
+ * owner; the look at the word behind it says that it is still that request's.
  */
 #include "config.h"
 

@@ -5,8 +5,8 @@
  * Contracts in kvshm.h.
  *
  * Guarantees: a block is held once by a request, however often it is asked for (R01). A hold is a ref first, as every
- * lookup takes it, and turned into the request's pin by one CAS, so that there is no moment without either. What a death
- * leaves is counts of this client's. (tests/model/request_end.pml)
+ * lookup takes it, and turned into the request's pin by one CAS, so that there is no moment without either. What a
+ * death leaves is counts of this client's. (tests/model/request_end.pml)
  */
 #include "config.h"
 
@@ -273,8 +273,8 @@ static struct kvl_hold *lock_fill(kvshm *store, const struct kvshm_handle *handl
 
 static int no_fill_of_request(void)
 {
-	return kvs_routine(EBADF, "the handle is no fill of a request's: it was published already, or has ended with its "
-				  "request");
+	return kvs_routine(EBADF, "the handle is no fill of a request's: it was published already, or has ended with "
+				  "its request");
 }
 
 /* The fill is none any more: its entry goes, and the request with it, if it is over and this was the last. */

@@ -133,8 +133,8 @@ static int no_place_in_line(const struct kvl_request *own)
 {
 	if (kvs_place_state(own->room.place) == KVS_PLACE_GRANTED)
 		return 0;
-	return kvs_routine(EINVAL, "the request has no room, and no place in the line: it was given up in another thread, "
-				   "or never asked for");
+	return kvs_routine(EINVAL, "the request has no room, and no place in the line: it was given up in another "
+				   "thread, or never asked for");
 }
 
 /* One turn of waiting: looks, and if that came to nothing sleeps; -EAGAIN: look again. */

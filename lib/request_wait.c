@@ -96,8 +96,8 @@ static int check_whole(const struct kvl_request *own)
 
 static int a_key_failed(void)
 {
-	return kvs_routine(EAGAIN, "a block that the request waited for was given up, or its filler died, or its key was "
-				   "removed: ask for the keys again");
+	return kvs_routine(EAGAIN, "a block that the request waited for was given up, or its filler died, or its key "
+				   "was removed: ask for the keys again");
 }
 
 /* One look: 0, -EAGAIN with block and word to wait for, *over for what ends the waiting. */

@@ -65,8 +65,8 @@ static void drop_hint(const struct kvs_map *map, uint32_t number)
 
 enum claim { CLAIMED, WAITING, USELESS };
 
-/* Who takes a block: a client for itself, or for a place in the line for room. In one step, so that nobody has a block for
- * longer than the place has its time. */
+/* Who takes a block: a client for itself, or for a place in the line for room. In one step, so that nobody has a block
+ * for longer than the place has its time. */
 struct taker {
 	const struct kvs_actor *actor;
 	enum kvs_state state; /* OWNED or ROOM */

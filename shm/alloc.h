@@ -14,13 +14,13 @@
 
 #include "map.h"
 
-/* Takes a block: *block is OWNED by the actor. Outside of a section. -ENOSPC if there is none now, or those that wait in
- * line for room come first. */
+/* Takes a block: *block is OWNED by the actor. Outside of a section. -ENOSPC if there is none now, or those that wait
+ * in line for room come first. */
 int kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
 
 /* The same for a place in that line: *block is in its ROOM; -ENOSPC is neither told nor counted. want: how many blocks
- * the place needs yet, for which room is made at once. Not thorough: only what is idle, and not what could be evicted or
- * is a dead client's. */
+ * the place needs yet, for which room is made at once. Not thorough: only what is idle, and not what could be evicted
+ * or is a dead client's. */
 int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t want, bool thorough, uint32_t *block);
 
 /* A block has become idle (LIMBO or FREE) by the caller's CAS. */

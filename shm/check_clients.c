@@ -126,9 +126,9 @@ static void check_entry(struct kvs_look *look, uint32_t slot, uint32_t number)
 		check_hold(look, slot, number, counts);
 }
 
-/* A note of pins stands only beside a pin: it comes behind it, and goes before it. The notes are read behind the entries,
- * and have the same time in all looks, which another pin would not have. (That they count more than there are is no
- * finding: the counts go up and down, and come again.) */
+/* A note of pins stands only beside a pin: it comes behind it, and goes before it. The notes are read behind the
+ * entries, and have the same time in all looks, which another pin would not have. (That they count more than there are
+ * is no finding: the counts go up and down, and come again.) */
 static void check_note(struct kvs_look *look, uint32_t slot, uint32_t number)
 {
 	uint64_t counts = kvs_entry_counts(look->row[number], kvs_look_life(look, number)), note = look->notes[number];

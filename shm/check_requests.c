@@ -146,8 +146,8 @@ static void check_place(struct kvs_look *look, uint32_t number)
 	check_other_places(look, number);
 }
 
-/* A block in ROOM whose place is over is anyone's to free, who comes by: so nothing is wrong while anyone is there. What
- * is of a dead one's, its recovery frees. */
+/* A block in ROOM whose place is over is anyone's to free, who comes by: so nothing is wrong while anyone is there.
+ * What is of a dead one's, its recovery frees. */
 static void check_room(struct kvs_look *look, uint32_t block)
 {
 	uint32_t slot = kvs_word_owner(kvs_look_word(look, block));

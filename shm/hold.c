@@ -163,8 +163,8 @@ static void note_pin(_Atomic uint64_t *at, uint64_t since)
 }
 
 /* Where the oldest of several pins ends, the next one's age is not known: it is taken to begin now. So an age is never
- * too high, and a pin that stays for ever is seen to age once those have ended that were there before it. Relaxed, as in
- * note_pin(). */
+ * too high, and a pin that stays for ever is seen to age once those have ended that were there before it. Relaxed, as
+ * in note_pin(). */
 static bool drop_note(_Atomic uint64_t *at, uint64_t since)
 {
 	uint64_t note = atomic_load_explicit(at, memory_order_relaxed), next;

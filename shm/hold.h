@@ -174,8 +174,8 @@ int kvs_hold_release_inside(const struct kvs_actor *actor, uint32_t block, uint6
 			    uint64_t field);
 
 /* A pin that is of no request, by who holds the block (-EBADF, -EMFILE as in kvs_hold_add()); and its end, outside of a
- * section, without a look at the word (-EBADF: it is none, or a request's). since: when it was taken, in ns. The client's
- * row has a note of such pins for each block, for people. */
+ * section, without a look at the word (-EBADF: it is none, or a request's). since: when it was taken, in ns. The
+ * client's row has a note of such pins for each block, for people. */
 int kvs_hold_pin(const struct kvs_actor *actor, uint32_t block, uint64_t life, uint64_t since);
 int kvs_hold_unpin(const struct kvs_map *map, _Atomic uint64_t *row, uint32_t block, uint64_t life, uint64_t since);
 

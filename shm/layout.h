@@ -65,7 +65,8 @@ struct kvs_geometry {
 	uint64_t block_size; /* in each plane */
 	uint64_t incarnation;
 	uint64_t seed; /* of the hash */
-	uint64_t clients_at, readers_at, requests_at, ids_at, places_at, hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
+	uint64_t clients_at, readers_at, requests_at, ids_at, places_at, hints_at;
+	uint64_t buckets_at, blocks_at, tails_at, infos_at, rows_at;
 	uint64_t row_size; /* bytes from one row to the next */
 	uint32_t blocks;
 	uint32_t buckets; /* a power of two, at least blocks */
@@ -126,7 +127,7 @@ struct kvs_head {
 	_Atomic uint32_t line;	   /* enum kvs_line. Its tag tells the order */
 
 	/* Written by requests. */
-	_Alignas(128) _Atomic uint64_t line_next; /* the next number in the line; relaxed: only that they differ counts */
+	_Alignas(128) _Atomic uint64_t line_next; /* the next number in the line; relaxed: that they differ counts */
 	_Atomic uint32_t room_bell;		  /* goes up when a block becomes idle while there is a line: a futex */
 	_Atomic uint32_t listening;		  /* somebody may listen by a descriptor: see wait.h */
 	_Atomic uint64_t request_hand;		  /* which slot the next request tries first: a hint, so relaxed */

@@ -115,9 +115,9 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 
-/* All requests and blocks; returns about how many of these are idle (relaxed: a hint). dead: the client is; else it lets
- * go by itself. Its places in the line go first, so that the walk finds whose blocks are free; its requests are closed,
- * and their slots free, when nothing is left of them. */
+/* All requests and blocks; returns about how many of these are idle (relaxed: a hint). dead: the client is; else it
+ * lets go by itself. Its places in the line go first, so that the walk finds whose blocks are free; its requests are
+ * closed, and their slots free, when nothing is left of them. */
 static int64_t recover_all(const struct kvs_actor *actor, bool dead)
 {
 	const struct kvs_map *map = actor->map;

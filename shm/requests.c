@@ -257,8 +257,8 @@ static uint32_t find_rival(const struct kvs_map *map, uint32_t mine, const struc
 	return KVS_NONE;
 }
 
-int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt, uint32_t expected,
-		     uint32_t *slot, uint64_t *word)
+int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt,
+		     uint32_t expected, uint32_t *slot, uint64_t *word)
 {
 	const struct kvs_map *map = actor->map;
 	uint32_t mine, rival = 0;
@@ -333,7 +333,8 @@ void kvs_request_abort_all(const struct kvs_actor *actor)
 	uint64_t word;
 
 	for (uint32_t i = 0; i < actor->map->g.requests; i++) {
-		uint64_t place = kvs_room_place(actor->map, i); /* before the word: of this request, or of an earlier one */
+		/* Before the word: it is of this request, or of an earlier one. */
+		uint64_t place = kvs_room_place(actor->map, i);
 
 		if (!mine(actor, i, &word))
 			continue;

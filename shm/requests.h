@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * requests.h: requests in the segment: their words, ids and ends. What a request holds is its owner's own list (lib/): the
- * holds themselves are counts in the owner's row, so that its death ends them. The line for room is room.h's.
+ * requests.h: requests in the segment: their words, ids and ends. What a request holds is its owner's own list (lib/):
+ * the holds themselves are counts in the owner's row, so that its death ends them. The line for room is room.h's.
  *
  * Guarantees: of any number that open one id at the same time, one does; the rest is told. A request ends once. The
  * owner's death aborts it; it is closed when nothing of it is left, and its slot is not claimed before.
  *
  * Request word:  63..52 owner    51..5 number    4 has been complete    3..0 state
- *   The number goes up whenever the slot is claimed; while it stays, states only go forward. So a CAS from the exact word
- *   that was read can't succeed on a later turn. Waiters look at the low half.
+ *   The number goes up whenever the slot is claimed; while it stays, states only go forward. So a CAS from the exact
+ *   word that was read can't succeed on a later turn. Waiters look at the low half.
  *
  *   state     its owner is                     leaves by                                     what a death here leaves
  *   NONE      nobody                           who opens: CLAIMED
@@ -88,8 +88,8 @@ static inline uint64_t kvs_request_next(uint64_t word, enum kvs_request_state st
 
 static inline uint64_t kvs_request_word(const struct kvs_map *map, uint32_t slot)
 {
-	/* [request: look] Sequentially consistent: who waits looks behind its fall asleep's value; who takes a place, or
-	 * holds by a claim, looks behind that; who asks, or lets go, comes before. */
+	/* [request: look] Sequentially consistent: who waits looks behind its fall asleep's value; who takes a place,
+	 * or holds by a claim, looks behind that; who asks, or lets go, comes before. */
 	return atomic_load_explicit(&map->requests[slot].word, memory_order_seq_cst);
 }
 
@@ -107,10 +107,11 @@ struct kvs_request_id {
 
 uint64_t kvs_request_hash(const struct kvs_map *map, const uint8_t *bytes, uint32_t length);
 
-/* Opens a request: *slot and *word. -EEXIST: one is open, in *slot. -EALREADY: that attempt, or a later one, was closed.
+/* Opens a request: *slot and *word. -EEXIST: one is open, in *slot. -EALREADY: that attempt, or a later one, was
+ * closed.
  * -ENFILE: no slot is left. -EAGAIN: one that has gone since was in the way. */
-int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt, uint32_t expected,
-		     uint32_t *slot, uint64_t *word);
+int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt,
+		     uint32_t expected, uint32_t *slot, uint64_t *word);
 
 /* Finds the last attempt of an id; a live one goes first. False: there is none. */
 bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t *slot, uint64_t *word);

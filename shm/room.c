@@ -44,9 +44,9 @@ void kvs_room_wake(const struct kvs_map *map, uint32_t slot)
 	ring_for_room(map); /* the first of the line sleeps on this one */
 }
 
-/* What a slot's place is, which was read as that. One that no request has makes no sense, since a place is left before its request is closed; nor
- * does one of no state: whoever meets it takes it away. (The place first, then the request: the CAS fails if it was
- * left.) */
+/* What a slot's place is, which was read as that. One that no request has makes no sense, since a place is left before
+ * its request is closed; nor does one of no state: whoever meets it takes it away. (The place first, then the request:
+ * the CAS fails if it was left.) */
 static uint64_t sound_place(const struct kvs_actor *actor, uint32_t slot, uint64_t place)
 {
 	const struct kvs_map *map = actor->map;
@@ -280,8 +280,8 @@ static void check_deadline(const struct kvs_actor *actor, const struct kvs_room 
 	kvs_count(actor, KVS_COUNT_nonsense);
 }
 
-/* One look, behind the flag of the line: 0, -ENOSPC, -EAGAIN (it is not the first), -ETIMEDOUT, or a fault. The looks at
- * what is idle begin with hints, which are relaxed: hence the fence. [line: wait] */
+/* One look, behind the flag of the line: 0, -ENOSPC, -EAGAIN (it is not the first), -ETIMEDOUT, or a fault. The looks
+ * at what is idle begin with hints, which are relaxed: hence the fence. [line: wait] */
 static int gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough)
 {
 	const struct kvs_map *map = actor->map;

@@ -4,10 +4,10 @@
  * room.h: room that is reserved before it is needed: real blocks, gathered whole or not at all, in order of arrival.
  *
  * Guarantees: R11 to R13. Each request has one place in the line. The place that waits with the lowest number is the
- * first: its owner alone gathers blocks, as ROOM(place), so that two parts of rooms never wait for each other; fills that
- * have no room reserved are refused while somebody waits. A place has a deadline that anyone enforces: so one that is
- * stopped holds up nobody beyond it, and one that is dead nobody beyond its recovery. Once a place is neither waiting
- * nor granted, its blocks are anyone's to free.
+ * first: its owner alone gathers blocks, as ROOM(place), so that two parts of rooms never wait for each other; fills
+ * that have no room reserved are refused while somebody waits. A place has a deadline that anyone enforces: so one that
+ * is stopped holds up nobody beyond it, and one that is dead nobody beyond its recovery. Once a place is neither
+ * waiting nor granted, its blocks are anyone's to free.
  *
  * Place word:  63..3 number in the line, never 0 and never used again    2..0 state
  *
@@ -61,8 +61,8 @@ void kvs_room_join(const struct kvs_actor *actor, struct kvs_room *room, uint64_
  * section. */
 int kvs_room_gather(const struct kvs_actor *actor, struct kvs_room *room, bool thorough);
 
-/* Sleeps until there may be something to gather, or until the time. The bells were listened to before the look that came
- * to nothing. False as in kvs_wait_word(). */
+/* Sleeps until there may be something to gather, or until the time. The bells were listened to before the look that
+ * came to nothing. False as in kvs_wait_word(). */
 struct kvs_room_bells {
 	uint32_t own, room;
 };

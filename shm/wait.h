@@ -16,8 +16,8 @@
 
 uint64_t kvs_now(void);
 
-/* Sleeps until the low half of the word, or the count, differs from the one given, somebody wakes, or until the time; or
- * less. False if there is no memory behind it any more: the segment was truncated. */
+/* Sleeps until the low half of the word, or the count, differs from the one given, somebody wakes, or until the time;
+ * or less. False if there is no memory behind it any more: the segment was truncated. */
 bool kvs_wait_word(_Atomic uint64_t *word, uint64_t seen, uint64_t until);
 bool kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t until);
 
@@ -25,8 +25,8 @@ bool kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t until);
 void kvs_wait_wake(_Atomic uint64_t *word);
 void kvs_wait_wake_count(_Atomic uint32_t *count);
 
-/* Makes the descriptors readable of all who listen to the store (lib/poll.c), if there may be one: whatever they wait for
- * may have come. They watch the attributes of the segment's file by inotify(7): so nothing of theirs is in the file
+/* Makes the descriptors readable of all who listen to the store (lib/poll.c), if there may be one: whatever they wait
+ * for may have come. They watch the attributes of the segment's file by inotify(7): so nothing of theirs is in the file
  * system, nothing is left when they die, and it works across namespaces. Behind the change. */
 void kvs_wait_ring(const struct kvs_map *map);
 

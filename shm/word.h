@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * word.h: the words that decide everything: a block's word, its life, an entry of a row of counts, and an index link
- * (32 bits); and the note of pins, for people. Packing and unpacking only; what the states mean and who may change them is told in shm/README.md.
+ * (32 bits); and the note of pins, for people. Packing and unpacking only; what the states mean and who may change them
+ * is told in shm/README.md.
  *
  * Block word:   63..52 owner    51..4 step    3..0 state
  *   The owner is a client's slot (OWNED, FILLING, REMOVING), a request's (ROOM), or the epoch modulo KVS_OWNER_COUNT

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, tells of
- * pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It is not on anyone's data path: a store whose kvshmd was killed goes on.
+ * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, tells
+ * of pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It is not on anyone's data path: a
+ * store whose kvshmd was killed goes on.
  *
  * Signals are blocked before the store exists and read from a descriptor afterwards, so that none can end the program
  * with a store left behind.

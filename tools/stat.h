@@ -213,7 +213,8 @@ void stat_columns_help(const struct stat_table *table);
 /* A whole store: sections store, usage, work, counters, histograms, clients, and the remarks. */
 int stat_show_store(kvshm_view *view, struct stat_sink *sink);
 
-/* The rows of a store's clients, blocks, requests or pins, or one that tells a store from others, into a section that is open. */
+/* The rows of a store's clients, blocks, requests or pins, or one that tells a store from others, into a section that
+ * is open. */
 int stat_show_clients(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_blocks(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_requests(kvshm_view *view, const char *store, const struct stat_columns *columns,

@@ -73,9 +73,11 @@ rm "$shm/kvshm.c" "$shm/kvshm.d"
 for what in INTERVAL --list --clients --blocks --requests --pins; do
 	columns=$(sed -n "/^Columns of $what/,/^\$/s/^  [* ] \([a-z0-9_]*\) .*/\1/p" "$tmp/help" | paste -s -d ,)
 	[ "${#columns}" -gt 40 ] || fail "the help has no columns of $what"
-	[ "$what" != INTERVAL ] || what="0.001 2"
-	[[ $what != --clients && $what != --blocks && $what != --requests && $what != --pins ]] || what="$what --store a"
-	[ "$what" != "0.001 2" ] || what="$what --store a"
+	case $what in
+	INTERVAL) what="0.001 2 --store a" ;;
+	--list) ;;
+	*) what="$what --store a" ;;
+	esac
 	# shellcheck disable=SC2086 # words
 	must kvshm-stat $what --columns "$columns" --json
 	for name in ${columns//,/ }; do

@@ -46,8 +46,8 @@ void worker_touch_bytes(struct worker *w, const struct kvshm_handle *held);
 /* One that is perhaps no hold any more; now and then one that never was. */
 struct kvshm_handle worker_some_handle(struct worker *w);
 
-/* Puts a hold that a call gave into the list (one that was lent: among the stale ones, since nobody gives it back); takes
- * one out, to be used stale; ends it in the way that its kind has. */
+/* Puts a hold that a call gave into the list (one that was lent: among the stale ones, since nobody gives it back);
+ * takes one out, to be used stale; ends it in the way that its kind has. */
 void worker_keep(struct worker *w, const struct kvshm_handle *handle);
 void worker_forget(struct worker *w, unsigned at);
 void worker_let_go(struct worker *w, unsigned at);

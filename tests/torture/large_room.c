@@ -148,8 +148,8 @@ int main(void)
 	for (unsigned i = 0; i <= SMALL; i++)
 		base_check(base_reap(pids[i]) == 0);
 	base_expect(kvshm_detach(store), 0);
-	(void)printf("| %u rooms as large as the store, among %llu of 1 to 5 blocks and %llu fills (%llu refused)\n", ROUNDS,
-		     (unsigned long long)board->small, (unsigned long long)board->fills,
+	(void)printf("| %u rooms as large as the store, among %llu of 1 to 5 blocks and %llu fills (%llu refused)\n",
+		     ROUNDS, (unsigned long long)board->small, (unsigned long long)board->fills,
 		     (unsigned long long)board->refused);
 	base_check(board->refused > 0);
 	base_judge(board->name, BLOCKS);

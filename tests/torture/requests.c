@@ -3,11 +3,12 @@
  *
  * requests: many more requests than a transfer buffer has room for.
  *
- * crowd    64 requests of 40 blocks at once in a drop store of 100 blocks: eight processes with eight each, in threads that
- *          wait, or in an event loop; other processes claim them, compare their bytes and end them. Requests are aborted by
- *          their owners and by others, and processes are killed, all the time. All requests end, none waits for room beyond
- *          its deadline, and nothing is leaked. (R11, R12)
- * greedy   The same requests without room reserved: each takes block by block, and holds what it has. Not one of them is
+ * crowd 64 requests of 40 blocks at once in a drop store of 100 blocks: eight processes with eight each, in threads
+ * that
+ *          wait, or in an event loop; other processes claim them, compare their bytes and end them. Requests are
+ *          aborted by their owners and by others, and processes are killed, all the time. All requests end, none waits
+ *          for room beyond its deadline, and nothing is leaked. (R11, R12)
+ * greedy The same requests without room reserved: each takes block by block, and holds what it has. Not one of them is
  *          complete at its deadline.
  */
 #include "config.h"
@@ -425,7 +426,7 @@ static void print_crowd(unsigned kills)
 	uint64_t rooms = base_counter(board->name, "rooms"), waited = base_counter(board->name, "rooms_waited");
 	double mean = (double)board->room_sum / (double)(board->room.count ? board->room.count : 1);
 
-	(void)printf("| %u blocks, %u requests of %u at once: %llu begun, %llu complete, %llu claimed, %u processes killed\n",
+	(void)printf("| %u blocks, %u requests of %u at once: %llu begun, %llu complete, %llu claimed, %u killed\n",
 		     BLOCKS, SLOTS, NEED, (unsigned long long)board->next, (unsigned long long)board->completed,
 		     (unsigned long long)board->claimed, kills);
 	(void)printf("| ended by their owner %llu, by others %llu, claimed by nobody %llu, begun anew for room %llu\n",

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * check_plants_requests.c: faults for the check to find, in requests, in the line for room, and in the notes of pins. See
- * check_plants.c.
+ * check_plants_requests.c: faults for the check to find, in requests, in the line for room, and in the notes of pins.
+ * See check_plants.c.
  */
 #include "config.h"
 
