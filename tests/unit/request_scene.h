@@ -68,11 +68,11 @@ struct sleeper {
 	pthread_t thread;
 };
 void scene_sleep(struct sleeper *sleeper, void *(*call)(void *sleeper));
-/* Calls with an endless deadline: complete, wait, wait_room; and reserve, of `blocks`. */
-void *scene_complete(void *sleeper);
-void *scene_wait(void *sleeper);
-void *scene_wait_room(void *sleeper);
-void *scene_reserve(void *sleeper);
+/* Calls with an endless deadline, of the sleeper that arg is: complete, wait, wait_room; and reserve, of `blocks`. */
+void *scene_complete(void *arg);
+void *scene_wait(void *arg);
+void *scene_wait_room(void *arg);
+void *scene_reserve(void *arg);
 /* Does a thread of this process stand still in the kernel? */
 bool scene_stands(pid_t thread);
 /* Returns when so many threads sleep in the library: they stand still in the kernel. */
