@@ -44,8 +44,8 @@ struct bench_side {
 	double (*run)(void *arg);
 };
 
-/* Runs both in turn, rounds times, after one round for nothing, and prints the medians of what they cost and of second
- * / first. */
+/* Runs both in turn, rounds times, after one round for nothing, and prints the medians of what they cost, and of
+ * second / first. */
 void bench_compare(unsigned rounds, void *arg, const char *what, const struct bench_side *first,
 		   const struct bench_side *second);
 
