@@ -18,7 +18,7 @@
 #include <time.h>
 
 enum {
-	SLEEP_SHIFT_MIN = 15, /* without room: 2^15 ns at first, ... */
+	SLEEP_SHIFT_MIN = 15, /* between tries: 2^15 ns at first, ... */
 	SLEEP_SHIFT_MAX = 24, /* ... at most 2^24 ns, half of it random */
 	ATTACH_SLEEPS = 80,   /* about a second of them: a dead engine's client slot must be back by then */
 	MISMATCHES_SAID = 5,  /* of all processes */

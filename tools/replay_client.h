@@ -21,8 +21,8 @@ struct client {
 };
 
 enum {
-	CLIENT_SLEEPS = 2400,	    /* without room: so many of client_pause() are half a minute */
-	CLIENT_PATIENCE = 30 * 1000 /* ms for which one waits for what another process does */
+	CLIENT_PATIENCE = 30 * 1000, /* ms for which one waits for what another process does; ... */
+	CLIENT_STOP_PATIENCE = 1000, /* ... and for which when the replay is to stop */
 };
 
 static inline bool client_stopping(const struct client *client)

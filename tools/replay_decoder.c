@@ -11,7 +11,6 @@
 #include "config.h"
 
 #include "replay_client.h"
-#include "replay_random.h"
 #include "tool.h"
 
 #include <errno.h>

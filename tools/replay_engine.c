@@ -19,10 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	REST = 10,	      /* ms, until the next look at what nobody announces */
-	STOP_PATIENCE = 1000, /* ms, with the decoder when the replay is to stop */
-};
+enum { REST = 10 }; /* ms, until the next look at what nobody announces */
 
 /* ---- Ends ------------------------------------------------------------------------------------------------ */
 
@@ -101,7 +98,7 @@ static int finish(struct engine *engine, struct request *request)
 	while (!rc && is_there(request)) {
 		uint64_t waited = replay_now() - begin;
 
-		if (client_stopping(client) && waited >= STOP_PATIENCE * REPLAY_MS)
+		if (client_stopping(client) && waited >= CLIENT_STOP_PATIENCE * REPLAY_MS)
 			return -EINTR;
 		if (waited >= CLIENT_PATIENCE * REPLAY_MS + client->job->claim_timeout)
 			return client_fail_waiting(client, "half a minute's wait for a decoder");

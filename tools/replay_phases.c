@@ -14,11 +14,6 @@
 
 #include <errno.h>
 
-enum {
-	HOLD_IN_LINE = 50,    /* ms for which one that waits in line keeps what it has matched */
-	STOP_PATIENCE = 1000, /* ms without an answer, after which what is being worked on is let go */
-};
-
 /* ---- Ends ------------------------------------------------------------------------------------------------ */
 
 void phases_ended(struct scheduler *scheduler, struct request *request)
@@ -134,7 +129,7 @@ static int join_line(struct scheduler *scheduler, struct request *request)
 	if (rc)
 		return client_fail(&scheduler->client, "there is no descriptor to wait on", rc);
 	request->phase = PHASE_LINE;
-	request->give_way = request->ready ? replay_now() + HOLD_IN_LINE * REPLAY_MS : UINT64_MAX;
+	request->give_way = request->ready ? replay_now() + REQUEST_HOLD_IN_LINE : UINT64_MAX;
 	return request_reach(&scheduler->client, &request->stored, ABORT_IN_LINE);
 }
 
@@ -236,7 +231,7 @@ struct request *phases_starved(const struct scheduler *scheduler)
  * go on. */
 static int end_all(struct scheduler *scheduler, bool stopping)
 {
-	bool stuck = stopping && scheduler->idle >= STOP_PATIENCE;
+	bool stuck = stopping && scheduler->idle >= CLIENT_STOP_PATIENCE;
 	int rc = 0;
 
 	for (uint64_t age = ages(scheduler); !rc && age; age--) {

@@ -35,8 +35,10 @@ struct stored {
 	uint64_t queued; /* since when it is in line; 0: it is not */
 };
 
-/* How long a reservation waits in line before this attempt is given up. */
+/* How long a reservation waits in line before this attempt is given up; and how long it keeps the prefix that was
+ * matched: what two hold may be the room that both wait for. */
 #define REQUEST_ROOM_DEADLINE (1000 * REPLAY_MS)
+#define REQUEST_HOLD_IN_LINE (50 * REPLAY_MS)
 
 /* Opens a request of so many of its ids, in a place that is free, and tells the decoder. It has said what is wrong. */
 int request_open(struct client *client, struct stored *stored, const struct dealt *dealt, size_t first, size_t count,
@@ -72,8 +74,8 @@ bool request_take_back(const struct stored *stored);
 /* The decoder is to let go of it, as soon as it has read it. */
 void request_is_due(const struct client *client, const struct stored *stored);
 
-/* Has the decoder, or the claim timeout, brought it to its end? Then the place is free again (HANDOVER_FREE if it was
- * so before); else its state. */
+/* Has the decoder, or the claim timeout, brought it to its end? *state is HANDOVER_DONE or HANDOVER_GONE then, and the
+ * place is free from here on; else it is what the place is. */
 int request_settle(struct client *client, struct stored *stored, enum handover_state *state);
 
 #endif /* REPLAY_REQUEST_H */

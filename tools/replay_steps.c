@@ -16,7 +16,6 @@
 enum {
 	WAIT_SLICE = 100, /* ms of one wait for others' fills */
 	WAIT_SLICES = CLIENT_PATIENCE / WAIT_SLICE,
-	HOLD_IN_LINE = 50, /* ms for which one who waits in line keeps the prefix that it has matched */
 };
 
 /* ---- Room ------------------------------------------------------------------------------------------------ */
@@ -75,8 +74,7 @@ static int wait_without(struct engine *engine, const struct piece *piece, size_t
 	return rc ? rc : match(engine, piece, ready);
 }
 
-/* Holds the ready prefix, and has room for the rest. Who has to wait keeps the prefix for a while only: what two hold
- * may be the room that both wait for. */
+/* Holds the ready prefix, and has room for the rest. Who has to wait keeps the prefix for a while only. */
 static int find_room(struct engine *engine, const struct piece *piece, size_t *ready)
 {
 	struct client *client = &engine->client;
@@ -91,7 +89,7 @@ static int find_room(struct engine *engine, const struct piece *piece, size_t *r
 		rc = request_reach(client, stored, ABORT_IN_LINE);
 		if (!rc)
 			rc = engine_wait_for_room(engine, piece->request,
-						  *ready ? replay_now() + HOLD_IN_LINE * REPLAY_MS : UINT64_MAX);
+						  *ready ? replay_now() + REQUEST_HOLD_IN_LINE : UINT64_MAX);
 	}
 	if (rc == -EINPROGRESS)
 		rc = wait_without(engine, piece, ready);

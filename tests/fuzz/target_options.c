@@ -95,6 +95,8 @@ static void read_replay(void *arg)
 	target_must(!settings.trace != !settings.generate);
 	target_must(settings.store || settings.capacity);
 	target_must(settings.store || within(replay_settings_processes(&settings), 1, KVSHM_CLIENTS_MAX - 1));
+	target_must(settings.store || within(replay_settings_requests(&settings), 1, KVSHM_REQUESTS_MAX));
+	target_must(settings.abort <= 100);
 	target_must(within(settings.procs, 1, KVSHM_CLIENTS_MAX - 1) && within(settings.in_flight, 1, 4096));
 	target_must(settings.planes <= KVSHM_PLANES_MAX && settings.capacity <= KVSHM_BLOCKS_MAX);
 	target_must(settings.retain >= -1 && settings.retain <= KVSHM_DROP);
