@@ -272,8 +272,10 @@ static int timed_out(kvshm *store, const struct kvs_actor *actor)
 /* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. The next look
  * around does not move with what wakes the thread: signals may do that all the time. Who has slept up to its deadline
  * looks once more before it goes: so one that waits in short slices sees the dead too. */
-static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t number, uint64_t deadline)
+static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held,
+			       uint64_t deadline)
 {
+	uint32_t number = held->block;
 	struct kvs_block *block = kvs_block(actor->map, number);
 	uint64_t begin = 0, next_look = 0;
 	int rc = 0;
@@ -303,6 +305,9 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, uint32_t n
 		if (!there || now >= next_look || now >= deadline) {
 			rc = look_around(store, actor, number, word);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
+			/* Another thread may have ended the request that has lent it. */
+			if (rc == 0 && held->kind == KVSHM_LENT && !kvl_request_has(store, held))
+				rc = -ECANCELED;
 		}
 	}
 	if (begin && rc != -EUCLEAN) /* else the reader slot may be gone, too */
@@ -317,12 +322,18 @@ int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline)
 
 	if (rc)
 		return rc;
-	if (ref->kind != KVSHM_REF)
-		return kvs_routine(EBADF, "only a ref can be waited for, not a pin, or a fill or part of one's own");
-	rc = sleep_while_filling(store, &actor, ref->block, deadline);
+	if (ref->kind != KVSHM_REF && (ref->kind != KVSHM_LENT || !kvl_request_has(store, ref)))
+		return kvs_routine(EBADF, "only a ref can be waited for, or what a request holds; not a pin, or a fill "
+					  "or part of one's own");
+	rc = sleep_while_filling(store, &actor, ref, deadline);
+	if (rc == 0 && ref->kind == KVSHM_LENT && !kvl_request_has(store, ref))
+		rc = -ECANCELED; /* it was another block's readiness */
 	if (rc != -ECANCELED)
 		return rc;
-	end(&actor, ref);
+	if (ref->kind == KVSHM_LENT)
+		kvl_request_failed(&actor, store, ref);
+	else
+		end(&actor, ref);
 	return kvs_routine(ECANCELED, "the fill was given up, its filler or a writer died, the key was removed, or the "
 				      "store cleared: ask again");
 }

@@ -305,8 +305,9 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle);
  * first: two engines that wait for each other's do so until the deadline.
  *   -ETIMEDOUT  still being filled; the hold stays
  *   -ECANCELED  the fill was given up, its filler or a writer died, the key was removed before it was ready, or (of a
- *               ready block, too) the store was cleared; the hold has ended and ref is KVSHM_NONE: ask again
- *   -EBADF      not a ref that this client holds */
+ *               ready block, too) the store was cleared; the hold has ended and ref is KVSHM_NONE: ask again. A lent
+ *               hold (below) also ends with its request
+ *   -EBADF      not a ref that this client holds, or a hold that a request of its has lent */
 int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline);
 
 /* Ends a ref; it is KVSHM_NONE afterwards. The last release of a key in a drop store frees its block.

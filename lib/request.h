@@ -94,6 +94,11 @@ static inline bool kvl_hold_is_held(const struct kvl_hold *hold)
 /* Ends one hold, and its entry. */
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);
 
+/* Does its request still have the hold that a handle was lent of? And: what it waited for has failed: the hold ends, and
+ * the handle. In request_keys.c. */
+bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent);
+void kvl_request_failed(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *lent);
+
 /* The end of a fill of a request's, instead of that of others. In request_keys.c. */
 int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle,
 			const struct kvshm_meta *meta);

@@ -250,14 +250,16 @@ int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_requ
 	return fill_many(store, request, keys, count, true, outcomes, handles, results);
 }
 
-/* ---- The end of a fill --------------------------------------------------------------------------------------- */
+/* ---- Waiting for one, and the end of a fill ------------------------------------------------------------------- */
 
-/* The fill of a handle, locked with its request; NULL, unlocked: it has ended with the request. */
-static struct kvl_hold *lock_fill(kvshm *store, const struct kvshm_handle *handle, struct kvl_request **own)
+/* What a handle is on, of its request's: a fill (of a KVSHM_WRITER), or a hold; locked with that. NULL, unlocked: it has
+ * ended, or is none. */
+static struct kvl_hold *lock_hold(kvshm *store, const struct kvshm_handle *handle, struct kvl_request **own)
 {
+	bool fill = handle->kind == KVSHM_WRITER;
 	struct kvl_hold *hold;
 
-	if (handle->request > store->map.g.requests)
+	if (handle->request == 0 || handle->request > store->map.g.requests)
 		return NULL;
 	/* [record: find] */
 	*own = atomic_load_explicit(&store->requests[handle->request - 1], memory_order_acquire);
@@ -265,10 +267,33 @@ static struct kvl_hold *lock_fill(kvshm *store, const struct kvshm_handle *handl
 		return NULL;
 	(void)pthread_mutex_lock(&(*own)->lock);
 	hold = (*own)->open ? kvl_request_find_hold(*own, handle->block) : NULL;
-	if (hold && hold->kind == KVL_FILL && hold->life == handle->life)
+	if (hold && (fill ? hold->kind == KVL_FILL : kvl_hold_is_held(hold)) && hold->life == handle->life)
 		return hold;
 	(void)pthread_mutex_unlock(&(*own)->lock);
 	return NULL;
+}
+
+bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent)
+{
+	struct kvl_request *own;
+	bool has = lock_hold(store, lent, &own);
+
+	if (has)
+		kvl_request_leave(own);
+	return has;
+}
+
+void kvl_request_failed(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *lent)
+{
+	struct kvl_request *own;
+	struct kvl_hold *hold = lock_hold(store, lent, &own);
+
+	*lent = kvl_no_hold;
+	if (!hold)
+		return;
+	kvl_request_drop_hold(actor, own, hold);
+	kvl_request_tell(own);
+	kvl_request_leave(own);
 }
 
 static int no_fill_of_request(void)
@@ -305,7 +330,7 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 			const struct kvshm_meta *meta)
 {
 	struct kvl_request *own;
-	struct kvl_hold *hold = lock_fill(store, handle, &own);
+	struct kvl_hold *hold = lock_hold(store, handle, &own);
 	int rc;
 
 	if (!hold)
@@ -328,7 +353,7 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle)
 {
 	struct kvl_request *own;
-	struct kvl_hold *hold = lock_fill(store, handle, &own);
+	struct kvl_hold *hold = lock_hold(store, handle, &own);
 	int rc;
 
 	if (!hold)

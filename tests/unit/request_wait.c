@@ -299,6 +299,62 @@ START_TEST(R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lo
 }
 END_TEST
 
+/* ---- One block of a request's ------------------------------------------------------------------------------ */
+
+START_TEST(D3_a_lent_hold_is_waited_for_as_a_ref_is)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 2);
+	struct kvshm_handle first = unit_begin(other, 1), second = unit_begin(other, 2);
+	struct kvshm_handle good = scene_pending(store, &request, 1), bad = scene_pending(store, &request, 2), again;
+
+	ck_rc(kvshm_wait(store, &good, 0), -ETIMEDOUT);
+	ck_rc(kvshm_publish(other, &first, NULL), 0);
+	ck_rc(kvshm_wait(store, &good, unit_in_ms(10000)), 0);
+	ck_assert_uint_eq(good.kind, KVSHM_LENT);
+	ck_rc(kvshm_give_up(other, &second), 0);
+	ck_rc(kvshm_wait(store, &bad, unit_in_ms(10000)), -ECANCELED);
+	ck_assert_uint_eq(bad.kind, KVSHM_NONE);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	again = good;
+	scene_end(store, &request);
+	ck_rc(kvshm_wait(store, &again, 0), -EBADF);
+}
+END_TEST
+
+struct lent_wait {
+	kvshm *store;
+	struct kvshm_handle lent;
+	int rc;
+};
+
+static void *wait_for_lent(void *arg)
+{
+	struct lent_wait *wait = arg;
+
+	wait->rc = kvshm_wait(wait->store, &wait->lent, UINT64_MAX);
+	return NULL;
+}
+
+START_TEST(R17_who_waits_for_a_lent_hold_goes_on_when_its_request_ends)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 1);
+	struct kvshm_handle fill = unit_begin(other, 1);
+	struct lent_wait wait = {.store = store, .lent = scene_pending(store, &request, 1)};
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_lent, &wait), 0);
+	while (unit_counter(store, KVS_COUNT_waits) == 0)
+		(void)sched_yield();
+	scene_end(store, &request);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(wait.rc, -ECANCELED);
+	ck_assert_uint_eq(wait.lent.kind, KVSHM_NONE);
+	ck_rc(kvshm_give_up(other, &fill), 0);
+}
+END_TEST
+
 /* ---- Others are woken -------------------------------------------------------------------------------------- */
 
 /* Two wait, in other clients, until a request is complete. */
@@ -500,6 +556,8 @@ int main(void)
 		D3_detach_of_the_filler_wakes_a_request_that_waits,
 		a_request_waits_for_all_its_blocks,
 		R10_a_request_that_waits_for_a_block_is_ended_by_another,
+		D3_a_lent_hold_is_waited_for_as_a_ref_is,
+		R17_who_waits_for_a_lent_hold_goes_on_when_its_request_ends,
 		R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lost,
 		D3_a_request_that_is_complete_wakes_who_waits,
 		D3_a_request_that_ends_wakes_who_waits,
