@@ -11,6 +11,8 @@
  * After some instructions, chosen by the seed (in long runs all), other processes work on the store for a moment, and
  * are frozen wherever they are then; and its death there is looked into on a copy of the store: once with the others
  * alive, and once with them dead as well (D1).
+ *
+ * In short runs a deed for both kinds of stores is done in one of them, which the seed chooses.
  */
 #include "config.h"
 
@@ -179,7 +181,7 @@ static void print(const char *name, const char *where, const struct line *line)
 	(void)printf(" %12.3f %8" PRIu64 "\n", (double)line->slowest / 1e6, line->failures);
 }
 
-/* A deed for both kinds of stores is done in one of them, by the seed; in long runs in both. */
+/* Is this deed's turn in a store of that kind? */
 static bool has(const struct deed *deed, bool drop, uint64_t *turns)
 {
 	bool turn = base_random(turns) % 2;

@@ -21,7 +21,7 @@
 
 #include "scene.h"
 
-#define SHARE 12U /* one deed in so many */
+#define SHARE 16U /* one deed in so many */
 #define MORE 4U	 /* stops at steps that the seed chooses */
 #define TOLD 10U /* failures */
 #define STORES 256U
