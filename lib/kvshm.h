@@ -498,7 +498,7 @@ int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned 
  * death, and nobody else's way takes them away.
  *
  *   open      its owner matches, reserves room, and fills
- *   complete  all of its blocks are ready, and held until its end: others may claim them
+ *   complete  the blocks that it had when its owner said so are ready, and held until its end: others may claim them
  *   ending    another process has asked for its end; its owner has not let go yet
  *   aborted   given up before it was complete, or its owner died; what it held is being let go
  *   closed    it holds nothing. Its id and attempt are remembered until its slot is needed again

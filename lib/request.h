@@ -78,7 +78,8 @@ int kvl_request_look_around(kvshm *store);
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
 void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
 
-/* Its list: finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in place that was made. */
+/* Its list: finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in place that was
+ * made. */
 struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block);
 int kvl_request_make_place(struct kvl_request *own, size_t more);
 struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind);
@@ -94,8 +95,8 @@ static inline bool kvl_hold_is_held(const struct kvl_hold *hold)
 /* Ends one hold, and its entry. */
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);
 
-/* Does its request still have the hold that a handle was lent of? And: what it waited for has failed: the hold ends, and
- * the handle. In request_keys.c. */
+/* Does its request still have the hold that a handle was lent of? And: what it waited for has failed: the hold ends,
+ * and the handle. In request_keys.c. */
 bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent);
 void kvl_request_failed(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *lent);
 

@@ -252,8 +252,8 @@ int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_requ
 
 /* ---- Waiting for one, and the end of a fill ------------------------------------------------------------------- */
 
-/* What a handle is on, of its request's: a fill (of a KVSHM_WRITER), or a hold; locked with that. NULL, unlocked: it has
- * ended, or is none. */
+/* What a handle is on, of its request's: a fill (of a KVSHM_WRITER), or a hold; locked with that. NULL, unlocked: it
+ * has ended, or is none. */
 static struct kvl_hold *lock_hold(kvshm *store, const struct kvshm_handle *handle, struct kvl_request **own)
 {
 	bool fill = handle->kind == KVSHM_WRITER;

@@ -93,7 +93,8 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number, bool d
 	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
 	end_work(actor, number, word, counts, dead);
 	if (entry) {
-		/* The note of its pins first: one is never there without a pin. Relaxed: the entry's store releases it. */
+		/* The note of its pins first: one is never there without a pin. Relaxed: the entry's store releases
+		 * it. */
 		atomic_store_explicit(&kvs_row_pins(actor->map, actor->row)[number], 0, memory_order_relaxed);
 		/* [hold-vs-remove: hold] */
 		atomic_store_explicit(at, 0, memory_order_seq_cst);

@@ -238,7 +238,8 @@ static void give_up(const struct kvs_actor *actor, struct kvs_room *room)
 
 	put_all_back(map, room);
 	room->place = 0;
-	/* Only its owner takes a place that has expired to NONE, and its recoverer: [place: move]. Relaxed: for people. */
+	/* Only its owner takes a place that has expired to NONE, and its recoverer: [place: move]. Relaxed: for
+	 * people. */
 	atomic_store_explicit(&map->places[room->slot], 0, memory_order_seq_cst);
 	atomic_store_explicit(&map->requests[room->slot].wanted, 0, memory_order_relaxed);
 	tell_first(actor);

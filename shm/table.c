@@ -35,22 +35,22 @@ static uint64_t next_life(const struct kvs_map *map, uint64_t life)
  * could erase a hold of the next life. The life changes before the word can be FILLING, so that whoever comes by an old
  * number sees it; it carries the clear count of now, since the bytes may be written from now on. What is relaxed here
  * is released by that word. (tests/model/block_life.pml) */
-void kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *found)
+void kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *owned)
 {
-	struct kvs_block *block = kvs_block(actor->map, found->block);
-	struct kvs_block_info *info = &actor->map->infos[found->block];
+	struct kvs_block *block = kvs_block(actor->map, owned->block);
+	struct kvs_block_info *info = &actor->map->infos[owned->block];
 
-	found->life = next_life(actor->map, atomic_load_explicit(&block->life, memory_order_relaxed));
-	atomic_store_explicit(&block->life, found->life, memory_order_seq_cst); /* [life: begin] */
+	owned->life = next_life(actor->map, atomic_load_explicit(&block->life, memory_order_relaxed));
+	atomic_store_explicit(&block->life, owned->life, memory_order_seq_cst); /* [life: begin] */
 	atomic_store_explicit(&block->holders, kvs_holder_bit(actor->self), memory_order_seq_cst); /* [holders: mark] */
 	atomic_store_explicit(&block->key_length, 0, memory_order_relaxed);
 	info->length = 0;
 	atomic_store_explicit(&info->depth, 0, memory_order_relaxed);
 	atomic_store_explicit(&info->since, kvs_now(), memory_order_relaxed);
 	memset(info->opaque, 0, sizeof(info->opaque));
-	kvs_part_begin(actor->map, found->block, shared);
+	kvs_part_begin(actor->map, owned->block, shared);
 	kvs_evict_stamp(actor->map, block);
-	(void)kvs_hold_add(actor, found->block, found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false);
+	(void)kvs_hold_add(actor, owned->block, owned->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false);
 }
 
 int kvs_table_alloc(const struct kvs_actor *actor, bool shared, struct kvs_found *owned)

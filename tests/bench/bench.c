@@ -132,10 +132,12 @@ double bench_median(double *numbers, size_t count)
 void bench_compare(unsigned rounds, void *arg, const char *what, const struct bench_side *first,
 		   const struct bench_side *second)
 {
-	double *f = calloc(rounds, 3 * sizeof(*f)), *s = f + rounds, *ratio = s + rounds, median;
+	double *f = calloc(rounds, 3 * sizeof(*f)), *s, *ratio, median;
 
 	if (!f)
 		bench_die("no memory");
+	s = f + rounds;
+	ratio = s + rounds;
 	(void)first->run(arg);
 	(void)second->run(arg);
 	for (unsigned i = 0; i < rounds; i++) {

@@ -3,8 +3,8 @@
 # Copyright (c) the kvshm authors
 #
 # R18: kvshmd tells the log of a living client's pins that are older than --pin-timeout, with owner, request and age,
-# once each, and counts them; nothing is taken from the client. Without a timeout it tells nothing. shellcheck
-# source=tests/cli/lib.sh
+# once each, and counts them; nothing is taken from the client. Without a timeout it tells nothing.
+# shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 # told PATTERN: the next line of the log, which is a fifo here, is of that pattern.

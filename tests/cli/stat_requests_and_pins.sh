@@ -3,7 +3,8 @@
 # Copyright (c) the kvshm authors
 #
 # kvshm-stat --requests and --pins: what each request has and waits for, and whose pins are how old, the oldest first;
-# in all three forms; and what the page counts of them. shellcheck source=tests/cli/lib.sh
+# in all three forms; and what the page counts of them.
+# shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 own_directory

@@ -137,7 +137,7 @@ void ops_take_back(struct load_worker *w, struct ops_stage *stage)
 /* The survivor holds these keys as long as nobody has asked for the end. */
 static void claim(struct load_worker *w, struct ops_stage *stage)
 {
-	unsigned char bytes[OPS_GIVEN][KVSHM_KEY_MAX];
+	unsigned char bytes[OPS_GIVEN][KVSHM_KEY_MAX] = {{0}};
 	struct kvshm_handle refs[OPS_GIVEN];
 	struct kvshm_key keys[OPS_GIVEN];
 	int results[OPS_GIVEN];

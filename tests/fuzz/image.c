@@ -132,8 +132,11 @@ static void open_requests(kvshm *store)
 {
 	struct kvshm_request request[IMAGE_REQUESTS];
 
-	for (uint8_t i = 0; i < IMAGE_REQUESTS; i++)
-		target_must(kvshm_request_open(store, &i, sizeof(i), 1, 1, &request[i]) == 0);
+	for (unsigned i = 0; i < IMAGE_REQUESTS; i++) {
+		uint8_t id = (uint8_t)i;
+
+		target_must(kvshm_request_open(store, &id, sizeof(id), 1, 1, &request[i]) == 0);
+	}
 	target_must(kvshm_request_reserve(store, &request[0], 2, 0) == 0);
 	match(store, &request[0], 0);
 	match(store, &request[1], 1);
@@ -206,7 +209,7 @@ void image_restore(void)
 	memcpy(now, whole, g.rows_at);
 	for (uint32_t i = 0; i < g.clients; i++)
 		memcpy(now + g.rows_at + i * g.row_size, whole + g.rows_at + i * g.row_size,
-		       g.blocks * 2 * sizeof(uint64_t));
+		       g.blocks * 2 * (uint64_t)sizeof(uint64_t));
 	for (unsigned i = 0; i < FILES; i++)
 		if (access(names[i], F_OK))
 			target_must(link(kept[i], names[i]) == 0);

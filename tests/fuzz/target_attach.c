@@ -261,8 +261,8 @@ static void requests(kvshm *store, const struct kvshm_geometry *geometry)
 	int fd;
 
 	(void)kvshm_poll_fd(store, &fd);
-	for (uint8_t i = 0; i <= IMAGE_REQUESTS; i++)
-		request_one(store, i, geometry);
+	for (unsigned i = 0; i <= IMAGE_REQUESTS; i++)
+		request_one(store, (uint8_t)i, geometry);
 	(void)kvshm_poll_clear(store);
 	if (kvshm_request_tend(store, 1, &ended) == 0)
 		target_must(ended <= IMAGE_REQUESTS);

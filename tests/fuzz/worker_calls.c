@@ -264,7 +264,11 @@ int worker_call_geometry(struct worker *w)
 	memset(&geometry, 0, sizeof(geometry));
 	live_begin(w->p, LIVE_geometry);
 	rc = live_end(w->p, LIVE_geometry, kvshm_geometry(w->store, &geometry));
-	base_check(rc || memcmp(&geometry, &w->geometry, sizeof(geometry)) == 0);
+	base_check(rc || (geometry.blocks == w->geometry.blocks && geometry.planes == w->geometry.planes &&
+			  geometry.clients == w->geometry.clients && geometry.requests == w->geometry.requests &&
+			  geometry.block_size == w->geometry.block_size && geometry.slot == w->geometry.slot &&
+			  geometry.incarnation == w->geometry.incarnation &&
+			  geometry.key_max == w->geometry.key_max && geometry.retain == w->geometry.retain));
 	return rc;
 }
 

@@ -143,7 +143,8 @@ int worker_call_request_tend(struct worker *w)
 	int rc;
 
 	live_begin(w->p, LIVE_request_tend);
-	rc = live_end(w->p, LIVE_request_tend, kvshm_request_tend(w->store, worker_below(w, 2) * 5 * BASE_MS, &ended));
+	rc = live_end(w->p, LIVE_request_tend,
+		      kvshm_request_tend(w->store, worker_below(w, 2) * (5 * BASE_MS), &ended));
 	base_check(rc || ended <= KVSHM_REQUESTS_MAX);
 	return rc;
 }

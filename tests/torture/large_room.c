@@ -11,8 +11,8 @@
 
 #include "base.h"
 
-#define BLOCKS 100
-#define HOARD 30 /* blocks that the fills hold */
+#define BLOCKS 100U
+#define HOARD 30U /* blocks that the fills hold */
 
 struct board {
 	const char *name;
@@ -105,8 +105,8 @@ static void reserve_large(kvshm *store, unsigned round)
 	base_expect(kvshm_request_end(store, &request), 0);
 }
 
-#define SMALL 4
-#define ROUNDS 20
+#define SMALL 4U
+#define ROUNDS 20U
 
 static kvshm_owner *make_store(void)
 {

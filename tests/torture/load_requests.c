@@ -131,7 +131,7 @@ static bool reserve(struct load_worker *w)
 
 static bool match(struct load_worker *w, unsigned first)
 {
-	unsigned char bytes[N][KVSHM_KEY_MAX];
+	unsigned char bytes[N][KVSHM_KEY_MAX] = {{0}};
 	uint64_t before = load_before(w);
 	struct kvshm_handle lent[N];
 	struct kvshm_key keys[N];

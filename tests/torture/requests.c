@@ -22,13 +22,13 @@
 
 #include "base.h"
 
-#define BLOCKS 100
-#define PROCESSES 8
-#define EACH 8 /* requests at once in a process */
+#define BLOCKS 100U
+#define PROCESSES 8U
+#define EACH 8U /* requests at once in a process */
 #define SLOTS (PROCESSES * EACH)
-#define NEED 40    /* blocks of a request */
-#define SHARED 20  /* of these, keys that it shares with its neighbours */
-#define CLAIMERS 2
+#define NEED 40U    /* blocks of a request */
+#define SHARED 20U  /* of these, keys that it shares with its neighbours */
+#define CLAIMERS 2U
 #define MS 2500
 #define KILL_MS 40
 
@@ -313,7 +313,7 @@ static void claim(kvshm *store, uint64_t number)
 {
 	struct kvshm_handle refs[NEED];
 	struct kvshm_request request;
-	struct kvshm_key names[NEED];
+	struct kvshm_key names[NEED] = {{NULL, 0}};
 	struct key keys[NEED];
 	int results[NEED];
 	int rc;

@@ -50,7 +50,7 @@ const char *unit_name(void)
 		if (prefix)
 			(void)snprintf(name, sizeof(name), "%s%d", prefix, (int)process);
 		else
-			(void)snprintf(name, sizeof(name), "t-%d-", (int)process);
+			(void)snprintf(name, sizeof(name), "unit-%d-", (int)process);
 	}
 	return name;
 }
