@@ -208,7 +208,8 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 
 /* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
  * back, its requests end), gives back its slot, unmaps the store and frees it. No other thread may be in a call with
- * the store, and none may use it afterwards. Works on a destroyed store too. In a child of fork() it returns -ECHILD. */
+ * the store, and none may use it afterwards. Works on a destroyed store too. In a child of fork() it returns
+ * -ECHILD. */
 int kvshm_detach(kvshm *store);
 
 struct kvshm_geometry {

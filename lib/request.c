@@ -496,7 +496,8 @@ int kvshm_request_end(kvshm *store, const struct kvshm_request *request)
 	return rc == -EALREADY ? ended_before() : rc;
 }
 
-/* Has nobody claimed it in time? Relaxed: written before it was complete; a claim that comes just now is none in time. */
+/* Has nobody claimed it in time? Relaxed: written before it was complete; a claim that comes just now is none in
+ * time. */
 static bool is_unclaimed(const struct kvl_request *own, uint64_t timeout)
 {
 	const struct kvs_request *told = &own->store->map.requests[own->slot];

@@ -17,7 +17,8 @@ struct kvshm_view {
 	char name[KVSHM_NAME_MAX + 1];
 };
 
-/* Copies of all requests: one that could not be read whole, since others took its slot all the time, is of state NONE. */
+/* Copies of all requests: one that could not be read whole, since others took its slot all the time, is of state
+ * NONE. */
 struct kvl_requests_view {
 	struct kvs_request *all;
 	_Atomic uint64_t *places;

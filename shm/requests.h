@@ -125,7 +125,8 @@ uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t 
 /* Moves the word on from *word to a state, and wakes who waits; *word is what it is then, in either case. */
 bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, enum kvs_request_state state);
 
-/* Asks for the end of a request that is another's: 0, -EALREADY, or -EBADF if the slot has no request of that number. */
+/* Asks for the end of a request that is another's: 0, -EALREADY, or -EBADF if the slot has no request of that
+ * number. */
 int kvs_request_ask(const struct kvs_map *map, uint32_t slot, uint64_t number);
 
 /* Counts a claim of a request; false: its slot is another's by now, who must not be taken for claimed. */
