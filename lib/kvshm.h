@@ -567,8 +567,9 @@ int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, u
 int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request);
 
 /* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
- * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. lent[i] may be used as a
- * hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't be released. It never blocks.
+ * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. Handles from lent[*ready]
+ * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't be
+ * released. It never blocks.
  *   -EMFILE  65,535 refs of one of the blocks are held here    -ENOMEM */
 int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
 			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);

@@ -61,16 +61,17 @@ static int check_keys(const kvshm *store, const struct kvshm_key *keys, size_t c
 	return rc;
 }
 
-/* One key of a match: 0, -ENOENT, -EAGAIN, or an error. */
+/* One key of a match: 0, -ENOENT, -EAGAIN, or an error: then lent is as it was, perhaps a fill of the caller's. */
 static int match_one(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
 		     struct kvshm_handle *lent)
 {
 	struct kvshm_handle ref = kvl_no_hold;
 	int rc;
 
-	*lent = kvl_no_hold;
-	if (kvl_no_key(key))
+	if (kvl_no_key(key)) {
+		*lent = kvl_no_hold;
 		return 0;
+	}
 	rc = kvl_get(actor, key, hash, &ref);
 	if (rc == 0)
 		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, true, false, lent);

@@ -545,6 +545,26 @@ START_TEST(a_match_passes_over_keys_that_are_not_asked_for_and_says_why_it_ended
 }
 END_TEST
 
+START_TEST(a_match_leaves_handles_behind_its_end_as_they_are)
+{
+	kvshm *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle lent[3];
+	enum kvshm_next next;
+
+	unit_put(store, 0);
+	lent[1] = scene_begin(store, &request, 1);
+	lent[2] = scene_begin(store, &request, 2);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 3, lent, &next), 1);
+	ck_assert_int_eq(next, KVSHM_NEXT_FILLING);
+	scene_publish(store, &lent[1], 1);
+	scene_publish(store, &lent[2], 2);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
 static struct kvshm_handle begin_shared(kvshm *store, const struct kvshm_request *request, uint64_t number)
 {
 	struct kvshm_handle handle;
@@ -667,6 +687,7 @@ int main(void)
 		R24_each_key_of_a_batch_has_its_own_result,
 		a_large_batch_is_held_whole_and_ends_whole,
 		a_match_passes_over_keys_that_are_not_asked_for_and_says_why_it_ended,
+		a_match_leaves_handles_behind_its_end_as_they_are,
 		R27_a_shared_fill_of_a_requests_is_whole_when_all_its_planes_are,
 		R27_a_shared_fill_of_a_requests_of_which_a_part_fails_is_asked_for_again,
 		R27_a_shared_fill_of_a_request_that_ends_before_it_is_whole_is_given_up,
