@@ -108,7 +108,13 @@ static inline int kvl_reader(struct kvshm *store, struct kvs_reader **reader)
 /* A call without a place for its result. */
 static inline int kvl_no_place(void)
 {
-	return kvs_routine(EINVAL, "no place for the result, or no view, was given (NULL)");
+	return kvs_routine(EINVAL, "no place for the result was given (NULL)");
+}
+
+/* A look at a store without a view, a function to tell, or a place for its result. */
+static inline int kvl_no_view(void)
+{
+	return kvs_routine(EINVAL, "no view, no function or no place for the result was given (NULL)");
 }
 
 /* How every call with a store begins. Inline: lookups are made of little else. */

@@ -57,7 +57,7 @@ int kvshm_view_head(const char *name, const char *dir, struct kvshm_head_info *i
 	int rc;
 
 	if (!info)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_segment_open_file(name, dir, O_RDONLY, &file, path);
 	if (rc)
 		return rc;
@@ -97,7 +97,7 @@ int kvshm_list(const char *dir, int (*fn)(const char *name, void *arg), void *ar
 	int rc = 0;
 
 	if (!fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	dir = kvs_files_dir(dir);
 	stream = opendir(dir);
 	if (!stream)

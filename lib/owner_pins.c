@@ -33,7 +33,7 @@ static bool was_told(const struct kvl_overdue *overdue, const struct kvl_pins *p
 	return overdue->count && bsearch(pins, overdue->told, overdue->count, sizeof(*pins), compare);
 }
 
-/* An id of a request's, as people can read it: quoted, or in hexadecimal digits. */
+/* An id of a request's, as people can read it: quoted, or as 0x and hexadecimal digits. */
 static void id_text(const struct kvshm_pin_info *info, char text[2 * KVSHM_REQUEST_ID_MAX + 3])
 {
 	bool printable = info->id_length > 0;
@@ -44,9 +44,9 @@ static void id_text(const struct kvshm_pin_info *info, char text[2 * KVSHM_REQUE
 		(void)sprintf(text, "'%.*s'", (int)info->id_length, (const char *)info->id);
 		return;
 	}
-	*text = '\0';
+	(void)strcpy(text, "0x");
 	for (size_t i = 0; i < info->id_length; i++)
-		(void)sprintf(text + 2 * i, "%02x", info->id[i]);
+		(void)sprintf(text + 2 + 2 * i, "%02x", info->id[i]);
 }
 
 static void tell(const struct kvshm_pin_info *info)

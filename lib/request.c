@@ -288,9 +288,10 @@ static int check_id(const kvshm *store, const void *bytes, size_t length, const 
 {
 	if (!result)
 		return kvl_no_place();
-	if (!bytes || length == 0 || length > KVSHM_REQUEST_ID_MAX)
-		return kvs_fault(EINVAL, "an id of %zu bytes: a request's has 1 to %d", bytes ? length : 0,
-				 KVSHM_REQUEST_ID_MAX);
+	if (!bytes)
+		return kvs_routine(EINVAL, "no id was given (NULL)");
+	if (length == 0 || length > KVSHM_REQUEST_ID_MAX)
+		return kvs_fault(EINVAL, "an id of %zu bytes: a request's has 1 to %d", length, KVSHM_REQUEST_ID_MAX);
 	*id = (struct kvs_request_id){.bytes = bytes, .length = (uint32_t)length};
 	id->hash = kvs_request_hash(&store->map, id->bytes, id->length);
 	return 0;

@@ -77,7 +77,8 @@ static int check_size(const struct kvs_actor *actor, struct kvl_request *own, ui
 	if (own->queued && now >= own->room.deadline)
 		(void)too_late(actor, own, now);
 	if (blocks > most)
-		return kvs_fault(E2BIG, "room for %u blocks: the whole store has %u", blocks, most);
+		return kvs_fault(E2BIG, "room for %u blocks: the whole store has %u; ask for less, or make it larger",
+				 blocks, most);
 	if (own->room.place)
 		return kvs_routine(EBUSY, "the request has room, or a place in the line, already "
 					  "(kvshm_request_unreserve)");

@@ -87,10 +87,13 @@ static int check_whole(const struct kvl_request *own)
 	uint32_t expected = atomic_load_explicit(&told->expected, memory_order_relaxed);
 
 	if (own->fills)
-		return kvs_fault(EBUSY, "%u fills of the request are under way: publish them, or give them up",
-				   own->fills);
+		return kvs_fault(EBUSY, "%u of the request's fills are under way: publish them, or give them up",
+				 own->fills);
 	if (own->held < expected)
-		return kvs_fault(EINPROGRESS, "the request holds %u blocks of %u", own->held, expected);
+		return kvs_fault(EINPROGRESS,
+				 "the request holds %u of the %u blocks that it was opened with: hold or "
+				 "fill the others",
+				 own->held, expected);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ int kvshm_view_open(const char *name, const char *dir, kvshm_view **view)
 	int rc;
 
 	if (!view)
-		return kvl_no_place();
+		return kvl_no_view();
 	v = kvs_inspect_memory(sizeof(*v)); /* aligned, for the head's sake */
 	if (!v)
 		return kvs_fault(ENOMEM, "no memory");
@@ -122,7 +122,7 @@ int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info)
 	int rc;
 
 	if (!view || !info)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_inspect_refresh(&view->inner);
 	if (rc == 0)
 		rc = kvs_inspect_readers(&view->inner, &readers);
@@ -153,7 +153,7 @@ int kvshm_view_usage(kvshm_view *view, struct kvshm_usage *usage)
 	int rc;
 
 	if (!view || !usage)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_inspect_refresh(&view->inner); /* for the clear count */
 	if (rc == 0)
 		rc = kvs_inspect_slots(&view->inner, &slots);
@@ -207,7 +207,7 @@ int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_inf
 	int rc;
 
 	if (!view || !fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_inspect_slots(&view->inner, &slots);
 	if (rc)
 		return rc;
@@ -246,7 +246,7 @@ int kvshm_view_counters(kvshm_view *view, int (*fn)(const struct kvshm_counter *
 	int rc;
 
 	if (!fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = read_counted(view, &readers);
 	for (unsigned i = 0; rc == 0 && i < KVS_COUNTERS; i++) {
 		struct kvshm_counter counter = {
@@ -263,7 +263,7 @@ int kvshm_view_histograms(kvshm_view *view, int (*fn)(const struct kvshm_histogr
 	int rc;
 
 	if (!fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = read_counted(view, &readers);
 	for (unsigned i = 0; rc == 0 && i < KVS_HISTOGRAMS; i++) {
 		struct kvshm_histogram histogram = {.name = histograms[i].name,
@@ -301,7 +301,7 @@ int kvshm_view_check(kvshm_view *view, void (*fn)(const char *finding, void *arg
 	int rc;
 
 	if (!view || !result)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_inspect_refresh(&view->inner);
 	if (rc == 0)
 		rc = kvs_check(&view->inner, tell, &told, &inner);

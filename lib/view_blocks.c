@@ -140,7 +140,7 @@ int kvshm_view_blocks(kvshm_view *view, int (*fn)(const struct kvshm_block_info 
 	int rc;
 
 	if (!view || !fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	walk.view = &view->inner;
 	rc = kvs_inspect_refresh(&view->inner); /* for the clear count */
 	if (rc == 0)

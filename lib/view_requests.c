@@ -151,7 +151,7 @@ int kvshm_view_requests(kvshm_view *view, int (*fn)(const struct kvshm_request_i
 	int rc;
 
 	if (!view || !fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvs_inspect_slots(&view->inner, &slots);
 	if (rc)
 		return rc;
@@ -289,7 +289,7 @@ int kvshm_view_pins(kvshm_view *view, int (*fn)(const struct kvshm_pin_info *pin
 	int rc;
 
 	if (!view || !fn)
-		return kvl_no_place();
+		return kvl_no_view();
 	rc = kvl_view_read_pins(&view->inner, UINT64_MAX, &read);
 	for (size_t i = 0; rc == 0 && i < read.count; i++) {
 		struct kvshm_pin_info info;

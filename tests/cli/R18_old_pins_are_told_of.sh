@@ -47,7 +47,7 @@ shows pins 5
 # Of what comes later it is told too; and of nothing twice.
 ask one ok open $'\x01\xff'
 ask one ok take k2
-told "client 0 .* has held 1 pin of request 01ff, attempt 1, for [0-9]+ s"
+told "client 0 .* has held 1 pin of request 0x01ff, attempt 1, for [0-9]+ s"
 shows pins_overdue 6
 shows pins 6
 ask two ok end a-request

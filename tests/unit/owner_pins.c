@@ -136,9 +136,9 @@ START_TEST(ids_that_are_no_text_are_told_in_digits)
 	(void)begin(store, id, sizeof(id), 1);
 	(void)begin(store, "a b", 3, 1);
 	look(0, 2, 2);
-	ck_assert_ptr_nonnull(strstr(text, " request a7a7a7a7"));
+	ck_assert_ptr_nonnull(strstr(text, " request 0xa7a7a7a7"));
 	ck_assert_ptr_nonnull(strstr(text, "a7a7, attempt 1"));
-	ck_assert_ptr_nonnull(strstr(text, " request 612062, attempt 1"));
+	ck_assert_ptr_nonnull(strstr(text, " request 0x612062, attempt 1"));
 }
 END_TEST
 

@@ -67,6 +67,7 @@ START_TEST(ids_that_are_none_and_calls_without_a_place_for_the_result_are_refuse
 	ck_rc(kvshm_request_open(store, id, sizeof(id), 0, 0, &request), -EINVAL);
 	expect_text("65 bytes");
 	ck_rc(kvshm_request_open(store, NULL, 8, 0, 0, &request), -EINVAL);
+	expect_text("no id");
 	ck_rc(kvshm_request_open(store, id, 8, 0, 0, NULL), -EINVAL);
 	ck_rc(kvshm_request_find(store, id, 0, &request), -EINVAL);
 	ck_rc(kvshm_request_find(store, id, sizeof(id), &request), -EINVAL);

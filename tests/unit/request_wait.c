@@ -56,7 +56,7 @@ START_TEST(a_request_is_complete_when_it_has_all_its_blocks_and_says_why_not)
 	struct kvshm_handle theirs = unit_begin(other, 1), own;
 
 	ck_rc(kvshm_request_complete(store, &request, UINT64_MAX), -EINPROGRESS); /* at once */
-	expect_text("0 blocks of 3");
+	expect_text("0 of the 3 blocks");
 	(void)scene_pending(store, &request, 1);
 	(void)scene_fill(store, &request, 2);
 	ck_rc(kvshm_request_complete(store, &request, UINT64_MAX), -EINPROGRESS);
