@@ -74,7 +74,7 @@ static void prefill(kvshm *store, const char *id)
 	} while (rc == -EAGAIN); /* another engine was to fill one of the blocks, and has died */
 	must(rc);
 	must(kvshm_poll_fd(store, &event.fd));
-	while (!ended) { /* the blocks stay until decode() has asked for the end, or for a minute */
+	while (!ended) { /* the blocks stay until decode() has asked for the end, or a minute unclaimed */
 		(void)poll(&event, 1, 1000);
 		must(kvshm_poll_clear(store));
 		must(kvshm_request_tend(store, UINT64_C(60000000000), &ended));
@@ -83,12 +83,15 @@ static void prefill(kvshm *store, const char *id)
 
 static void decode(kvshm *store, const char *id)
 {
+	const uint64_t deadline = in_seconds(10);
 	struct kvshm_handle blocks[KEYS];
 	struct kvshm_request request;
-	int results[KEYS];
+	int rc, results[KEYS];
 
-	must(kvshm_request_find(store, id, strlen(id), &request));
-	must(kvshm_request_wait(store, &request, in_seconds(10)));
+	while ((rc = kvshm_request_find(store, id, strlen(id), &request)) == -ENOENT && in_seconds(0) < deadline)
+		(void)poll(NULL, 0, 1); /* prefill() has not opened it yet */
+	must(rc);
+	must(kvshm_request_wait(store, &request, deadline));
 	must(kvshm_request_claim(store, &request, keys, KEYS, blocks, results));
 	must(kvshm_request_end(store, &request)); /* prefill() lets go; what was claimed stays */
 	for (size_t i = 0; i < KEYS; i++) {
