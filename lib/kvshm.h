@@ -555,7 +555,7 @@ int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uin
 
 /* Owner: the same for who must not block: takes a place in the line, until the deadline. 0: the room is there.
  *   -EINPROGRESS  in the line: kvshm_request_wait_room() looks, when kvshm_poll_fd() says so. (Who comes first in
- *                 the line and does not look until its deadline holds up the others until then) */
+ *                 the line and does not look until its deadline, 10 ms at least, holds up the others until then) */
 int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
 
 /* Owner: waits until the room is there, at most until the time given.
@@ -599,7 +599,8 @@ int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_requ
 int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count);
 
 /* Owner: waits, at most until the deadline, until all blocks that it holds are ready, and says that the request is
- * complete. What is left of its room goes back. 0 also where it was complete already.
+ * complete. What is left of its room goes back. 0 also where it was complete already: what was added since is not
+ * waited for.
  *   -EBUSY        a fill of its own is under way: publish it, or give it up, before
  *   -EINPROGRESS  fewer blocks are held than it was opened with; at once
  *   -EAGAIN       a key that it waited for was given up, or removed, or its filler died: that hold has ended; ask for
@@ -613,7 +614,8 @@ int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64
 
 /* Anyone: takes refs of keys of a request, as kvshm_get_batch() does, each to be given to kvshm_release(). All were
  * taken before the request has let go of anything: in a drop store, too, there is no gap between its holds and these.
- * It tells the owner that the request was claimed; the end is still to be asked for.
+ * It tells the owner that the request was claimed, whatever came of its keys; the end is still to be asked for. A
+ * request that is not complete can be claimed, too: then it takes the keys that are there.
  *   -ECANCELED  it has ended, or its end was asked for; nothing is held */
 int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
 			struct kvshm_handle *refs, int *results);
