@@ -516,17 +516,17 @@ int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned 
  *   kvshm_poll_fd() says so.
  * - The owner's death aborts it, and wakes all who wait.
  *
- * The value names one request in this store, in every process, as a ticket names a block; it needs no release. */
+ * The value names one request of one store, in every process, as a ticket names a block; it needs no release. */
 struct kvshm_request {
 	uint64_t number; /* how many requests its slot has had */
 	uint32_t slot;
-	uint32_t reserved; /* 0 */
+	uint32_t store; /* the low half of its store's incarnation: one of another store is refused */
 };
 
 /* Errors of all calls with a request, not repeated below:
  *   -ECANCELED  it has ended, or its end was asked for: the text says which
  *   -EPERM      the call is its owner's (where it says "owner")
- *   -EBADF      it is no request of this store */
+ *   -EBADF      it is no request of this store: of another one, perhaps, that had the name before */
 
 /* Opens a request of so many blocks, as it expects (0 is allowed). Of any number that open one id at the same time
  * exactly one does.

@@ -197,12 +197,19 @@ int kvl_request_judge(const struct kvs_actor *actor, const struct kvl_request *o
 	return kvs_request_over(word) ? kvl_request_ended(word) : 0;
 }
 
+static int no_request(void)
+{
+	return kvs_routine(EBADF,
+			   "that is no request of this store: it is another's, perhaps of one that had this name "
+			   "before");
+}
+
 static int check_request(const kvshm *store, const struct kvshm_request *request)
 {
 	if (!request)
 		return kvs_routine(EINVAL, "no request was given (NULL)");
-	if (request->slot >= store->map.g.requests)
-		return kvs_routine(EBADF, "that is no request of this store");
+	if (request->slot >= store->map.g.requests || request->store != (uint32_t)store->map.g.incarnation)
+		return no_request();
 	return 0;
 }
 
@@ -215,7 +222,7 @@ static int look_up(const struct kvs_actor *actor, const struct kvshm_request *re
 	if (kvs_request_number(*word) > request->number && request->number)
 		return kvl_request_ended(0);
 	if (kvs_request_number(*word) != request->number || kvs_request_state(*word) < KVS_REQUEST_OPEN)
-		return kvs_routine(EBADF, "that is no request of this store");
+		return no_request();
 	return 0;
 }
 
@@ -256,8 +263,7 @@ static int refuse(const kvshm *store, const struct kvs_actor *actor, const struc
 	if (rc)
 		return rc;
 	if (kvs_word_owner(word) != store->slot)
-		return kvs_fault(EPERM, "the request is client %u's: only its owner can do that",
-				   kvs_word_owner(word));
+		return kvs_fault(EPERM, "the request is client %u's: only its owner can do that", kvs_word_owner(word));
 	return kvl_request_ended(word);
 }
 
@@ -283,8 +289,7 @@ int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct 
 
 /* ---- Opening and finding ------------------------------------------------------------------------------------- */
 
-static int check_id(const kvshm *store, const void *bytes, size_t length, const void *result,
-		    struct kvs_request_id *id)
+static int check_id(const kvshm *store, const void *bytes, size_t length, const void *result, struct kvs_request_id *id)
 {
 	if (!result)
 		return kvl_no_place();
@@ -302,14 +307,15 @@ static int refuse_open(const struct kvs_map *map, int rc, uint32_t rival)
 	switch (rc) {
 	case -EEXIST:
 		return kvs_fault(EEXIST, "a request of that id is open: it is client %u's",
-				   kvs_request_owner(map, rival));
+				 kvs_request_owner(map, rival));
 	case -EALREADY:
 		return kvs_routine(EALREADY, "that attempt of the request, or a later one, has been closed: a new one "
 					     "needs a higher number");
 	case -ENFILE:
-		return kvs_fault(ENFILE, "all %u requests of the store are open: end one, or make the store for more "
-					   "(kvshmd --requests)",
-				   map->g.requests);
+		return kvs_fault(ENFILE,
+				 "all %u requests of the store are open: end one, or make the store for more "
+				 "(kvshmd --requests)",
+				 map->g.requests);
 	default:
 		return rc;
 	}
@@ -378,7 +384,7 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 		return refuse_open(&store->map, rc, slot);
 	rc = keep(&actor, store, slot, word);
 	if (rc == 0)
-		*request = (struct kvshm_request){.number = kvs_request_number(word), .slot = slot};
+		*request = kvl_request_value(store->map.g.incarnation, slot, word);
 	return rc;
 }
 
@@ -396,7 +402,7 @@ int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kv
 		return rc;
 	if (!kvs_request_find(&actor, &name, &slot, &word))
 		return kvs_routine(ENOENT, "no request of that id is open, or remembered");
-	*request = (struct kvshm_request){.number = kvs_request_number(word), .slot = slot};
+	*request = kvl_request_value(store->map.g.incarnation, slot, word);
 	return 0;
 }
 

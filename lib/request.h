@@ -42,10 +42,10 @@ struct kvl_request {
 	uint32_t slot;
 	bool open; /* that one has not been let go of */
 	struct kvs_room room;
-	uint64_t queued; /* when it went into the line; 0: it is in none */
+	uint64_t queued;	/* when it went into the line; 0: it is in none */
 	struct kvl_hold *holds; /* a table, by the block's number */
-	uint32_t size, used; /* of the table: places, and those that are not KVL_EMPTY */
-	uint32_t held, fills; /* pins and refs; and fills */
+	uint32_t size, used;	/* of the table: places, and those that are not KVL_EMPTY */
+	uint32_t held, fills;	/* pins and refs; and fills */
 };
 
 /* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what
@@ -105,11 +105,18 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 			const struct kvshm_meta *meta);
 int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle);
 
+/* The value that names a request, by its slot and the word that it was seen with. */
+static inline struct kvshm_request kvl_request_value(uint64_t incarnation, uint32_t slot, uint64_t word)
+{
+	return (struct kvshm_request){.number = kvs_request_number(word), .slot = slot, .store = (uint32_t)incarnation};
+}
+
 /* What a request is, as people are told, from its slot, mapped or copied, and the word that it was seen with; all but
  * whether its owner lives. places: those of all requests. In request_info.c. */
 struct kvl_request_place {
 	const _Atomic uint64_t *all;
 	uint32_t slot, requests;
+	uint64_t incarnation; /* of the store */
 };
 void kvl_request_describe(const struct kvs_request *from, uint64_t word, const struct kvl_request_place *places,
 			  struct kvshm_request_info *to);

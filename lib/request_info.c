@@ -74,7 +74,7 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 	uint64_t now = kvs_now();
 
 	memset(to, 0, sizeof(*to));
-	to->request = (struct kvshm_request){.number = kvs_request_number(word), .slot = places->slot};
+	to->request = kvl_request_value(places->incarnation, places->slot, word);
 	to->owner = kvs_word_owner(word);
 	to->completed = (word & KVS_REQUEST_COMPLETED) != 0;
 	if (state <= KVS_REQUEST_CLAIMED) { /* its id and all else are still the last one's */
@@ -104,8 +104,10 @@ int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct
 		rc = kvl_no_place();
 	if (rc)
 		return rc;
-	places = (struct kvl_request_place){
-		.all = store->map.places, .slot = request->slot, .requests = store->map.g.requests};
+	places = (struct kvl_request_place){.all = store->map.places,
+					    .slot = request->slot,
+					    .requests = store->map.g.requests,
+					    .incarnation = store->map.g.incarnation};
 	kvl_request_describe(&store->map.requests[request->slot], word, &places, &seen);
 	if (!kvs_request_copy_id(&store->map, request->slot, word, id)) /* behind all that was read */
 		return kvl_request_ended(0);

@@ -111,7 +111,10 @@ static uint32_t sort_requests(const struct kvl_requests_view *requests, uint32_t
 static void describe_request(const struct kvs_view *view, const struct kvl_requests_view *requests,
 			     const struct kvs_slot_view *slots, uint32_t slot, struct kvshm_request_info *to)
 {
-	const struct kvl_request_place places = {.all = requests->places, .slot = slot, .requests = view->g.requests};
+	const struct kvl_request_place places = {.all = requests->places,
+						 .slot = slot,
+						 .requests = view->g.requests,
+						 .incarnation = view->g.incarnation};
 
 	kvl_request_describe(&requests->all[slot], word_of(&requests->all[slot]), &places, to);
 	if (to->owner >= view->g.clients)

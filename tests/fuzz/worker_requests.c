@@ -30,7 +30,10 @@ static size_t some_id(struct worker *w, unsigned char id[KVSHM_REQUEST_ID_MAX])
 static struct kvshm_request some_request(struct worker *w)
 {
 	struct kvshm_request request = {.number = 1};
+	struct kvshm_geometry geometry;
 
+	if (kvshm_geometry(w->store, &geometry) == 0)
+		request.store = (uint32_t)geometry.incarnation;
 	switch (worker_below(w, 16)) {
 	case 0:
 		request.number = worker_below(w, 2) ? worker_below(w, 64) : base_random(&w->p->random);

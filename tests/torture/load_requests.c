@@ -21,9 +21,16 @@ static uint64_t pack(const struct kvshm_request *request)
 	return request->number << 16 | request->slot;
 }
 
-static struct kvshm_request unpack(uint64_t posted)
+static int unpack(kvshm *store, uint64_t posted, struct kvshm_request *request)
 {
-	return (struct kvshm_request){ .number = posted >> 16, .slot = posted & 0xffff };
+	struct kvshm_geometry geometry;
+	int rc = kvshm_geometry(store, &geometry);
+
+	if (rc == 0)
+		*request = (struct kvshm_request){ .number = posted >> 16,
+						   .slot = posted & 0xffff,
+						   .store = (uint32_t)geometry.incarnation };
+	return rc;
 }
 
 static _Atomic uint64_t *any_post(struct load_worker *w)
@@ -319,11 +326,13 @@ static bool claim(struct load_worker *w, const struct kvshm_request *request, un
 bool load_use_request(struct load_worker *w, unsigned key)
 {
 	uint64_t posted = atomic_load_explicit(any_post(w), memory_order_relaxed);
-	struct kvshm_request request = unpack(posted);
+	struct kvshm_request request;
 	int rc;
 
 	if (!posted)
 		return true;
+	if (unpack(w->store, posted, &request))
+		return false;
 	if (base_below(&w->random, 4))
 		return claim(w, &request, key);
 	rc = kvshm_request_wait(w->store, &request, 0);

@@ -235,7 +235,7 @@ struct enders {
 static void end_many(kvshm *store, struct enders *enders)
 {
 	for (unsigned i = 0; i < ROUNDS; i++) {
-		struct kvshm_request request = {.slot = 0};
+		struct kvshm_request request = {.store = (uint32_t)store->map.g.incarnation};
 		int rc;
 
 		(void)pthread_barrier_wait(enders->barrier);

@@ -28,7 +28,7 @@ START_TEST(an_open_request_is_found_by_its_id_in_every_process)
 	found = scene_find(other, 1);
 	ck_assert_uint_eq(found.slot, request.slot);
 	ck_assert_uint_eq(found.number, request.number);
-	ck_assert_uint_eq(found.reserved, 0);
+	ck_assert_uint_eq(found.store, request.store);
 	ck_rc(kvshm_request_find(other, &missing, sizeof(missing), &found), -ENOENT);
 	ck_assert_uint_eq(found.number, request.number); /* untouched */
 	ck_assert_uint_eq(atomic_load(&store->map.requests[request.slot].expected), 5);
@@ -117,18 +117,23 @@ static void all_refuse(kvshm *store, const struct kvshm_request *request, int wa
 START_TEST(what_is_no_request_is_refused_by_every_call)
 {
 	kvshm *store = unit_store(8);
-	struct kvshm_request request = scene_open(store, 1, 0), no_slot = {.slot = SLOTS, .number = 1},
-			     huge = {.slot = UINT32_MAX, .number = 1}, unused = request, later = request, zero = {0};
+	struct kvshm_request request = scene_open(store, 1, 0), no_slot = request, huge = request, unused = request,
+			     later = request, zero = request, elsewhere = request;
 
+	no_slot.slot = SLOTS;
+	huge.slot = UINT32_MAX;
 	unused.slot = (request.slot + 1) % SLOTS;
 	later.number++;
-	zero.slot = request.slot;
+	zero.number = 0;
+	elsewhere.store++; /* of a store that had the same slot and number */
 	all_refuse(store, NULL, -EINVAL, -EINVAL);
 	all_refuse(store, &no_slot, -EBADF, -EBADF);
 	all_refuse(store, &huge, -EBADF, -EBADF);
 	all_refuse(store, &unused, -EBADF, -EBADF);
 	all_refuse(store, &later, -EBADF, -EBADF);
 	all_refuse(store, &zero, -EBADF, -EBADF);
+	all_refuse(store, &elsewhere, -EBADF, -EBADF);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_OPEN);
 	scene_end(store, &request);
 }
 END_TEST
