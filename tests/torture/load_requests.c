@@ -40,13 +40,21 @@ static _Atomic uint64_t *any_post(struct load_worker *w)
 
 /* ---- The list of its holds -------------------------------------------------------------------------------- */
 
+/* Counts who holds a key ready, where it is known when that ends: not where others ask for a request's end. Its holds go
+ * within the owner's next call then, and another may be filling their keys before that has returned. */
+static void count_holder(struct load_worker *w, const struct load_hold *hold, int n)
+{
+	if (!w->books->one_thread)
+		load_count_holder(w, hold, n);
+}
+
 /* One is let go of, or has gone. */
 static void forget_one(struct load_worker *w, unsigned at)
 {
 	struct load_request *r = &w->request;
 
 	if (r->lent[at].ready)
-		load_count_holder(w, &r->lent[at].hold, -1);
+		count_holder(w, &r->lent[at].hold, -1);
 	r->lent[at] = r->lent[--r->count];
 }
 
@@ -59,7 +67,7 @@ static void forget_all(struct load_worker *w)
 static void is_ready(struct load_worker *w, struct load_lent *lent)
 {
 	if (!lent->ready)
-		load_count_holder(w, &lent->hold, 1);
+		count_holder(w, &lent->hold, 1);
 	lent->ready = true;
 	load_verify(w, &lent->hold);
 }
