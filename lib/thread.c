@@ -176,7 +176,7 @@ int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, s
 	if (handle->kind == KVSHM_NONE || handle->kind > KVSHM_LENT || !*block ||
 	    !kvs_hold_counts(actor, handle->block, handle->life))
 		return kvs_routine(EBADF,
-				   "this client does not hold that block in that life: the handle was released, or "
-				   "never given out");
+				   "this client does not hold that block in that life: the handle was released, its "
+				   "request has ended, or it was never given out");
 	return 0;
 }
