@@ -3,7 +3,7 @@
  *
  * A request's end. Its owner has two holds for it: of a block that is ready, and of one that it fills. Threads of the
  * owner: T publishes the fill, says that the request is complete, and tends to it; E (-DENDS=1, or 2 of them) ends it;
- * G (-DTENDS=1) looks once whether its end was asked for. Other processes come at any time:
+ * G (-DTENDS=1) looks once whether its end was asked for, or ends it, as nobody has claimed it in time. Other processes come at any time:
  *   A  -DASKS=1   asks for the end; with -DASKS=2 another does so too
  *   K  -DCLAIMS=1 claims its keys
  *   W  -DWAITS=1  waits for it: nobody wakes W but who changes the word, unless somebody died
@@ -11,14 +11,16 @@
  *   Q  -DDEATHS=1 recovers the owner, which may die after any step; with -DDEATHS=2 P does so too, and may die, or stop
  *                 for as long as it likes; when both are through or dead, Z recovers once more, as under the write lock
  * stands for shm/requests.c: kvs_request_move() kvs_request_ask() kvs_request_abort_all() kvs_request_close_all()
- * stands for lib/request.c: kvl_request_begin() kvl_request_let_go() close_it() end_own() tend() kvshm_request_end()
+ * stands for shm/requests.c: kvs_request_claim() describe()
+ * stands for lib/request.c: kvl_request_begin() kvl_request_let_go() close_it() end_own() tend() is_unclaimed()
+ * stands for lib/request.c: kvshm_request_end()
  * stands for lib/request_keys.c: kvl_request_publish() forget() kvshm_request_claim()
  * stands for lib/request_wait.c: say_complete() kvshm_request_wait()
  *
  * Shows: each hold ends once, whoever ends the request, and from wherever (R04); a request is closed when nothing of it
  * is left, and not before; a claim that succeeds took its hold while the owner had its own (so the claimed block was
  * there all the time); the end comes however many ask for it; a waiter gets to know of each end, and of complete only
- * what was; the slot's next request is nobody else's to change.
+ * what was; the slot's next request is nobody else's to change, nor to count a claim of.
  *
  * Left out: the line for room (line.pml: its place goes behind the first step of an end); opens that meet
  * (request_open.pml); what becomes of the blocks (block_life.pml); that waiters also look every 10 ms, and so do not
@@ -45,6 +47,7 @@
  * fault 11: -DFAULT=11 -DDEATHS=1 -DENDS=1 recovery closes it before it has ended the holds
  * fault 12: -DFAULT=12 -DENDS=1 -DASKS=1 who asks for the end stores it without a CAS
  * fault 13: -DFAULT=13 -DASKS=1 it is said to be complete from whatever the word is by then
+ * fault 14: -DFAULT=14 -DENDS=1 -DCLAIMS=1 -DX=1 -DASKS=1 who claims late counts it, whose the slot is by then
  */
 #ifndef FAULT
 #define FAULT 0
@@ -71,10 +74,11 @@
 #define DEATHS 0
 #endif
 
-mtype = { CLOSED, ABORTED, ENDING, COMPLETE, OPEN };
+mtype = { CLOSED, ABORTED, ENDING, COMPLETE, OPEN, CLAIMED };
 mtype st = OPEN;		/* with number and completed: the word; 2 is X's */
 byte number = 1;
 bool completed;
+byte claims_of = 1, claims;	/* one word */
 byte pins = 1, refs = 1;	/* the owner's counts: of the ready block; of the one that is filled */
 /* The owner's record of it: */
 bool locked;
@@ -149,20 +153,15 @@ inline let_go(fills)
 /* kvl_request_begin(): ok: it goes on, locked. */
 inline begin()
 {
-	read_word();
+	LOCK
 	if
-	:: nr != 1 -> ok = 0
+	:: !open -> ok = 0; UNLOCK
 	:: else ->
-		LOCK
+		read_word();
+		ok = !is_over(s);
 		if
-		:: !open -> ok = 0; UNLOCK
-		:: else ->
-			read_word();
-			ok = !is_over(s);
-			if
-			:: !ok -> let_go(0); ok = 0; UNLOCK
-			:: else
-			fi
+		:: !ok -> let_go(0); ok = 0; UNLOCK
+		:: else
 		fi
 	fi
 }
@@ -219,36 +218,36 @@ proctype T()
 	} unless { dead };
 	running--
 }
+#if ENDS || TENDS
+inline end_own()
+{
+	read_word();
+#if FAULT == 3
+	if
+	:: lists_pin -> pins--; lists_pin = 0
+	:: else
+	fi;
+#endif
+	do
+	:: is_over(s) -> break
+	:: !is_over(s) && completed -> move(ENDING)
+	:: !is_over(s) && !completed -> move(ABORTED)
+	od;
+	let_go(1)
+}
+#endif
 #if ENDS
-/* kvshm_request_end() by the owner, and end_own(). */
+/* kvshm_request_end() by the owner. */
 proctype E()
 {
 	locals;
 	{
-		read_word();
+		LOCK
 		if
-		:: nr == 1 ->
-			LOCK
-			if
-			:: open ->
-				read_word();
-#if FAULT == 3
-				if
-				:: lists_pin -> pins--; lists_pin = 0
-				:: else
-				fi;
-#endif
-				do
-				:: is_over(s) -> break
-				:: !is_over(s) && completed -> move(ENDING)
-				:: !is_over(s) && !completed -> move(ABORTED)
-				od;
-				let_go(1)
-			:: else
-			fi;
-			UNLOCK
+		:: open -> end_own()
 		:: else
-		fi
+		fi;
+		UNLOCK
 	} unless { dead };
 	running--
 }
@@ -260,9 +259,18 @@ proctype G()
 	locals;
 	{
 		LOCK
-		read_word();
 		if
-		:: open && is_over(s) -> let_go(0)
+		:: open ->
+			read_word();
+			if
+			:: is_over(s) -> let_go(0)
+			:: !is_over(s) ->
+				read_word();
+				if
+				:: s == COMPLETE && claims == 0 -> end_own()
+				:: true
+				fi
+			fi
 		:: else
 		fi;
 		UNLOCK
@@ -288,6 +296,21 @@ proctype A()
 }
 #endif
 #if CLAIMS
+/* kvs_request_claim(): not ok: it lets go of it, too. */
+inline count_claim()
+{
+	atomic {
+		if
+#if FAULT == 14
+		:: true ->
+#else
+		:: claims_of == 1 ->
+#endif
+			claims++; ok = 1
+		:: else -> ok = 0
+		fi
+	}
+}
 proctype K()
 {
 	bool early;
@@ -304,7 +327,9 @@ proctype K()
 #if FAULT == 2
 		:: !is_over(s) -> assert(early)
 #else
-		:: nr == 1 && !is_over(s) -> assert(early)
+		:: nr == 1 && !is_over(s) ->
+			count_claim();
+			assert(!ok || early)
 #endif
 		:: else		/* it lets go of it */
 		fi
@@ -337,7 +362,9 @@ proctype W()
 #if X
 proctype Next()
 {
-	atomic { st == CLOSED -> st = OPEN; number = 2 }
+	atomic { st == CLOSED -> st = CLAIMED; number = 2 };
+	atomic { claims_of = 2; claims = 0 };	/* describe() */
+	st = OPEN
 }
 #endif
 #if DEATHS
@@ -457,7 +484,7 @@ init {
 	atomic {
 		_nr_pr == 1;
 		assert(number == 2 || (st == CLOSED && pins == 0 && refs == 0));
-		assert(number == 1 || st == OPEN);
+		assert(number == 1 || (st == OPEN && claims == 0));
 		assert(dead || (!open && !lists_pin && second == LEFT && !locked))
 	}
 }
