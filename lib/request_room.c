@@ -3,6 +3,7 @@
  *
  * request_room.c: room for a request's fills: taking a place in the line, waiting there, and giving it up. Contracts in
  * kvshm.h. Guarantees: nothing is waited for under the request's lock, so that another thread can cancel or end it.
+ * (tests/model/line.pml)
  */
 #include "config.h"
 

@@ -5,40 +5,55 @@
  * and C (-DC=1) place 2: each wants two blocks, waits until it has both or its time is over, draws some of them, and
  * ends. The others come at any time:
  *   X  -DX=1       claims A's request slot when it is closed, and wants room too
- *   F  -DF=1       fills a block outside of the line, and lets it go
+ *   F  -DF=1       fills a block outside of the line, and lets it go; with -DF=2 it only looks whether it may,
+ *                and takes the hint that somebody waits away as if it had found nobody
  *   S  -DS=1       passes by: may find a place late, and may sweep, each once
  *   Q  -DDEATHS=1  recovers A, which may die after any step; with -DDEATHS=2 P does so too, and may die, or stop for as
  *                  long as it likes; when both are through or dead, Z recovers once more, as under the write lock
  * With -DSOON=1 A has a deadline, which may have passed whenever somebody looks; with -DSTOPS=1 A may stop for good
- * until it is granted. With -DAGAIN=1 A waits once more when its first time is over, without a deadline.
+ * until it is granted. With -DAGAIN=1 A waits once more when its first time is over, without a deadline. With -DSTRAY=1
+ * there is no A: its place waits, in front of all, but no request has it, as in a segment that was damaged: then it has
+ * a block, or X comes.
  * stands for shm/room.h: kvs_room_place()
- * stands for shm/room.c: kvs_room_join() kvs_room_gather() kvs_room_first() expired() kvs_room_heal() put_back() lost()
- * stands for shm/room.c: grant() kvs_room_draw() kvs_room_leave() kvs_room_abandon() kvs_room_refused() drop_line()
- * stands for shm/room.c: tell_first() kvs_room_tell() kvs_room_wake() kvs_room_listen() kvs_room_sleep()
+ * stands for shm/room.c: kvs_room_join() kvs_room_gather() gather() kvs_room_first() sound_place() expired()
+ * stands for shm/room.c: kvs_room_heal() put_back() give_up() lost() grant() kvs_room_draw() kvs_room_leave()
+ * stands for shm/room.c: kvs_room_abandon() kvs_room_refused() drop_line() tell_first() kvs_room_tell() kvs_room_wake()
+ * stands for shm/room.c: kvs_room_listen() kvs_room_sleep()
+ * stands for lib/request_room.c: too_late()
  * stands for shm/requests.c: kvs_request_abort_all() kvs_request_close_all()
  * stands for shm/alloc.c: own() kvs_alloc_room()
  *
  * Shows: who is granted has all that it wants, and each of it until it draws it or gives it back, so that no block is
- * in two hands; nobody's place is taken away before its own deadline, or by who recovers another; all who wait are
- * granted in the end, whoever stopped or died, and also while all live and nobody has a deadline: parts that were
- * gathered block nobody. Who took its number when another waited already is not granted before that one. When all is
- * over every block is free but what one who stopped has; so no ROOM block is left behind a place that has ended.
+ * in two hands; nobody's place is taken away before its own deadline, or by who recovers another, or because the slot
+ * had no request a moment ago; all who wait are granted in the end, whoever stopped or died, and also while all live
+ * and nobody has a deadline: parts that were gathered block nobody. Who took its number when another waited already is
+ * not granted before that one. When all is over every block is free but what one who stopped has; so no ROOM block is
+ * left behind a place that has ended.
  *
- * With -DWAKES=1 nobody looks again but who is woken: no wake is lost, also none of a block that gets free while a fill
- * outside of the line takes the hint away that there is one. (Without: who sleeps looks again when a look would show
- * it something, and F takes a block whenever it likes. A wake that a late comer with a lower number needs, because the
- * first sleeps on what it has gathered, is left to the look every 10 ms: so there a number is taken in the line.)
+ * With -DWAKES=1 nobody looks again but who is woken, or whose slice of 10 ms is over: which it is once only, when A
+ * has died (-DDEATHS=1). So no wake is lost of who is told only where somebody SLEEPS; also none while a fill outside
+ * of the line, or who leaves it, takes the hint away that there is one (-DLINE=1 and 2: the hint that a line of before
+ * has left: GATHERS, SLEEPS); and what a death loses, also between these two steps, one slice mends. (Without: who sleeps
+ * looks again when a look would show it something, and F takes a block whenever it likes. A wake that a late comer with
+ * a lower number needs, because the first sleeps on what it has gathered, is left to the look every 10 ms, as is one that
+ * a place which has expired owes the next: so there a number is taken in the line, and there are no deadlines.)
  *
- * Left out: that idle blocks wait for a grace period, and hints (a search looks at every block); the request's end as
- * such (request_end.pml).
+ * Left out: that idle blocks wait for a grace period, that they are evicted (for all of a room in one go), and hints (a
+ * search looks at every block); the request's end as such (request_end.pml); words that make no sense, but STRAY.
  *
  * long: -O2 -DC=1 three in the line, each of which wants all there is
  * check: -DSOON=1 -DSTOPS=1 A stops anywhere in the line
  * long: -DSOON=1 -DAGAIN=1 -DS=1 A waits twice, while who passes by stands
  * check: -DF=1 fills outside of the line
+ * check: -DSTRAY=1 -DX=1 -DS=1 a place that no request has is in front, with a block, or X comes into its slot
  * check: -DDEATHS=1 -DSOON=1 A dies, and B is in the line
  * check: -DDEATHS=2 -DX=1 -DB=0 A dies, a recoverer stops or dies too, and X comes
- * check: -DWAKES=1 -DF=1 each is woken
+ * check: -DWAKES=1 -DF=2 each is woken
+ * long: -DWAKES=1 -DDEATHS=1 A dies, and one slice mends what it owed
+ * long: -DWAKES=1 -DF=1 -DLINE=1 each is woken, also of what fills let go of
+ * long: -DWAKES=1 -DF=2 -DLINE=2 each is woken, of a line that was left as one that sleeps
+ * long: -DWAKES=1 -DC=1 three are woken
+ * long: -DF=1 -DX=1 X comes into A's slot, while B looks at its place; and fills
  * long: -DC=1 -DBLOCKS=3 three in the line, and one block more
  * long: -DSOON=1 -DSTOPS=1 -DS=1 A stops, and so does who passes by
  * long: -DDEATHS=1 -DX=1 A dies, B is in the line, and X comes
@@ -54,14 +69,19 @@
  * fault 9: -DFAULT=9 -DSOON=1 -DSTOPS=1 a block is OWNED before it is ROOM
  * fault 10: -DFAULT=10 a number is taken in two steps
  * fault 11: -DFAULT=11 -DSOON=1 what is given back is stored without a CAS
- * fault 12: -DFAULT=12 -DSOON=1 -DSTOPS=1 -DS=1 who finds nothing to gather does not sweep
+ * fault 12: -DFAULT=12 -DSTRAY=1 -DX=1 who finds nothing to gather does not sweep
  * fault 13: -DFAULT=13 -DDEATHS=1 recovery leaves the place as it is
  * fault 14: -DFAULT=14 the lowest place is the first, not the lowest number
  * fault 15: -DFAULT=15 -DSOON=1 -DAGAIN=1 -DS=1 a place is taken away from whatever number it has by then
- * fault 16: -DFAULT=16 -DWAKES=1 -DF=1 who takes the hint away does not look again
- * fault 17: -DFAULT=17 -DWAKES=1 -DF=1 who puts it back tells nobody
+ * fault 16: -DFAULT=16 -DWAKES=1 -DF=2 who takes the hint away does not look again
+ * fault 17: -DFAULT=17 -DWAKES=1 -DF=2 who puts it back tells nobody
  * fault 18: -DFAULT=18 -DWAKES=1 who leaves the line tells nobody
  * fault 19: -DFAULT=19 -DWAKES=1 who sleeps reads the bells behind its look
+ * fault 20: -DFAULT=20 -DWAKES=1 who sleeps says so behind its second look
+ * fault 21: -DFAULT=21 -DWAKES=1 it does not look a second time
+ * fault 22: -DFAULT=22 -DWAKES=1 -DF=2 who puts the hint back says GATHERS, though another may sleep
+ * fault 23: -DFAULT=23 -DSTRAY=1 -DX=1 who looks for a place that no request has reads the request before the place
+ * fault 24: -DFAULT=24 -DSTRAY=1 -DX=1 a place that no request has is left in the line
  */
 #ifndef FAULT
 #define FAULT 0
@@ -99,6 +119,12 @@
 #ifndef WAKES
 #define WAKES 0
 #endif
+#ifndef LINE
+#define LINE 0
+#endif
+#ifndef STRAY
+#define STRAY 0
+#endif
 #define is_A 0
 #define is_B 1
 #define is_C 2
@@ -127,8 +153,16 @@ mtype = { OPEN, ABORTED, CLOSED, THEIRS };
 mtype request = OPEN;		/* of place 0: A's, nobody's, X's */
 
 #if WAKES
-bool line;
-bool own_rung[2], room_rung[2];	/* has the bell been rung since its owner read it? */
+#define EMPTY 0
+#define GATHERS 1
+#define SLEEPS 2
+#define SLEPT 3			/* none of a line: it looks for the first time since it has slept */
+#define AGAIN_THEN_SAID 4	/* nor this */
+byte line = LINE;
+bool own_rung[PLACES], room_rung[PLACES];	/* has the bell been rung since its owner read it? */
+#if DEATHS
+bool slice;			/* B's, since A has died */
+#endif
 #endif
 byte before[PLACES];		/* which places waited when this one took its number */
 bool gone[N], over[N], dead;
@@ -172,42 +206,71 @@ bool gone[N], over[N], dead;
 /* Would a look show it anything? */
 #define look_pays (!waits(p) || any(late) || (any(in_front) -> behind_with_blocks : there_is_room))
 
-#define locals byte n, q, sq, at, mine, drawn; mtype sp; bool ok, late_now, lower, ended
+#if WAKES
+#define LINE_LOCALS ; byte was = SLEPT
+#else
+#define LINE_LOCALS
+#endif
+#define locals byte n, q, sq, at, mine, drawn; mtype sp; bool ok, late_now, lower, ended LINE_LOCALS
 
 /* ---- Wakes ---- */
 
 #if WAKES
-inline ring_room() { atomic { room_rung[0] = 1; room_rung[1] = 1 } }
-inline kvs_room_wake(q) { own_rung[q] = 1; ring_room() }
+inline ring_room()
+{
+	room_rung[0] = 1; room_rung[1] = 1;
+#if C
+	room_rung[2] = 1
+#endif
+}
+/* In one step: each is asleep on one of them at most, and has read both before its look. */
+inline kvs_room_wake(who) { atomic { own_rung[who] = 1; ring_room() } }
 /* Behind a block that has become free. */
 inline kvs_room_tell()
 {
 	if
-	:: line -> ring_room()
-	:: !line
+	:: line == SLEEPS -> atomic { ring_room() }
+	:: line != SLEEPS
 	fi
 }
-/* lower: is anybody there? */
-inline look_at_line()
+/* In an atomic, as what the caller does next with its own variables. */
+inline note_first(which)
 {
-	lower = waits(0);
-	if
-	:: !lower -> lower = waits(1)
-	:: else
-	fi
+	at = (waits(which) && (at == NO_PLACE || number[which] < sq) -> which : at);
+	sq = (at == which -> number[which] : sq)
 }
+/* kvs_room_first(), where no time passes. at: who; numbers are looked at place by place. */
+inline look_for_first()
+{
+	atomic { at = NO_PLACE; note_first(0) };
+#if C
+	atomic { note_first(1) };
+	atomic { note_first(2); sq = 0 }
+#else
+	atomic { note_first(1); sq = 0 }
+#endif
+}
+/* at: whom it has found; else NO_PLACE. */
 inline drop_line()
 {
-	line = 0;
+	line = EMPTY;
 #if FAULT != 16
-	look_at_line();
+	look_for_first();
 	if
-	:: lower ->
-		line = 1;
-#if FAULT != 17
-		kvs_room_tell()
+	:: at == NO_PLACE
+	:: at != NO_PLACE ->
+#if FAULT == 22
+		line = GATHERS;
+#else
+		line = SLEEPS;
 #endif
-	:: else
+		look_for_first();
+#if FAULT != 17
+		if
+		:: at != NO_PLACE -> kvs_room_wake(at)
+		:: at == NO_PLACE	/* who fills is refused all the same; here it goes on */
+		fi
+#endif
 	fi
 #endif
 }
@@ -215,12 +278,14 @@ inline tell_first()
 {
 #if FAULT != 18
 	if
-	:: waits(1 - p) -> kvs_room_wake((1 - p))
-	:: !waits(1 - p) ->
+	:: line == SLEEPS ->
+		look_for_first();
 		if
-		:: line -> drop_line(); lower = 0
-		:: !line
-		fi
+		:: at != NO_PLACE -> kvs_room_wake(at)
+		:: else -> drop_line()
+		fi;
+		at = 0
+	:: line != SLEEPS
 	fi
 #else
 	skip
@@ -232,6 +297,13 @@ inline tell_first()
 #define TELL
 #define TELL_FIRST
 #endif
+#if WAKES && DEATHS
+#define wait_for(bell) atomic { bell || (slice && p == 1) -> slice = slice && (bell || p != 1) }
+#define A_HAS_DIED slice = 1
+#else
+#define wait_for(bell) bell
+#define A_HAS_DIED skip
+#endif
 inline sleep()
 {
 #if WAKES
@@ -239,13 +311,61 @@ inline sleep()
 	atomic { own_rung[p] = 0; room_rung[p] = 0 };
 #endif
 	if
-	:: in_front(1 - p) -> own_rung[p]
-	:: !in_front(1 - p) -> room_rung[p]
+	:: any(in_front) -> wait_for(own_rung[p])
+	:: !any(in_front) -> wait_for(room_rung[p])
 	fi
 #else
 	look_pays
 #endif
 }
+
+/* ---- A place's word ---- */
+
+/* In an atomic, as what the caller does next with its own variables. */
+inline read_place(which) { sp = place[which]; sq = number[which] }
+inline cas_place(which, to)
+{
+	if
+#if FAULT == 15
+	:: place[which] == sp ->
+#else
+	:: place[which] == sp && number[which] == sq ->
+#endif
+		assert(to != EXPIRED || soon[which]);
+		assert(to != NONE || request == OPEN || request == ABORTED || (STRAY && sq == 1));
+		place[which] = to; ok = 1
+	:: else -> ok = 0
+	fi
+}
+#define SOUND (X || STRAY)
+#if SOUND
+/* A place that no request has is taken away: the place first, then the request. Only place 0 may be one. sp, sq: what
+ * it is then. */
+#define may_hold(which) (which != 0 || request != CLOSED)
+#define has_place (sp == WAITING || sp == GRANTED)
+inline sound_place(which)
+{
+#if FAULT == 23
+	ok = may_hold(which);
+	atomic { read_place(which); ok = ok || !has_place };
+	if
+	:: atomic { ok -> ok = 0 }
+	:: !ok ->
+#elif FAULT == 24
+	atomic { read_place(which) };
+	if
+	:: true
+	:: false ->
+#else
+	atomic { read_place(which) };
+	if
+	:: !has_place || may_hold(which)
+	:: has_place && !may_hold(which) ->
+#endif
+		atomic { cas_place(which, NONE); read_place(which) }
+	fi
+}
+#endif
 
 /* ---- Blocks ---- */
 
@@ -293,12 +413,29 @@ inline sweep()
 		:: atomic { !is_over(at) -> forget() }
 		fi;
 #else
+#if SOUND
+		q = at;
+		sound_place(q);
+		atomic {
+			if
+			:: has_place -> forget()
+			:: else -> cas_block(FREE, 0)
+			fi;
+			sp = 0; sq = 0; q = 0; at = 0; next_block
+		}
+#else
 		if
 		:: is_over(at) -> atomic { cas_block(FREE, 0) }
 		:: atomic { !is_over(at) -> forget() }
 		fi;
 #endif
+#if WAKES
+		kvs_room_tell();
+#endif
+#endif
+#if !SOUND || FAULT == 1 || FAULT == 2
 		atomic { at = 0; next_block }
+#endif
 	od
 }
 /* put_back() of all: unless a sweeper was first. */
@@ -342,22 +479,6 @@ inline take()
 
 /* ---- Places ---- */
 
-/* As cas_block(). */
-inline read_place() { sp = place[q]; sq = number[q] }
-inline cas_place(to)
-{
-	if
-#if FAULT == 15
-	:: place[q] == sp ->
-#else
-	:: place[q] == sp && number[q] == sq ->
-#endif
-		assert(to != EXPIRED || soon[q]);
-		assert(to != NONE || request != THEIRS);
-		place[q] = to; ok = 1
-	:: else -> ok = 0
-	fi
-}
 /* Of place q, which waited when it was read. */
 inline expired()
 {
@@ -368,7 +489,7 @@ inline expired()
 #endif
 	if
 	:: late_now ->
-		atomic { cas_place(EXPIRED) };
+		atomic { cas_place(q, EXPIRED) };
 		if
 		:: ok -> ok = 0; sweep()
 		:: else
@@ -378,7 +499,6 @@ inline expired()
 }
 inline note_place()
 {
-	read_place();
 #if FAULT == 14
 	lower = lower || (sp == WAITING && q < p);
 #else
@@ -392,10 +512,18 @@ inline scan()
 {
 	atomic { lower = 0; ended = 0 };
 	do
-	:: atomic { !late(q) -> note_place(); next_place }
-	:: atomic { late(q) -> note_place() };	/* A's, which is not the last */
+#if SOUND
+	:: q == 0 && p != 0 ->
+		sound_place(q);
+		atomic { note_place() };
+		q = 1		/* not reached: alone, as spin makes one step of it and the one before */
+	:: atomic { !(q == 0 && p != 0) -> read_place(q); note_place(); next_place }
+#else
+	:: atomic { !late(q) -> read_place(q); note_place(); next_place }
+	:: atomic { late(q) -> read_place(q); note_place() };	/* A's, which is not the last */
 		expired();
 		atomic { late_now = 0; sp = 0; sq = 0; q++ }
+#endif
 	od
 }
 inline kvs_room_join(deadline)
@@ -419,11 +547,18 @@ inline kvs_room_join(deadline)
 	atomic { place[p] = WAITING; number[p] = sq; sq = 0 }
 #endif
 }
-inline lost()
+inline give_up()
 {
 	put_all_back();
 	place[p] = NONE;
 	TELL_FIRST
+}
+/* Taken away: as is lawful from the deadline on, of which it has a copy of its own (which soon[p] is, undamaged). */
+inline lost()
+{
+	assert(place[p] == EXPIRED && soon[p]);
+	give_up();
+	ok = 0
 }
 #define was_before(q) (before[p] & bit(q) && waits(q) && number[q] < number[p])
 inline grant()
@@ -439,29 +574,65 @@ inline grant()
 	}
 #endif
 }
-/* kvs_room_gather(), again and again. ok: it is granted; else its time is over. */
+/* A look has come to nothing: it looks once more, or sleeps; or its time is over: too_late(). */
+inline nothing_yet(deadline)
+{
+#if WAKES
+	if
+	:: was == SLEEPS -> sleep(); was = SLEPT
+#if FAULT == 20
+	:: was == EMPTY || was == GATHERS -> was = AGAIN_THEN_SAID
+	:: was == AGAIN_THEN_SAID -> line = SLEEPS; sleep(); was = SLEPT
+#elif FAULT == 21
+	:: was != SLEEPS -> line = SLEEPS; sleep(); was = SLEPT
+#else
+	:: was != SLEEPS -> line = SLEEPS; was = SLEEPS
+#endif
+	fi
+#else
+	if
+	:: deadline -> give_up(); ok = 0; break
+	:: true -> sleep()
+	fi
+#endif
+}
+/* kvs_room_gather(), again and again, each with one gather() or two. ok: it is granted; else its time is over. */
 inline wait_in_line(deadline)
 {
 	kvs_room_join(deadline);
 	do
 	::
 #if WAKES
+		if
+		:: was == SLEPT ->
 #if FAULT != 19
-		atomic { own_rung[p] = 0; room_rung[p] = 0 };
+			atomic { own_rung[p] = 0; room_rung[p] = 0 };
 #endif
-		line = 1;
+			atomic {
+				was = line;
+				if
+				:: line == EMPTY -> line = GATHERS
+				:: else
+				fi
+			}
+		:: was != SLEPT
+		fi;
 #endif
 		scan();
 		if
-		:: ended -> lost(); ok = 0; break
+		:: ended -> lost(); break
 		:: !ended && lower ->
 #if FAULT != 7
-			put_all_back();
+			if
+			:: mine ->
+				put_all_back();
 #if WAKES
-			kvs_room_tell();
+				kvs_room_tell()
 #endif
+			:: !mine
+			fi;
 #endif
-			sleep()
+			nothing_yet(deadline)
 		:: !ended && !lower ->
 			do
 			:: take();
@@ -476,14 +647,14 @@ inline wait_in_line(deadline)
 				grant();
 				if
 				:: ok -> TELL_FIRST break
-				:: else -> lost(); ok = 0; break
+				:: else -> lost(); break
 				fi
-			:: count(mine) < WANTED && ok -> lost(); ok = 0; break
+			:: count(mine) < WANTED && ok -> lost(); break
 			:: count(mine) < WANTED && !ok ->
-#if FAULT != 12
+#if FAULT != 12 && (!WAKES || DEATHS)	/* else there is nothing to sweep */
 				sweep();
 #endif
-				sleep()
+				nothing_yet(deadline)
 			fi
 		fi
 	od
@@ -491,18 +662,30 @@ inline wait_in_line(deadline)
 
 /* ---- Who is there ---- */
 
+inline draw_one()
+{
+	assert(st[n] == ROOM && owner[n] == p);
+	set_block(OWNED, me); mine = mine & ~bit(n); drawn = drawn | bit(n)
+}
 /* kvs_room_draw() of some; the rest is given back. */
 inline draw()
 {
+#if WAKES	/* of all or none, in one step: it wakes nobody */
+	if
+	:: atomic {
+			true ->
+			do
+			:: draw_one(); next_block
+			od
+		}
+	:: true
+	fi
+#else
 	do
 	:: atomic { true -> next_block }
-	:: atomic {
-			mine & bit(n) ->
-			assert(st[n] == ROOM && owner[n] == p);
-			set_block(OWNED, me); mine = mine & ~bit(n); drawn = drawn | bit(n);
-			next_block
-		}
+	:: atomic { mine & bit(n) -> draw_one(); next_block }
 	od
+#endif
 }
 inline release()
 {
@@ -535,7 +718,7 @@ inline own()
 	:: else
 	fi;
 #endif
-	lost();				/* kvs_room_leave() */
+	give_up();			/* kvs_room_leave() */
 	release();
 #if X || DEATHS
 	if
@@ -583,24 +766,29 @@ proctype Fill()
 
 #if WAKES
 	if
-	:: line ->			/* kvs_room_refused() */
-		look_at_line();
+	:: line != EMPTY ->		/* kvs_room_refused() */
+#if F == 1
+		look_for_first();
 		if
-		:: !lower -> drop_line()
-		:: else
+		:: at != NO_PLACE -> goto refused
+		:: at == NO_PLACE
+		fi;
+#endif
+		drop_line();
+		if
+		:: at != NO_PLACE -> goto refused
+		:: at == NO_PLACE -> at = 0
 		fi
-	:: !line
-	fi;
-	if
-	:: lower -> goto refused
-	:: else
+	:: line == EMPTY
 	fi;
 #endif
+#if F == 1
 	do
 	:: atomic { st[n] != FREE -> next_block }
 	:: atomic { st[n] == FREE -> set_block(OWNED, me); drawn = bit(n); n = 0; break }
 	od;
 	release();
+#endif
 refused: skip
 }
 #endif
@@ -614,7 +802,7 @@ proctype Passer()
 	late_now = soon[q];
 #endif
 	if
-	:: atomic { waits(q) -> read_place() };
+	:: atomic { waits(q) -> read_place(q) };
 		expired()
 	:: true
 	fi;
@@ -630,20 +818,27 @@ inline kvs_request_abort_all()
 {
 #if FAULT == 5
 	ok = (request == OPEN || request == ABORTED);
-	atomic { read_place() };
+	atomic { read_place(q) };
 #else
-	atomic { read_place() };
+	atomic { read_place(q) };
 	ok = (request == OPEN || request == ABORTED);
 #endif
 	if
 	:: ok ->
 #if FAULT != 13
 		atomic {			/* kvs_room_abandon() */
+			ok = 0;
 			if
-			:: sp != NONE -> cas_place(NONE)
+			:: sp != NONE -> cas_place(q, NONE)
 			:: else
 			fi
 		};
+#if WAKES
+		if
+		:: ok -> TELL_FIRST
+		:: else
+		fi;
+#endif
 #endif
 		atomic {
 			if
@@ -661,7 +856,7 @@ inline walk()
 	do
 	:: atomic { !(st[n] == OWNED && owner[n] == is_A) -> next_block }
 	:: atomic { st[n] == OWNED && owner[n] == is_A -> read_block() };
-		atomic { cas_block(FREE, 0); next_block }
+		atomic { cas_block(FREE, 0); TELL next_block }
 	od;
 	sweep()
 }
@@ -705,7 +900,7 @@ proctype Fate()
 	fi;
 #else
 	if
-	:: atomic { !over[is_A] -> gone[is_A] = 1; dead = 1 }
+	:: atomic { !over[is_A] -> gone[is_A] = 1; dead = 1; A_HAS_DIED }
 	:: true
 	fi;
 #endif
@@ -721,14 +916,22 @@ init {
 	byte n;
 
 	atomic {
+#if STRAY
+		request = CLOSED; place[0] = WAITING; number[0] = line_next; line_next++;
+		if
+		:: st[0] = ROOM; owner[0] = 0
+		:: run Next()
+		fi;
+#else
 		run Mortal(is_A, 0);
+#endif
 #if B
 		run Owner(is_B, 1);
 #endif
 #if C
 		run Owner(is_C, 2);
 #endif
-#if X
+#if X && !STRAY
 		run Next();
 #endif
 #if F
