@@ -568,8 +568,8 @@ int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request);
 
 /* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
  * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. Handles from lent[*ready]
- * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't be
- * released. It never blocks.
+ * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't
+ * be released. It never blocks.
  *   -EMFILE  65,535 refs of one of the blocks are held here    -ENOMEM */
 int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
 			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
@@ -614,8 +614,8 @@ int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64
 
 /* Anyone: takes refs of keys of a request, as kvshm_get_batch() does, each to be given to kvshm_release(). All were
  * taken before the request has let go of anything: in a drop store, too, there is no gap between its holds and these.
- * It tells the owner that the request was claimed, whatever came of its keys; the end is still to be asked for. A
- * request that is not complete can be claimed, too: then it takes the keys that are there.
+ * It puts off the owner's claim timeout (kvshm_request_tend()), whatever came of its keys; the end is still to be asked
+ * for. A request that is not complete can be claimed, too: then it takes the keys that are there.
  *   -ECANCELED  it has ended, or its end was asked for; nothing is held */
 int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
 			struct kvshm_handle *refs, int *results);
@@ -626,7 +626,8 @@ int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const
 int kvshm_request_end(kvshm *store, const struct kvshm_request *request);
 
 /* Ends those of this client's requests whose end another process has asked for, and those that have been complete for
- * claim_timeout ns (0: for ever) and that nobody has claimed; *ended (may be NULL): how many. One with a fill under way
+ * claim_timeout ns (0: for ever) while nobody has claimed them, or claimed them again: who has claimed one keeps its
+ * own refs, and may have died before it asked for the end. *ended (may be NULL): how many. One with a fill under way
  * ends with that fill, and is not counted. */
 int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended);
 

@@ -503,15 +503,17 @@ int kvshm_request_end(kvshm *store, const struct kvshm_request *request)
 	return rc == -EALREADY ? ended_before() : rc;
 }
 
-/* Has nobody claimed it in time? Relaxed: written before it was complete; a claim that comes just now is none in
- * time. */
+/* Has nobody claimed it in time, since it was complete, or again, since the last claim? (Who has claimed it has holds
+ * of its own, and may have died before it asked for the end.) Relaxed: a claim that comes just now is none in time. */
 static bool is_unclaimed(const struct kvl_request *own, uint64_t timeout)
 {
 	const struct kvs_request *told = &own->store->map.requests[own->slot];
+	uint64_t since = atomic_load_explicit(&told->completed, memory_order_relaxed);
+	uint64_t claimed = atomic_load_explicit(&told->claimed, memory_order_relaxed), now = kvs_now();
 
+	since = claimed > since ? claimed : since;
 	return timeout && kvs_request_state(kvs_request_word(&own->store->map, own->slot)) == KVS_REQUEST_COMPLETE &&
-	       kvs_request_claims(told) == 0 &&
-	       kvs_now() - atomic_load_explicit(&told->completed, memory_order_relaxed) >= timeout;
+	       now > since && now - since >= timeout;
 }
 
 /* True if it was ended by this. */

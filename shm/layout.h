@@ -182,6 +182,7 @@ struct kvs_request {
 	_Atomic uint32_t held, fills, room;
 	_Atomic uint64_t claims; /* 31..0 how often others have claimed it    63..32 the low half of its number */
 	_Atomic uint64_t opened, completed, held_since; /* CLOCK_MONOTONIC ns; 0: not yet */
+	_Atomic uint64_t claimed; /* likewise: when it was last claimed, by others: one that is late puts off an end */
 };
 
 /* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the

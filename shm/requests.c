@@ -189,6 +189,7 @@ static void describe(const struct kvs_map *map, uint32_t slot, uint64_t number, 
 	atomic_store_explicit(&request->fills, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->room, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->claims, number << 32, memory_order_relaxed);
+	atomic_store_explicit(&request->claimed, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->completed, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->held_since, 0, memory_order_relaxed);
 	atomic_store_explicit(&request->opened, kvs_now(), memory_order_relaxed);
@@ -318,6 +319,7 @@ bool kvs_request_claim(const struct kvs_map *map, uint32_t slot, uint64_t number
 			return false;
 	while (!atomic_compare_exchange_weak_explicit(at, &claims, number << 32 | (uint32_t)(claims + 1),
 						      memory_order_relaxed, memory_order_relaxed));
+	atomic_store_explicit(&map->requests[slot].claimed, kvs_now(), memory_order_relaxed);
 	return true;
 }
 

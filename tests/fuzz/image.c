@@ -209,7 +209,7 @@ void image_restore(void)
 	memcpy(now, whole, g.rows_at);
 	for (uint32_t i = 0; i < g.clients; i++)
 		memcpy(now + g.rows_at + i * g.row_size, whole + g.rows_at + i * g.row_size,
-		       g.blocks * 2 * (uint64_t)sizeof(uint64_t));
+		       (uint64_t)g.blocks * 2 * sizeof(uint64_t));
 	for (unsigned i = 0; i < FILES; i++)
 		if (access(names[i], F_OK))
 			target_must(link(kept[i], names[i]) == 0);

@@ -3,7 +3,8 @@
  *
  * A request's end. Its owner has two holds for it: of a block that is ready, and of one that it fills. Threads of the
  * owner: T publishes the fill, says that the request is complete, and tends to it; E (-DENDS=1, or 2 of them) ends it;
- * G (-DTENDS=1) looks once whether its end was asked for, or ends it, as nobody has claimed it in time. Other processes come at any time:
+ * G (-DTENDS=1) looks once whether its end was asked for, or ends it, as nobody has claimed it in time. Other
+ * processes come at any time:
  *   A  -DASKS=1   asks for the end; with -DASKS=2 another does so too
  *   K  -DCLAIMS=1 claims its keys
  *   W  -DWAITS=1  waits for it: nobody wakes W but who changes the word, unless somebody died

@@ -40,8 +40,8 @@ static _Atomic uint64_t *any_post(struct load_worker *w)
 
 /* ---- The list of its holds -------------------------------------------------------------------------------- */
 
-/* Counts who holds a key ready, where it is known when that ends: not where others ask for a request's end. Its holds go
- * within the owner's next call then, and another may be filling their keys before that has returned. */
+/* Counts who holds a key ready, where it is known when that ends: not where others ask for a request's end. Its holds
+ * go within the owner's next call then, and another may be filling their keys before that has returned. */
 static void count_holder(struct load_worker *w, const struct load_hold *hold, int n)
 {
 	if (!w->books->one_thread)

@@ -315,7 +315,7 @@ static void claim(kvshm *store, uint64_t number)
 	struct kvshm_request request;
 	struct kvshm_key names[NEED] = {{NULL, 0}};
 	struct key keys[NEED];
-	int results[NEED];
+	int results[NEED] = {0};
 	int rc;
 
 	keys_of(number, keys, names);

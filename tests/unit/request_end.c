@@ -568,6 +568,11 @@ START_TEST(a_claim_that_goes_on_late_is_none_of_the_next_requests)
 }
 END_TEST
 
+static void completed_earlier(const kvshm *store, const struct kvshm_request *request)
+{
+	atomic_fetch_sub(&store->map.requests[request->slot].completed, UINT64_C(3600000000000));
+}
+
 START_TEST(what_nobody_claims_in_time_is_ended_by_tending)
 {
 	kvshm *store = unit_store(BLOCKS), *receiver = unit_attach();
@@ -585,13 +590,20 @@ START_TEST(what_nobody_claims_in_time_is_ended_by_tending)
 	ck_assert_int_eq(scene_state(store, &unclaimed), KVS_REQUEST_COMPLETE);
 	ck_rc(kvshm_request_tend(receiver, 1, &count), 0); /* not its owner */
 	ck_assert_uint_eq(count, 0);
-	ck_rc(kvshm_request_tend(store, 1, &count), 0);
+	/* As if both had been complete for an hour, and the claim been just now. */
+	completed_earlier(store, &claimed);
+	completed_earlier(store, &unclaimed);
+	ck_rc(kvshm_request_tend(store, UINT64_C(1800000000000), &count), 0);
 	ck_assert_uint_eq(count, 1);
 	ck_assert_int_eq(scene_state(store, &unclaimed), KVS_REQUEST_CLOSED);
 	ck_assert_int_eq(scene_state(store, &claimed), KVS_REQUEST_COMPLETE);
 	ck_assert_int_eq(scene_state(store, &open), KVS_REQUEST_OPEN);
 	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests_unclaimed), 1);
 	ck_assert_uint_eq(scene_pins(store), 2);
+	ck_rc(kvshm_request_tend(store, 1, &count), 0); /* who has claimed it does not come again */
+	ck_assert_uint_eq(count, 1);
+	ck_assert_int_eq(scene_state(store, &claimed), KVS_REQUEST_CLOSED);
+	ck_rc(kvshm_release(receiver, &ref), 0); /* whose hold is its own */
 	ck_rc(kvshm_request_tend(store, 1, NULL), 0);
 }
 END_TEST
