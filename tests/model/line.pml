@@ -32,11 +32,12 @@
  *
  * With -DWAKES=1 nobody looks again but who is woken, or whose slice of 10 ms is over: which it is once only, when A
  * has died (-DDEATHS=1). So no wake is lost of who is told only where somebody SLEEPS; also none while a fill outside
- * of the line, or who leaves it, takes the hint away that there is one (-DLINE=1 and 2: the hint that a line of before
- * has left: GATHERS, SLEEPS); and what a death loses, also between these two steps, one slice mends. (Without: who
- * sleeps looks again when a look would show it something, and F takes a block whenever it likes. A wake that a late comer
- * with a lower number needs, because the first sleeps on what it has gathered, is left to the look every 10 ms, as is one
- * that a place which has expired owes the next: so there a number is taken in the line, and there are no deadlines.)
+ * of the line, or who leaves it, takes the hint away that there is one (-DLINE=1 and 2: the hint that a line of
+ * before has left: GATHERS, SLEEPS); and what a death loses, also between these two steps, one slice mends. (Without:
+ * who sleeps looks again when a look would show it something, and F takes a block whenever it likes. A wake that a
+ * late comer with a lower number needs, because the first sleeps on what it has gathered, is left to the look every
+ * 10 ms, as is one that a place which has expired owes the next: so there a number is taken in the line, and there
+ * are no deadlines.)
  *
  * Left out: that idle blocks wait for a grace period, that they are evicted (for all of a room in one go), and hints (a
  * search looks at every block); the request's end as such (request_end.pml); words that make no sense, but STRAY.
