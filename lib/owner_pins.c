@@ -44,7 +44,7 @@ static void id_text(const struct kvshm_pin_info *info, char text[2 * KVSHM_REQUE
 		(void)sprintf(text, "'%.*s'", (int)info->id_length, (const char *)info->id);
 		return;
 	}
-	(void)strcpy(text, "0x");
+	memcpy(text, "0x", sizeof("0x"));
 	for (size_t i = 0; i < info->id_length; i++)
 		(void)sprintf(text + 2 + 2 * i, "%02x", info->id[i]);
 }

@@ -5,4 +5,4 @@
 # any_segment: views, attach, calls, adoption and removal bear any bytes in a segment.
 # shellcheck source=tests/fuzz/target.sh
 . "$(dirname "$0")/target.sh"
-run_target attach 12000 256
+run_target attach 6000 256

@@ -48,7 +48,7 @@
  * check: -DF=1 fills outside of the line
  * check: -DSTRAY=1 -DX=1 -DS=1 a place that no request has is in front, with a block, or X comes into its slot
  * check: -DDEATHS=1 -DSOON=1 A dies, and B is in the line
- * check: -DDEATHS=2 -DX=1 -DB=0 A dies, a recoverer stops or dies too, and X comes
+ * long: -DDEATHS=2 -DX=1 -DB=0 A dies, a recoverer stops or dies too, and X comes
  * check: -DWAKES=1 -DF=2 each is woken
  * long: -DWAKES=1 -DDEATHS=1 A dies, and one slice mends what it owed
  * long: -DWAKES=1 -DF=1 -DLINE=1 each is woken, also of what fills let go of
