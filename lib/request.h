@@ -78,8 +78,8 @@ int kvl_request_look_around(kvshm *store);
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
 void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
 
-/* Its list: finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in place that was
- * made. */
+/* Its list (request_holds.c): finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in
+ * place that was made. */
 struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block);
 int kvl_request_make_place(struct kvl_request *own, size_t more);
 struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind);
