@@ -23,12 +23,6 @@ int kvl_requests_make(kvshm *store)
 	return store->requests ? 0 : kvs_fault(ENOMEM, "no memory");
 }
 
-/* [record: find] */
-static struct kvl_request *record(const struct kvshm *store, uint32_t slot)
-{
-	return atomic_load_explicit(&store->requests[slot], memory_order_acquire);
-}
-
 static struct kvl_request *new_record(struct kvshm *store, uint32_t slot)
 {
 	struct kvl_request *own = calloc(1, sizeof(*own)), *first = NULL;
@@ -124,7 +118,7 @@ int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct k
 /* Finds the record of a request of this client's, and locks it; NULL: nothing of it is left. */
 static struct kvl_request *lock(kvshm *store, const struct kvshm_request *request)
 {
-	struct kvl_request *own = record(store, request->slot);
+	struct kvl_request *own = kvl_request_record(store, request->slot);
 
 	if (!own)
 		return NULL;
@@ -210,7 +204,7 @@ static int refuse_open(const struct kvs_map *map, int rc, uint32_t rival)
 /* The request is this client's, and has a record here. */
 static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint64_t word)
 {
-	struct kvl_request *own = record(store, slot);
+	struct kvl_request *own = kvl_request_record(store, slot);
 
 	if (!own)
 		own = new_record(store, slot);
@@ -426,7 +420,7 @@ int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
 	if (rc)
 		return rc;
 	for (uint32_t i = 0; i < store->map.g.requests; i++) {
-		struct kvl_request *own = record(store, i);
+		struct kvl_request *own = kvl_request_record(store, i);
 
 		if (!own)
 			continue;
@@ -443,7 +437,7 @@ int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
 void kvl_requests_end(const struct kvs_actor *actor, kvshm *store)
 {
 	for (uint32_t i = 0; i < store->map.g.requests; i++) {
-		struct kvl_request *own = record(store, i);
+		struct kvl_request *own = kvl_request_record(store, i);
 
 		if (own && own->open)
 			(void)end_own(actor, own);
@@ -453,7 +447,7 @@ void kvl_requests_end(const struct kvs_actor *actor, kvshm *store)
 void kvl_requests_free(kvshm *store)
 {
 	for (uint32_t i = 0; store->requests && i < store->map.g.requests; i++) {
-		struct kvl_request *own = record(store, i);
+		struct kvl_request *own = kvl_request_record(store, i);
 
 		if (!own)
 			continue;

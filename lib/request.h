@@ -48,10 +48,15 @@ struct kvl_request {
 	uint32_t held, fills;	/* pins and refs; and fills */
 };
 
+/* This client's record of what it last opened in a slot; NULL: nothing yet. */
+static inline struct kvl_request *kvl_request_record(const struct kvshm *store, uint32_t slot)
+{
+	return atomic_load_explicit(&store->requests[slot], memory_order_acquire); /* [record: find] */
+}
+
 /* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what
  * can be is let go of, and -ECANCELED returned; -EUCLEAN the same, where the segment says that it is not this client's;
- * else
- * -EPERM, -EBADF. */
+ * else -EPERM, -EBADF. */
 int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own);
 void kvl_request_leave(struct kvl_request *own);
@@ -120,9 +125,6 @@ struct kvl_request_place {
 };
 void kvl_request_describe(const struct kvs_request *from, uint64_t word, const struct kvl_request_place *places,
 			  struct kvshm_request_info *to);
-
-/* Copies a request's id out of its slot, mapped or copied; its length, or 0. */
-size_t kvl_request_id(const struct kvs_request *from, uint8_t id[KVSHM_REQUEST_ID_MAX]);
 
 /* At attach and detach. */
 int kvl_requests_make(kvshm *store);

@@ -54,19 +54,6 @@ static void describe_holds(const struct kvs_request *from, const struct kvl_requ
 	to->ahead = ahead(places, place);
 }
 
-size_t kvl_request_id(const struct kvs_request *from, uint8_t id[KVSHM_REQUEST_ID_MAX])
-{
-	uint32_t length = atomic_load_explicit(&from->id_length, memory_order_relaxed);
-	uint64_t words[KVS_REQUEST_ID_WORDS];
-
-	if (length > KVS_REQUEST_ID_SIZE)
-		return 0;
-	for (unsigned i = 0; i < KVS_REQUEST_ID_WORDS; i++)
-		words[i] = atomic_load_explicit(&from->id[i], memory_order_relaxed);
-	memcpy(id, words, length);
-	return length;
-}
-
 void kvl_request_describe(const struct kvs_request *from, uint64_t word, const struct kvl_request_place *places,
 			  struct kvshm_request_info *to)
 {
@@ -88,7 +75,7 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 	to->age = age(atomic_load_explicit(&from->opened, memory_order_relaxed), now);
 	if (state != KVS_REQUEST_CLOSED)
 		describe_holds(from, places, now, to);
-	to->id_length = kvl_request_id(from, to->id);
+	to->id_length = kvs_request_read_id(from, to->id);
 }
 
 int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct kvshm_request_info *info)

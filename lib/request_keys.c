@@ -262,8 +262,7 @@ static struct kvl_hold *lock_hold(kvshm *store, const struct kvshm_handle *handl
 
 	if (handle->request == 0 || handle->request > store->map.g.requests)
 		return NULL;
-	/* [record: find] */
-	*own = atomic_load_explicit(&store->requests[handle->request - 1], memory_order_acquire);
+	*own = kvl_request_record(store, handle->request - 1);
 	if (!*own)
 		return NULL;
 	(void)pthread_mutex_lock(&(*own)->lock);

@@ -282,7 +282,7 @@ void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_p
 
 		to->block = KVSHM_BLOCKS_MAX;
 		to->attempt = atomic_load_explicit(&request->attempt, memory_order_relaxed);
-		to->id_length = kvl_request_id(request, to->id);
+		to->id_length = kvs_request_read_id(request, to->id);
 	}
 }
 

@@ -76,18 +76,26 @@ static bool same(const struct kvs_map *map, uint32_t slot, uint64_t word)
 	       kvs_request_number(word);
 }
 
-uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE])
+uint32_t kvs_request_read_id(const struct kvs_request *from, uint8_t id[KVS_REQUEST_ID_SIZE])
 {
-	const struct kvs_request *request = &map->requests[slot];
 	uint64_t words[KVS_REQUEST_ID_WORDS];
 	uint32_t length;
 
 	/* Relaxed, as told at write_id(). */
 	for (unsigned i = 0; i < KVS_REQUEST_ID_WORDS; i++)
-		words[i] = atomic_load_explicit(&request->id[i], memory_order_relaxed);
-	length = atomic_load_explicit(&request->id_length, memory_order_relaxed);
-	memcpy(id, words, KVS_REQUEST_ID_SIZE);
-	return same(map, slot, word) && length <= KVS_REQUEST_ID_SIZE ? length : 0;
+		words[i] = atomic_load_explicit(&from->id[i], memory_order_relaxed);
+	length = atomic_load_explicit(&from->id_length, memory_order_relaxed);
+	if (length > KVS_REQUEST_ID_SIZE)
+		return 0;
+	memcpy(id, words, length);
+	return length;
+}
+
+uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE])
+{
+	uint32_t length = kvs_request_read_id(&map->requests[slot], id);
+
+	return same(map, slot, word) ? length : 0;
 }
 
 /* May the slot's request be one of that id? Of almost all slots this is all that is looked at. [request-open: look]

@@ -108,8 +108,7 @@ struct kvs_request_id {
 uint64_t kvs_request_hash(const struct kvs_map *map, const uint8_t *bytes, uint32_t length);
 
 /* Opens a request: *slot and *word. -EEXIST: one is open, in *slot. -EALREADY: that attempt, or a later one, was
- * closed.
- * -ENFILE: no slot is left. -EAGAIN: one that has gone since was in the way. */
+ * closed. -ENFILE: no slot is left. -EAGAIN: one that has gone since was in the way. */
 int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id *id, uint32_t attempt,
 		     uint32_t expected, uint32_t *slot, uint64_t *word);
 
@@ -118,6 +117,9 @@ bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id
 
 /* Counts a word that makes no sense, and says so: -EUCLEAN. */
 int kvs_request_nonsense(const struct kvs_actor *actor, uint32_t slot);
+
+/* Copies the id out of a request's slot, mapped or copied, as it is now: its length, or 0 if that makes no sense. */
+uint32_t kvs_request_read_id(const struct kvs_request *from, uint8_t id[KVS_REQUEST_ID_SIZE]);
 
 /* Copies a request's id out, if the slot has still that word in all but its state; its length, or 0. */
 uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE]);
