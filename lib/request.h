@@ -33,6 +33,7 @@ struct kvl_hold {
 	uint8_t kind;
 	bool ready;  /* it was seen so: which it stays while it is held */
 	bool filled; /* by the request; or its room for it was used up without */
+	bool own;    /* it was the request's own fill, which is published */
 };
 
 struct kvl_request {

@@ -93,7 +93,7 @@ enum kvl_hold_kind kvl_request_turn(const struct kvs_actor *actor, uint32_t bloc
  * requests of this client may hold the block, and would wait for it for ever. (One that is ready stays as it is.) */
 static void give_up_unfinished(const struct kvs_actor *actor, const struct kvl_hold *hold)
 {
-	if (!hold->filled || hold->ready)
+	if (!hold->own || hold->ready)
 		return;
 	kvs_enter(actor);
 	kvs_table_fail_part(actor, hold->block);

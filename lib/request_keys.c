@@ -318,7 +318,7 @@ static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct
 		  struct kvshm_handle *handle)
 {
 	hold->kind = (uint8_t)kvl_request_turn(actor, hold->block, hold->life);
-	hold->filled = true;
+	hold->filled = hold->own = true;
 	hold->ready = kvs_part_whole(actor->map, hold->block); /* not yet, perhaps, if it is shared */
 	own->fills--;
 	own->held++;
