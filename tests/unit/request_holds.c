@@ -204,6 +204,7 @@ END_TEST
 
 /* Fills a key between two steps of another's get-or-fill: it was missing, and a block was taken for it. */
 static kvshm *filler;
+static struct kvshm_handle *begun; /* NULL: it publishes, too */
 void __real_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *mine);
 void __wrap_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *mine);
 
@@ -212,7 +213,9 @@ void __wrap_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct k
 	kvshm *other = filler;
 
 	filler = NULL;
-	if (other)
+	if (other && begun)
+		*begun = unit_begin(other, 1);
+	else if (other)
 		unit_put(other, 1);
 	__real_kvs_table_begin(actor, shared, mine);
 }
@@ -236,6 +239,23 @@ START_TEST(R05_of_two_that_fill_at_once_the_seconds_block_goes_back_and_its_room
 	ck_rc(kvshm_request_complete(store, &request, 0), 0);
 	scene_end(store, &request);
 	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(R06_the_end_of_one_that_was_late_with_a_fill_leaves_the_others_fill)
+{
+	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 1);
+	struct kvshm_handle fill = {.kind = KVSHM_NONE};
+
+	ck_rc(kvshm_request_reserve(store, &request, 1, 0), 0);
+	filler = other;
+	begun = &fill;
+	(void)scene_pending(store, &request, 1);
+	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_fill_races), 1);
+	scene_end(store, &request);
+	ck_rc(kvshm_publish(other, &fill, NULL), 0);
+	ck_assert(unit_has(store, 1));
 }
 END_TEST
 
@@ -674,6 +694,7 @@ int main(void)
 		R02_a_key_that_was_promised_while_it_was_filled_is_held,
 		R05_publishing_twice_changes_nothing_of_what_is_there,
 		R05_of_two_that_fill_at_once_the_seconds_block_goes_back_and_its_room_is_one_less,
+		R06_the_end_of_one_that_was_late_with_a_fill_leaves_the_others_fill,
 		a_key_that_came_while_there_was_no_room_for_it_is_found,
 		R06_what_one_request_lets_go_of_stays_readable_for_another,
 		R07_a_key_whose_fill_is_under_way_is_not_given_out_as_present,
