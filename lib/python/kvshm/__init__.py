@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+"""kvshm: a store for KV-cache blocks in shared memory, that every engine process of a node attaches.
+
+    import kvshm
+
+    with kvshm.attach("cache", label="my-model/bf16") as store:
+        hold = store.get_or_fill(key)               # a ref, or the fill of a missing key
+        with hold:
+            if hold.outcome == kvshm.Outcome.FILL:
+                hold.buffer()[:] = compute(key)
+                hold.publish()
+            use(hold.buffer())
+
+A thin layer over libkvshm by ctypes: each method is a call of the library with that name, and kvshm-python(7), and the
+calls' own pages, say what it guarantees. What can be held is an object that is let go at the end of a with statement; a
+failed call raises Error. Times are seconds; a wait has an end always. Threads: as the library's, any call in any
+thread; calls that may wait release the interpreter lock. The package logs by the logger "kvshm", if log_to_logging() is
+called.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable, Optional
+
+from . import _abi
+from ._abi import (
+    DERIVED_KEY_SIZE,
+    KEY_MAX,
+    OPAQUE_SIZE,
+    PLANES_MAX,
+    REQUEST_ID_MAX,
+    TICKET_SIZE,
+    Kind,
+    LogLevel,
+    Next,
+    Outcome,
+    Phase,
+    PlaneMemory,
+    Published,
+    RequestState,
+    Retain,
+)
+from ._errors import (
+    Busy,
+    Canceled,
+    Damaged,
+    Ended,
+    Error,
+    Exists,
+    Forked,
+    Full,
+    InProgress,
+    Mismatch,
+    NoRoom,
+    NotFound,
+    NotHeld,
+    NotPermitted,
+    NotReady,
+    OwnerDead,
+    Stale,
+    TimedOut,
+    TooLarge,
+)
+from ._holds import Hold, Holds, Meta, Results
+from ._keys import Keys, derive_key, derive_keys
+from ._memory import Memory
+from ._owner import Owner, adopt, create, list_stores, unlink, unlink_dead
+from ._request import Request, RequestInfo
+from ._store import Store, attach
+from ._view import Check, View
+
+__all__ = [
+    "Busy", "Canceled", "Check", "DERIVED_KEY_SIZE", "Damaged", "Ended", "Error", "Exists", "Forked", "Full",
+    "Hold", "Holds", "InProgress", "KEY_MAX", "Keys", "Kind", "LogLevel", "Memory", "Meta", "Mismatch", "Next",
+    "NoRoom", "NotFound", "NotHeld", "NotPermitted", "NotReady", "OPAQUE_SIZE", "Outcome", "Owner", "OwnerDead",
+    "PLANES_MAX", "Phase", "PlaneMemory", "Published", "REQUEST_ID_MAX", "Request", "RequestInfo", "RequestState",
+    "Results", "Retain", "Stale", "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "View", "adopt", "attach",
+    "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink", "unlink_dead",
+]  # fmt: skip
+
+__version__ = _abi.version_text().decode()
+
+_log: Any = None  # the library's callback, kept as long as the library has it
+
+
+def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
+    """Has tell(level, text) called with what a program's log should have; None: nobody. It must not call kvshm."""
+    global _log
+
+    def told(level: int, text: bytes, _: Any) -> None:
+        if tell is not None:
+            tell(LogLevel(level), text.decode("utf-8", "replace"))
+
+    log: Any = _abi.LOG(told) if tell is not None else _abi.LOG(0)
+    _abi.set_log(log, None)
+    _log = log
+
+
+def log_to_logging(logger: logging.Logger = logging.getLogger("kvshm")) -> None:
+    """Has that logged by a logger."""
+    levels = {
+        LogLevel.ERROR: logging.ERROR,
+        LogLevel.WARNING: logging.WARNING,
+        LogLevel.NOTICE: logging.INFO,
+        LogLevel.INFO: logging.INFO,
+    }
+    set_log(lambda level, text: logger.log(levels[level], "%s", text))

@@ -1,0 +1,489 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+"""Holds: refs, pins, fills, parts and blocks without a key, one (Hold) or many (Holds).
+
+Both look at an array of handles, which they share with the slices and items taken from them: a hold that is released
+through one of them is released. When the last that looks at an array is gone, what it still holds is let go, with a
+ResourceWarning: refs and pins are released, fills given up. What a request has lent stays the request's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+import time
+import warnings
+from array import array
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union, overload
+
+from . import _abi
+from ._abi import Kind, Next, Outcome, Published, fits, nanoseconds
+from ._errors import Busy, make_error
+from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
+from ._memory import Memory
+
+if TYPE_CHECKING:
+    from ._store import Store
+
+_HANDLE = struct.Struct("=QIBBHQ")
+_SIZE = _HANDLE.size
+_KIND = 12  # where the kind is in a handle
+_NONE, _REF, _PIN, _WRITER, _OWNED, _PART, _LENT = range(7)
+_RELEASES = {_REF: _abi.release_batch, _PIN: _abi.unpin_batch}
+_CLOSES = {**_RELEASES, _WRITER: _abi.give_up_batch, _OWNED: _abi.give_up_batch, _PART: _abi.give_up_batch}
+_META = struct.Struct(f"=QI{_abi.OPAQUE_SIZE}s4x")
+_SLICE = 100_000_000  # ns: a wait comes back that often, so that Python's signal handlers run
+
+
+class Meta(NamedTuple):
+    """What an engine says of a block when it publishes it."""
+
+    length: int
+    depth: int = 0
+    opaque: bytes = b""
+
+
+def wait_in_slices(timeout: float, attempt: Callable[[int], int], not_yet: int = -errno.ETIMEDOUT) -> int:
+    """Calls attempt with deadlines until it says something else than not_yet, or the time is over."""
+    end = time.monotonic_ns() + nanoseconds(timeout) if timeout > 0 else 0
+    while True:
+        until = min(end, time.monotonic_ns() + _SLICE) if end else 0
+        result = attempt(until)
+        if result != not_yet or until == end:
+            return result
+
+
+class Results(Sequence[int]):
+    """What came of each item of a batch: 0, or a negative errno."""
+
+    __slots__ = ("_values", "address")
+
+    def __init__(self, count: int) -> None:
+        self._values = array("i", bytes(4 * count))
+        self.address = self._values.buffer_info()[0]
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._values[index]
+
+    def set(self, index: int, result: int) -> None:
+        """Sets what came of an item."""
+        self._values[index] = result
+
+    @property
+    def ok(self) -> bool:
+        """Did all succeed?"""
+        return not any(self._values)
+
+    def first_error(self) -> int:
+        """The first that is no success; 0 if there is none."""
+        return next(filter(None, self._values), 0)
+
+    def failed(self) -> Dict[int, int]:
+        """Those that did not succeed: their numbers, and their negative errnos."""
+        return {} if self.ok else {i: result for i, result in enumerate(self._values) if result}
+
+    def check(self) -> None:
+        """Raises the error of the first that did not succeed."""
+        for i, result in self.failed().items():
+            raise make_error(result, f"item {i} of the batch: {errno.errorcode.get(-result, result)}")
+
+    def __repr__(self) -> str:
+        return f"<kvshm.Results of {len(self)}, failed: {self.failed()}>"
+
+
+class HandleArray:
+    """Memory for handles, and their end."""
+
+    __slots__ = ("store", "data", "address")
+
+    def __init__(self, store: Store, count: int) -> None:
+        self.store = store
+        self.data = bytearray(_SIZE * count)
+        self.address = address_of(self.data)
+
+    def kinds(self, first: int, count: int) -> bytearray:
+        """The kinds of count handles, a byte each."""
+        return self.data[_SIZE * first + _KIND : _SIZE * (first + count) : _SIZE]
+
+    def let_go(self, first: int, count: int, calls: Dict[int, Any]) -> int:
+        """Ends holds, each in the way of its kind, in runs of one kind; the first error. Kinds without a call stay.
+
+        It works also where the store is destroyed, or was attached before fork(): there is nothing to let go of then.
+        """
+        error = 0
+        for kind, run in groupby(self.kinds(first, count)):
+            length = len(list(run))
+            if kind in calls:
+                results = Results(length)
+                result = calls[kind](self.store.pointer, self.address + _SIZE * first, length, results.address)
+                error = error or result or results.first_error()
+            first += length
+        return error
+
+    def __del__(self) -> None:
+        count = len(self.data) // _SIZE
+        left = self.kinds(0, count).translate(None, b"\0\6")
+        if left and self.store.pointer:
+            warnings.warn(f"{len(left)} holds were not released", ResourceWarning, stacklevel=2)
+            self.let_go(0, count, _CLOSES)
+
+
+def _packed_metas(metas: Optional[Sequence[Meta]], count: int) -> Optional[bytearray]:
+    if metas is None:
+        return None
+    if len(metas) != count:
+        raise ValueError(f"{len(metas)} metas for {count} holds")
+    data = bytearray(_META.size * count)
+    for i, meta in enumerate(metas):
+        _META.pack_into(data, _META.size * i, *_checked(meta))
+    return data
+
+
+def _checked(meta: Meta) -> Meta:
+    if len(meta.opaque) > _abi.OPAQUE_SIZE:
+        raise ValueError(f"{len(meta.opaque)} opaque bytes: a block has {_abi.OPAQUE_SIZE}")
+    fits(meta.length, "length", 64)
+    fits(meta.depth, "depth")
+    return meta
+
+
+class _Held:
+    """What Hold and Holds share: which handles of which array they are."""
+
+    __slots__ = ("_array", "_first", "_count")
+
+    def __init__(self, handles: HandleArray, first: int, count: int) -> None:
+        self._array = handles
+        self._first = first
+        self._count = count
+
+    @property
+    def store(self) -> Store:
+        """The store that the blocks are in."""
+        return self._array.store
+
+    @property
+    def address_of_handles(self) -> int:
+        """Where the handles are: for calls."""
+        return self._array.address + _SIZE * self._first
+
+    def close(self) -> None:
+        """Lets go of what is held: refs and pins are released, fills, parts and blocks without a key given up."""
+        self._array.let_go(self._first, self._count, _CLOSES)
+
+    def _new(self, count: int) -> HandleArray:
+        return HandleArray(self._array.store, count)
+
+
+class Hold(_Held):
+    """A hold on one block. As a context manager it lets go in the end: a fill that was not published is given up."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, handles: HandleArray, index: int = 0, outcome: Optional[Outcome] = None) -> None:
+        super().__init__(handles, index, 1)
+        self.outcome = outcome  # of a call that has one: READY, PENDING or FILL
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _field(self, number: int) -> int:
+        value: int = _HANDLE.unpack_from(self._array.data, _SIZE * self._first)[number]
+        return value
+
+    @property
+    def kind(self) -> Kind:
+        """What the hold is; NONE after its release."""
+        return Kind(self._field(2))
+
+    @property
+    def block(self) -> int:
+        """The block's number."""
+        return self._field(1)
+
+    @property
+    def life(self) -> int:
+        """The block's life that is held."""
+        return self._field(0)
+
+    def _check(self, result: int) -> None:
+        if result:
+            self._array.store.fail(result)
+
+    def release(self) -> None:
+        """Ends a ref or a pin."""
+        call = _abi.unpin if self._field(2) == _PIN else _abi.release
+        self._check(call(self._array.store.pointer, self.address_of_handles))
+
+    def publish(self, length: Optional[int] = None, depth: int = 0, opaque: BytesLike = b"") -> None:
+        """Publishes a fill, whose bytes are written, or a part of one; it is a ref then. length None: a whole block."""
+        meta = None
+        if self._field(2) != _PART and not (length is None and depth == 0 and not opaque):
+            meta = self._meta(length, depth, opaque)
+        self._check(_abi.publish(self._array.store.pointer, self.address_of_handles, meta))
+
+    def _meta(self, length: Optional[int], depth: int, opaque: BytesLike) -> _abi.Meta:
+        full = self._array.store.block_size if length is None else length
+        checked = _checked(Meta(full, depth, as_bytes(opaque)))
+        return _abi.Meta.from_buffer_copy(_META.pack(*checked))
+
+    def publish_as(
+        self, key: BytesLike, length: Optional[int] = None, depth: int = 0, opaque: BytesLike = b""
+    ) -> Published:
+        """Publishes a block without a key under one. It is a ref of the key's block then, perhaps of another."""
+        what = as_bytes(key)
+        published = ctypes.c_uint()
+        self._check(
+            _abi.publish_as(
+                self._array.store.pointer,
+                self.address_of_handles,
+                what,
+                len(what),
+                self._meta(length, depth, opaque),
+                published,
+            )
+        )
+        return Published(published.value)
+
+    def give_up(self) -> None:
+        """Gives up a fill, a part of one, or a block without a key."""
+        self._check(_abi.give_up(self._array.store.pointer, self.address_of_handles))
+
+    def wait(self, timeout: float) -> None:
+        """Waits until the block is ready, at most so many seconds: TimedOut. Canceled: it won't be; ask again."""
+        with self._array.store.calling() as store:
+            self._check(wait_in_slices(timeout, lambda until: int(_abi.wait(store, self.address_of_handles, until))))
+
+    def pin(self) -> Hold:
+        """A pin of the same block."""
+        pin = Hold(self._new(1))
+        self._check(_abi.pin(self._array.store.pointer, self.address_of_handles, pin.address_of_handles))
+        return pin
+
+    def ticket(self) -> bytes:
+        """The block's ticket: 16 bytes, by which another process takes a hold (Store.hold())."""
+        ticket = bytearray(_abi.TICKET_SIZE)
+        self._check(_abi.ticket(self._array.store.pointer, self.address_of_handles, address_of(ticket)))
+        return bytes(ticket)
+
+    def meta(self) -> Meta:
+        """What was published with the block."""
+        meta = _abi.Meta()
+        self._check(_abi.get_meta(self._array.store.pointer, self.address_of_handles, meta))
+        return Meta(meta.length, meta.depth, bytes(meta.opaque))
+
+    def address(self, plane: int = 0) -> int:
+        """Where its bytes are in a plane, in this process; valid while it is held."""
+        at = ctypes.c_void_p()
+        self._check(_abi.address(self._array.store.pointer, self.address_of_handles, fits(plane, "plane"), at))
+        return int(at.value or 0)
+
+    def memory(self, plane: int = 0) -> Memory:
+        """Its bytes in a plane, to be read; to be written if the hold is a fill, a part or a block without a key."""
+        store = self._array.store
+        writable = self._field(2) in (_WRITER, _OWNED, _PART)
+        whole = store.plane(plane)
+        return Memory(store, self.address(plane), (store.block_size,), whole.kind, whole.device, writable)
+
+    def buffer(self, plane: int = 0) -> memoryview:
+        """The same as a memoryview; of host memory."""
+        return self.memory(plane).buffer()
+
+    def __repr__(self) -> str:
+        return f"<kvshm.Hold {self.kind.name} of block {self.block}>"
+
+
+class Holds(_Held):
+    """Holds on many blocks, made by a batch or a match. As a context manager it lets go of all in the end.
+
+    results tells what came of each key or ticket, where the call has that; outcomes likewise. Items that failed, and
+    keys that were not asked for, are no holds: their kind is NONE.
+    """
+
+    __slots__ = ("results", "_outcomes", "next")
+
+    def __init__(
+        self,
+        handles: HandleArray,
+        first: int,
+        count: int,
+        results: Optional[Results] = None,
+        outcomes: Optional[array[int]] = None,
+        next: Optional[Next] = None,
+    ) -> None:
+        super().__init__(handles, first, count)
+        self.results = results
+        self._outcomes = outcomes
+        self.next = next  # of a match: why it ended where it did
+
+    def __enter__(self) -> Holds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Hold: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Holds: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Hold, Holds]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._count)
+            if step != 1:
+                raise ValueError("a slice of holds has no step")
+            return Holds(self._array, self._first + start, max(stop - start, 0))
+        if not -self._count <= index < self._count:
+            raise IndexError("there is no such hold")
+        index %= self._count
+        outcome = None if self._outcomes is None else Outcome(self._outcomes[index])
+        return Hold(self._array, self._first + index, outcome)
+
+    def __iter__(self) -> Iterator[Hold]:
+        return (self[i] for i in range(self._count))
+
+    @property
+    def kinds(self) -> bytes:
+        """The kinds of all, a byte each: kinds[i] == Kind.REF."""
+        return bytes(self._array.kinds(self._first, self._count))
+
+    @property
+    def outcomes(self) -> Optional[List[int]]:
+        """What came of each key: Outcome's numbers; of those only that succeeded."""
+        return None if self._outcomes is None else self._outcomes.tolist()
+
+    @property
+    def blocks(self) -> List[int]:
+        """The blocks' numbers."""
+        words = memoryview(self._array.data).cast("I")
+        size = _SIZE // 4
+        return words[self._first * size + 2 : (self._first + self._count) * size : size].tolist()
+
+    def _batch(self, call: Any, *more: Any) -> Results:
+        results = Results(self._count)
+        store = self._array.store
+        result = call(store.pointer, self.address_of_handles, *more, self._count, results.address)
+        if result:
+            store.fail(result)
+        return results
+
+    def release(self) -> None:
+        """Ends refs and pins; what is no hold is passed over. Busy: some are fills, or a request's."""
+        error = self._array.let_go(self._first, self._count, _RELEASES)
+        if error:
+            self._array.store.fail(error)
+        if self.kinds.strip(b"\0"):
+            raise Busy(errno.EBUSY, "some are fills, to be published or given up, or a request's: those are held still")
+
+    def publish(self, metas: Optional[Sequence[Meta]] = None) -> Results:
+        """Publishes fills, or parts; metas None: whole blocks."""
+        packed = _packed_metas(metas, self._count)
+        return self._batch(_abi.publish_batch, address_of(packed) if packed else None)
+
+    def publish_as(self, keys: AnyKeys, metas: Optional[Sequence[Meta]] = None) -> Results:
+        """Publishes blocks without a key under keys; outcomes then has Published's numbers."""
+        names = as_keys(keys)
+        if len(names) != self._count:
+            raise ValueError(f"{len(names)} keys for {self._count} holds")
+        packed = _packed_metas(metas, self._count)
+        published = array("I", bytes(4 * self._count))
+        results = Results(self._count)
+        store = self._array.store
+        with store.calling() as pointer:
+            result = _abi.publish_as_batch(
+                pointer,
+                self.address_of_handles,
+                names.address,
+                address_of(packed) if packed else None,
+                self._count,
+                published.buffer_info()[0],
+                results.address,
+            )
+        if result:
+            store.fail(result)
+        self._outcomes = published
+        return results
+
+    def give_up(self) -> Results:
+        """Gives up fills, parts and blocks without a key."""
+        return self._batch(_abi.give_up_batch)
+
+    def wait(self, timeout: float) -> Results:
+        """Waits until all are ready, or won't be, or the time is over: see their results."""
+        results = Results(self._count)
+        store = self._array.store
+
+        def attempt(until: int) -> int:
+            again = Results(self._count)
+            result: int = _abi.wait_batch(pointer, self.address_of_handles, self._count, until, again.address)
+            if result:
+                return result
+            for i, item in enumerate(again):
+                if results[i] in (0, -errno.ETIMEDOUT):
+                    results.set(i, item)
+            return -errno.ETIMEDOUT if -errno.ETIMEDOUT in results else 0
+
+        with store.calling() as pointer:
+            result = wait_in_slices(timeout, attempt)
+        if result not in (0, -errno.ETIMEDOUT):
+            store.fail(result)
+        return results
+
+    def pin(self) -> Holds:
+        """Pins of the same blocks."""
+        pins = self._new(self._count)
+        results = self._batch2(_abi.pin_batch, pins.address)
+        return Holds(pins, 0, self._count, results)
+
+    def _batch2(self, call: Any, out: int) -> Results:
+        results = Results(self._count)
+        store = self._array.store
+        result = call(store.pointer, self.address_of_handles, self._count, out, results.address)
+        if result:
+            store.fail(result)
+        return results
+
+    def tickets(self) -> bytes:
+        """Their tickets, 16 bytes each, one after the other."""
+        tickets = bytearray(_abi.TICKET_SIZE * self._count)
+        self._batch2(_abi.ticket_batch, address_of(tickets)).check()
+        return bytes(tickets)
+
+    def metas(self) -> List[Meta]:
+        """What was published with each."""
+        data = bytearray(_META.size * self._count)
+        self._batch2(_abi.get_meta_batch, address_of(data)).check()
+        return [Meta(*fields) for fields in _META.iter_unpack(data)]
+
+    def addresses(self, plane: int = 0) -> array[int]:
+        """Where their bytes are in a plane, in this process; valid while they are held."""
+        at = array("Q", bytes(8 * self._count))
+        results = Results(self._count)
+        store = self._array.store
+        result = _abi.address_batch(
+            store.pointer,
+            self.address_of_handles,
+            fits(plane, "plane"),
+            self._count,
+            at.buffer_info()[0],
+            results.address,
+        )
+        if result:
+            store.fail(result)
+        results.check()
+        return at
+
+    def __repr__(self) -> str:
+        return f"<kvshm.Holds of {self._count}>"

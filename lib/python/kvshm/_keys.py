@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+"""Keys: an array of keys as the calls take it, made once and used as often as one likes."""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from typing import Iterable, Iterator, List, Optional, Union, overload
+
+from . import _abi
+from ._errors import make_error
+
+BytesLike = Union[bytes, bytearray, memoryview]
+
+
+def address_of(buffer: bytearray) -> int:
+    """Where a bytearray's bytes are. They stay there while nobody changes its length."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+class Keys:
+    """Keys, packed one after the other, with the array of `struct kvshm_key` that names them.
+
+    Making it costs some 50 ns a key, and handing it to a call nothing: an engine makes it once for a request. It never
+    changes; a slice shares its memory. A key is 1 to key_max bytes; None is a key that is not asked for, where a call
+    says so (match).
+    """
+
+    __slots__ = ("_data", "_array", "_first", "_count", "address")
+
+    def __init__(self, keys: Iterable[Optional[BytesLike]] = ()) -> None:
+        """Copies the keys."""
+        items = keys if isinstance(keys, list) else list(keys)
+        try:
+            data = bytearray().join(items)
+            lengths = list(map(len, items))
+        except TypeError:
+            items = [b"" if key is None else bytes(key) for key in items]
+            data = bytearray().join(items)
+            lengths = list(map(len, items))
+        count = len(items)
+        size = lengths[0] if count else 0
+        if size and lengths.count(size) == count:
+            self._set_uniform(data, size, count)
+        else:
+            self._set_various(data, lengths)
+
+    @classmethod
+    def packed(cls, data: BytesLike, size: int) -> Keys:
+        """Keys of `size` bytes each, one after the other in `data`, which is copied."""
+        if size <= 0 or len(data) % size:
+            raise ValueError(f"{len(data)} bytes are no whole number of keys of {size} bytes")
+        keys = cls.__new__(cls)
+        keys._set_uniform(bytearray(data), size, len(data) // size)
+        return keys
+
+    def _set_uniform(self, data: bytearray, size: int, count: int) -> None:
+        pairs = array("Q", (size,)) * (2 * count)
+        at = address_of(data)
+        pairs[::2] = array("Q", range(at, at + size * count, size))
+        self._set(data, pairs)
+
+    def _set_various(self, data: bytearray, lengths: List[int]) -> None:
+        pairs = array("Q", bytes(16 * len(lengths)))
+        at = address_of(data)
+        for i, length in enumerate(lengths):
+            if length:
+                pairs[2 * i] = at
+                pairs[2 * i + 1] = length
+                at += length
+        self._set(data, pairs)
+
+    def _set(self, data: bytearray, pairs: array[int]) -> None:
+        self._data = data
+        self._array = pairs
+        self._first = 0
+        self._count = len(pairs) // 2
+        self.address = pairs.buffer_info()[0]  # of the first struct kvshm_key
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Optional[bytes]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Keys: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Optional[bytes], Keys]:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(self._count)
+            if step != 1:
+                raise ValueError("a slice of keys has no step")
+            part = Keys.__new__(Keys)
+            part._data = self._data
+            part._array = self._array
+            part._first = self._first + start
+            part._count = max(stop - start, 0)
+            part.address = self.address + 16 * start
+            return part
+        if not -self._count <= index < self._count:
+            raise IndexError("there is no such key")
+        pair = 2 * (self._first + index % self._count)
+        length = self._array[pair + 1]
+        return ctypes.string_at(self._array[pair], length) if length else None
+
+    def __iter__(self) -> Iterator[Optional[bytes]]:
+        return (self[i] for i in range(self._count))
+
+    def __add__(self, other: Keys) -> Keys:
+        return Keys([*self, *other]) if isinstance(other, Keys) else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Keys):
+            return NotImplemented
+        return list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<kvshm.Keys of {self._count}>"
+
+
+AnyKeys = Union[Keys, Iterable[Optional[BytesLike]]]
+
+
+def as_keys(keys: AnyKeys) -> Keys:
+    """The keys as a call takes them."""
+    return keys if isinstance(keys, Keys) else Keys(keys)
+
+
+def as_bytes(what: BytesLike) -> bytes:
+    """Bytes whose address a call is given."""
+    if isinstance(what, bytes):
+        return what
+    if isinstance(what, (bytearray, memoryview)):
+        return bytes(what)
+    raise TypeError(f"bytes are wanted, not {type(what).__name__}")
+
+
+def derive_key(label: str, group: int, block_hash: BytesLike) -> bytes:
+    """A key of 32 bytes from an engine's label (model, dtype, layout), a group (of layers, say), and its hash."""
+    data = as_bytes(block_hash)
+    key = bytearray(_abi.DERIVED_KEY_SIZE)
+    result = _abi.derive_key(label.encode(), _abi.fits(group, "group"), data, len(data), address_of(key))
+    if result:
+        raise make_error(result, _abi.last_error())
+    return bytes(key)
+
+
+def derive_keys(label: str, group: int, hashes: AnyKeys) -> Keys:
+    """derive_key() of each of an engine's hashes."""
+    names = as_keys(hashes)
+    count = len(names)
+    keys = bytearray(_abi.DERIVED_KEY_SIZE * count)
+    results = array("i", bytes(4 * count))
+    result = _abi.derive_key_batch(
+        label.encode(), _abi.fits(group, "group"), names.address, count, address_of(keys), results.buffer_info()[0]
+    )
+    if result or any(results):
+        raise make_error(result or min(results), _abi.last_error())
+    return Keys.packed(keys, _abi.DERIVED_KEY_SIZE)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+"""Owner: a store that this process has made, or adopted; and the end of stores that nobody has."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Callable, List, Optional, Tuple, Union
+
+from . import _abi
+from ._abi import Phase, Retain, nanoseconds
+from ._errors import Error, make_error
+
+_NUMBERS = (
+    "size", "block_size", "planes", "key_max", "clients", "requests", "mode", "fence", "hugepages", "numa_node",
+    "group", "populate",
+)  # fmt: skip
+
+Progress = Callable[[Phase, int, int], Any]
+
+
+class Owner:
+    """A store's owner. As a context manager it destroys the store at the end of the block."""
+
+    def __init__(self, pointer: int, name: str) -> None:
+        self._pointer: Optional[int] = pointer
+        self.name = name
+
+    def __enter__(self) -> Owner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pointer is not None:
+            self.destroy()
+
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None) is not None:
+            _abi.disown(self._pointer)  # as its death would: the store stays
+
+    def _end(self, call: Any) -> None:
+        pointer = self._given()
+        self._pointer = None
+        _check(call(pointer))
+
+    def _given(self) -> int:
+        if self._pointer is None:
+            raise ValueError("the store was destroyed, or given up")
+        return self._pointer
+
+    def destroy(self) -> None:
+        """Destroys the store: every call of its clients raises Stale from now on."""
+        self._end(_abi.destroy)
+
+    def disown(self) -> None:
+        """Gives up the ownership and leaves the store as it is."""
+        self._end(_abi.disown)
+
+    def recover(self) -> int:
+        """Recovers dead clients; how many were."""
+        count = ctypes.c_uint()
+        _check(_abi.owner_recover(self._given(), count))
+        return int(count.value)
+
+    def look_at_pins(self, timeout: float) -> int:
+        """Tells the log of the pins that are older than timeout seconds, once each; of how many."""
+        count = ctypes.c_uint()
+        _check(_abi.owner_look_at_pins(self._given(), nanoseconds(timeout), count))
+        return int(count.value)
+
+
+def create(
+    name: str,
+    *,
+    size: int,
+    block_size: int,
+    dir: Optional[str] = None,
+    label: str = "",
+    planes: int = 1,
+    retain: Union[Retain, str] = Retain.KEEP,
+    replace_dead: bool = False,
+    progress: Optional[Progress] = None,
+    **options: Any,
+) -> Owner:
+    """Makes a store: of size bytes in each plane, rounded down to whole blocks. Its owner must live as long as it.
+
+    retain: "keep" (a cache) or "drop" (a transfer buffer). Other options are those of kvshm_create(3): key_max,
+    clients, requests, mode, fence, hugepages, numa_node, group, populate. progress(phase, done, total) is told how far
+    it is, and calls it off by a true result.
+    """
+    given = _abi.CreateOptions()
+    _abi.create_defaults(given)
+    given.dir = None if dir is None else dir.encode()
+    given.label = label.encode()
+    given.retain = Retain[retain.upper()] if isinstance(retain, str) else retain
+    given.replace_dead = replace_dead
+    for option, value in {"size": size, "block_size": block_size, "planes": planes, **options}.items():
+        if option not in _NUMBERS:
+            raise TypeError(f"create() has no option {option!r}")
+        setattr(given, option, value)
+        if getattr(given, option) != value:
+            raise ValueError(f"{option}={value} is out of range")
+    if progress is not None:
+        given.progress = _told(progress)
+    pointer = ctypes.c_void_p()
+    _check(_abi.create(name.encode(), given, pointer))
+    assert pointer.value is not None
+    return Owner(pointer.value, name)
+
+
+def _told(progress: Progress) -> Any:
+    def tell(phase: int, done: int, total: int, _: Any) -> int:
+        return 1 if progress(Phase(phase), done, total) else 0
+
+    return _abi.PROGRESS(tell)
+
+
+def adopt(name: str, *, dir: Optional[str] = None) -> Owner:
+    """Becomes the owner of a store whose owner is gone, with all its blocks."""
+    pointer = ctypes.c_void_p()
+    _check(_abi.adopt(name.encode(), None if dir is None else dir.encode(), pointer))
+    assert pointer.value is not None
+    return Owner(pointer.value, name)
+
+
+def unlink(name: str, *, dir: Optional[str] = None) -> None:
+    """Removes a store that nobody has. Busy: somebody has it."""
+    _check(_abi.unlink(name.encode(), None if dir is None else dir.encode()))
+
+
+def unlink_dead(*, dir: Optional[str] = None) -> List[Tuple[str, Optional[Error]]]:
+    """Removes all stores that nobody has: their names, and why one could not be removed."""
+    removed: List[Tuple[str, Optional[Error]]] = []
+
+    def tell(name: bytes, result: int, _: Any) -> int:
+        removed.append((name.decode(), make_error(result, _abi.last_error()) if result else None))
+        return 0
+
+    _check(_abi.unlink_dead(None if dir is None else dir.encode(), _abi.NAMED_RESULT(tell), None))
+    return removed
+
+
+def list_stores(*, dir: Optional[str] = None) -> List[str]:
+    """The names of all stores."""
+    names: List[str] = []
+
+    def tell(name: bytes, _: Any) -> int:
+        names.append(name.decode())
+        return 0
+
+    _check(_abi.list_stores(None if dir is None else dir.encode(), _abi.NAMED(tell), None))
+    return names
+
+
+def _check(result: int) -> None:
+    if result:
+        raise make_error(result, _abi.last_error())

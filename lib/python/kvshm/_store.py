@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+"""Store: an attached store, and the calls on its keys."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from array import array
+from typing import Any, NoReturn, Optional, Set, Union
+from weakref import WeakSet
+
+from . import _abi
+from ._abi import Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
+from ._errors import Busy, make_error
+from ._holds import HandleArray, Hold, Holds, Results
+from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
+from ._memory import Memory
+from ._request import Request, as_id
+
+
+class _Export:
+    """Lives as long as the memory that it was given with is seen by someone; keeps the store attached."""
+
+    __slots__ = ("store", "__weakref__")
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
+class _Calling:
+    """A thread in a call that releases the interpreter lock: the store can't be detached meanwhile."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> Optional[int]:
+        self._store._inside.add(self)
+        return self._store.pointer
+
+    def __exit__(self, *_: object) -> None:
+        self._store._inside.discard(self)
+
+
+class Store:
+    """An attached store: made by attach(), to be closed by close(), or by a with statement.
+
+    Any thread may call it. A child of fork() can't (Forked): it attaches the store for itself.
+    """
+
+    def __init__(self, pointer: int, name: str) -> None:
+        self.pointer: Optional[int] = pointer  # None: closed
+        self._inside: Set[_Calling] = set()
+        self._seen: WeakSet[_Export] = WeakSet()
+        self.name = name
+        geometry = _abi.Geometry()
+        self._check(_abi.geometry(pointer, geometry))
+        self.block_size: int = geometry.block_size
+        self.blocks: int = geometry.blocks
+        self.planes: int = geometry.planes
+        self.key_max: int = geometry.key_max
+        self.clients: int = geometry.clients
+        self.requests: int = geometry.requests
+        self.slot: int = geometry.slot
+        self.incarnation: int = geometry.incarnation
+        self.retain = Retain(geometry.retain)
+
+    # -- Its end --
+
+    def close(self) -> None:
+        """Lets go of everything that this client holds, and detaches.
+
+        BufferError: its memory is still seen (memoryview, an array, a tensor), Busy: a thread is in a call.
+        """
+        pointer, self.pointer = self.pointer, None
+        if pointer is None:
+            return
+        if self._inside:
+            self.pointer = pointer
+            raise Busy(errno.EBUSY, "another thread is in a call with the store")
+        if len(self._seen):
+            self.pointer = pointer
+            raise BufferError("memory of the store is still seen by a memoryview, an array or a tensor")
+        _abi.detach(pointer)  # what it can fail with (fork) leaves nothing to do
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        pointer = getattr(self, "pointer", None)
+        if pointer is not None:
+            self.pointer = None
+            _abi.detach(pointer)
+
+    @property
+    def closed(self) -> bool:
+        """Was it closed?"""
+        return self.pointer is None
+
+    def fail(self, result: int) -> NoReturn:
+        """Raises the error of a call that has just failed in this thread."""
+        if self.pointer is None:
+            raise ValueError("the store is closed")
+        raise make_error(result, _abi.last_error())
+
+    def _check(self, result: int) -> None:
+        if result:
+            self.fail(result)
+
+    def calling(self) -> _Calling:
+        """For calls that release the interpreter lock: gives the store's address to call with."""
+        return _Calling(self)
+
+    def note_export(self, memory: Any) -> None:
+        """Remembers that its memory is seen through that object, until that is gone."""
+        memory.export = _Export(self)
+        self._seen.add(memory.export)
+
+    # -- All of it --
+
+    def plane(self, number: int) -> Memory:
+        """A plane's whole memory, of the shape (blocks, block_size)."""
+        info = _abi.PlaneInfo()
+        self._check(_abi.plane_info(self.pointer, fits(number, "plane"), info))
+        shape = (self.blocks, self.block_size)
+        return Memory(self, info.address, shape, PlaneMemory(info.memory), info.device, True)
+
+    def recover(self) -> int:
+        """Recovers dead clients; how many were."""
+        count = ctypes.c_uint()
+        with self.calling() as pointer:
+            self._check(_abi.recover(pointer, count))
+        return int(count.value)
+
+    def clear(self) -> None:
+        """From this step on every key that was there is missing, for all processes: for a change of weights."""
+        with self.calling() as pointer:
+            self._check(_abi.clear(pointer))
+
+    def fileno(self) -> int:
+        """A descriptor for select, selectors or asyncio (add_reader), readable when what was not yet may be now."""
+        fd = ctypes.c_int()
+        self._check(_abi.poll_fd(self.pointer, fd))
+        return int(fd.value)
+
+    def poll_clear(self) -> None:
+        """Makes the descriptor unreadable until there is something new: call it before looking again."""
+        with self.calling() as pointer:
+            self._check(_abi.poll_clear(pointer))
+
+    # -- One key --
+
+    def get(self, key: BytesLike) -> Hold:
+        """A ref of a key that is ready. NotFound; NotReady: it is being filled."""
+        what = as_bytes(key)
+        hold = Hold(HandleArray(self, 1), 0, Outcome.READY)
+        self._check(_abi.get(self.pointer, what, len(what), hold.address_of_handles))
+        return hold
+
+    def get_or_fill(self, key: BytesLike, shared: bool = False) -> Hold:
+        """A ref of a key, or its fill: see outcome. shared: its planes are written by those who join(). NoRoom."""
+        what = as_bytes(key)
+        hold = Hold(HandleArray(self, 1))
+        outcome = ctypes.c_uint()
+        call = _abi.get_or_fill_shared if shared else _abi.get_or_fill
+        with self.calling() as pointer:
+            self._check(call(pointer, what, len(what), outcome, hold.address_of_handles))
+        hold.outcome = Outcome(outcome.value)
+        return hold
+
+    def remove(self, key: BytesLike) -> None:
+        """Hides a key at once; its bytes live until their last hold ends. NotFound."""
+        what = as_bytes(key)
+        self._check(_abi.remove(self.pointer, what, len(what)))
+
+    def touch(self, key: BytesLike) -> None:
+        """Marks a ready key as used now, without holding it. NotFound; NotReady."""
+        what = as_bytes(key)
+        self._check(_abi.touch(self.pointer, what, len(what)))
+
+    def alloc(self) -> Hold:
+        """A block without a key, to be written, and published under one. NoRoom."""
+        hold = Hold(HandleArray(self, 1))
+        with self.calling() as pointer:
+            self._check(_abi.alloc(pointer, hold.address_of_handles))
+        return hold
+
+    def hold(self, ticket: bytes) -> Hold:
+        """A ref by ticket, without a lookup. Stale: the block has gone; Canceled: its fill was given up."""
+        hold = Hold(HandleArray(self, 1))
+        outcome = ctypes.c_uint()
+        tickets = _tickets(ticket, 1)
+        self._check(_abi.hold(self.pointer, address_of(tickets), outcome, hold.address_of_handles))
+        hold.outcome = Outcome(outcome.value)
+        return hold
+
+    def join(self, ticket: bytes, plane: int) -> Hold:
+        """The part of one plane in a shared fill, to be written and published, or given up."""
+        hold = Hold(HandleArray(self, 1))
+        tickets = _tickets(ticket, 1)
+        self._check(_abi.join(self.pointer, address_of(tickets), fits(plane, "plane"), hold.address_of_handles))
+        return hold
+
+    # -- Many keys --
+
+    def match(self, keys: AnyKeys) -> Holds:
+        """Refs of the longest prefix of keys that is ready: len() of it. next says what the next key is.
+
+        Keys that are None are passed over as if they were ready.
+        """
+        return self._match(_abi.match, as_keys(keys))
+
+    def match_window(self, keys: AnyKeys, window: int) -> Holds:
+        """The same for sliding windows: the longest prefix whose last `window` keys are ready; only these are held."""
+        return self._match(_abi.match_window, as_keys(keys), fits(window, "window"))
+
+    def _match(self, call: Any, names: Any, *window: int) -> Holds:
+        handles = HandleArray(self, len(names))
+        ready = ctypes.c_size_t()
+        why = ctypes.c_uint()
+        result = call(self.pointer, names.address, len(names), *window, handles.address, ready, why)
+        if result:
+            self.fail(result)
+        return Holds(handles, 0, ready.value, None, None, Next(why.value))
+
+    def get_batch(self, keys: AnyKeys) -> Holds:
+        """get() of each key: results has what came of it."""
+        names = as_keys(keys)
+        return self._take(_abi.get_batch, len(names), names.address)
+
+    def get_or_fill_batch(self, keys: AnyKeys, shared: bool = False) -> Holds:
+        """get_or_fill() of each key: see results and outcomes."""
+        names = as_keys(keys)
+        call = _abi.get_or_fill_shared_batch if shared else _abi.get_or_fill_batch
+        outcomes = array("I", bytes(4 * len(names)))
+        return self._take(call, len(names), names.address, outcomes=outcomes)
+
+    def alloc_batch(self, count: int) -> Holds:
+        """So many blocks without a key, each with its result."""
+        return self._take(_abi.alloc_batch, count)
+
+    def hold_batch(self, tickets: bytes) -> Holds:
+        """hold() of each of the tickets, which are 16 bytes each, one after the other."""
+        packed = _tickets(tickets)
+        count = len(packed) // _abi.TICKET_SIZE
+        outcomes = array("I", bytes(4 * count))
+        return self._take(_abi.hold_batch, count, address_of(packed), outcomes=outcomes)
+
+    def join_batch(self, tickets: bytes, plane: int) -> Holds:
+        """join() of each of the tickets."""
+        packed = _tickets(tickets)
+        return self._take(_abi.join_batch, len(packed) // _abi.TICKET_SIZE, address_of(packed), fits(plane, "plane"))
+
+    def _take(self, call: Any, count: int, *what: Any, outcomes: Optional[array[int]] = None) -> Holds:
+        handles = HandleArray(self, count)
+        results = Results(count)
+        where = () if outcomes is None else (outcomes.buffer_info()[0],)
+        with self.calling() as pointer:
+            if what:
+                result = call(pointer, *what, count, *where, handles.address, results.address)
+            else:
+                result = call(pointer, count, handles.address, results.address)
+        if result:
+            self.fail(result)
+        return Holds(handles, 0, count, results, outcomes)
+
+    def remove_batch(self, keys: AnyKeys) -> Results:
+        """remove() of each key."""
+        return self._each(_abi.remove_batch, as_keys(keys))
+
+    def touch_batch(self, keys: AnyKeys) -> Results:
+        """touch() of each key."""
+        return self._each(_abi.touch_batch, as_keys(keys))
+
+    def _each(self, call: Any, names: Any) -> Results:
+        results = Results(len(names))
+        self._check(call(self.pointer, names.address, len(names), results.address))
+        return results
+
+    # -- Requests --
+
+    def open_request(self, id: Union[str, BytesLike], attempt: int = 0, blocks: int = 0) -> Request:
+        """Opens a request of so many blocks, as it expects. Exists; Ended: that attempt was closed; Full."""
+        name = as_id(id)
+        request = Request(self)
+        numbers = fits(attempt, "attempt"), fits(blocks, "blocks")
+        with self.calling() as pointer:
+            self._check(_abi.request_open(pointer, name, len(name), *numbers, request.address))
+        return request
+
+    def find_request(self, id: Union[str, BytesLike]) -> Request:
+        """The request of that id, of any process; of several attempts the last. NotFound."""
+        name = as_id(id)
+        request = Request(self)
+        with self.calling() as pointer:
+            self._check(_abi.request_find(pointer, name, len(name), request.address))
+        return request
+
+    def request(self, name: bytes) -> Request:
+        """The request that another process has sent the bytes of: bytes(request)."""
+        return Request(self, name)
+
+    def tend_requests(self, claim_timeout: float = 0) -> int:
+        """Ends those of this client's requests whose end was asked for, and complete ones that nobody has claimed for
+        claim_timeout seconds (0: for ever); how many."""
+        ended = ctypes.c_uint()
+        with self.calling() as pointer:
+            self._check(_abi.request_tend(pointer, nanoseconds(claim_timeout), ended))
+        return int(ended.value)
+
+    def __repr__(self) -> str:
+        return f"<kvshm.Store {self.name!r}, {'closed' if self.closed else f'client {self.slot}'}>"
+
+
+def _tickets(tickets: BytesLike, count: Optional[int] = None) -> bytearray:
+    packed = bytearray(tickets)
+    if len(packed) % _abi.TICKET_SIZE or (count is not None and len(packed) != count * _abi.TICKET_SIZE):
+        raise ValueError(f"{len(packed)} bytes: tickets are {_abi.TICKET_SIZE} bytes each")
+    return packed
+
+
+def attach(
+    name: str, *, dir: Optional[str] = None, label: Optional[str] = None, client: Optional[str] = None
+) -> Store:
+    """Attaches a store. label: it must have that one (Mismatch); client: this client's name, for people.
+
+    NotFound, NotPermitted, Mismatch (another version too), Stale (it is being destroyed), Full: no client slot.
+    """
+    options = _abi.AttachOptions(_encode(dir), _encode(label), _encode(client))
+    pointer = ctypes.c_void_p()
+    result = _abi.attach(name.encode(), options, pointer)
+    if result:
+        raise make_error(result, _abi.last_error())
+    assert pointer.value is not None
+    return Store(pointer.value, name)
+
+
+def _encode(text: Optional[str]) -> Optional[bytes]:
+    return None if text is None else text.encode()
