@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 	struct kvshm_meta meta = {.length = 20, .depth = 0};
 	struct kvshm_handle block;
 	enum kvshm_outcome outcome;
-	kvshm *store;
+	kvshm_store *store;
 	void *bytes;
 	int rc;
 

@@ -34,7 +34,7 @@ static uint64_t in_seconds(unsigned seconds)
 	return (uint64_t)(now.tv_sec + seconds) * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static void compute(kvshm *store, size_t i, struct kvshm_handle *block)
+static void compute(kvshm_store *store, size_t i, struct kvshm_handle *block)
 {
 	const struct kvshm_meta meta = {.length = keys[i].length, .depth = (uint32_t)i};
 	void *bytes;
@@ -44,7 +44,7 @@ static void compute(kvshm *store, size_t i, struct kvshm_handle *block)
 	must(kvshm_publish(store, block, &meta));
 }
 
-static void use(kvshm *store, size_t i, const struct kvshm_handle *block)
+static void use(kvshm_store *store, size_t i, const struct kvshm_handle *block)
 {
 	void *bytes;
 
@@ -52,7 +52,7 @@ static void use(kvshm *store, size_t i, const struct kvshm_handle *block)
 	printf("%.*s\n", (int)keys[i].length, (const char *)bytes);
 }
 
-static void prefill(kvshm *store, const char *id)
+static void prefill(kvshm_store *store, const char *id)
 {
 	struct kvshm_handle blocks[KEYS];
 	enum kvshm_outcome outcomes[KEYS];
@@ -81,7 +81,7 @@ static void prefill(kvshm *store, const char *id)
 	}
 }
 
-static void decode(kvshm *store, const char *id)
+static void decode(kvshm_store *store, const char *id)
 {
 	const uint64_t deadline = in_seconds(10);
 	struct kvshm_handle blocks[KEYS];
@@ -103,7 +103,7 @@ static void decode(kvshm *store, const char *id)
 
 int main(int argc, char **argv)
 {
-	kvshm *store;
+	kvshm_store *store;
 
 	if (argc != 4)
 		errx(1, "transfer prefill|decode STORE ID");

@@ -15,7 +15,7 @@
 
 /* All that any batch has; each uses its part. */
 struct batch {
-	kvshm *store;
+	kvshm_store *store;
 	size_t count;
 	const struct kvshm_key *keys;
 	const struct kvshm_ticket *tickets;
@@ -91,15 +91,16 @@ KVS_HOT int by_keys(const struct batch *b, bool arrays, key_fn *one)
 	return 0;
 }
 
-int kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, int *results)
+int kvshm_get_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+		    int *results)
 {
 	const struct batch b = {.store = store, .count = count, .keys = keys, .taken = refs, .results = results};
 
 	return by_keys(&b, refs, one_get);
 }
 
-int kvshm_get_or_fill_batch(kvshm *store, const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
-			    struct kvshm_handle *handles, int *results)
+int kvshm_get_or_fill_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count,
+			    enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .keys = keys, .outcomes = outcomes, .taken = handles,
 				.results = results};
@@ -107,7 +108,7 @@ int kvshm_get_or_fill_batch(kvshm *store, const struct kvshm_key *keys, size_t c
 	return by_keys(&b, outcomes && handles, one_get_or_fill);
 }
 
-int kvshm_get_or_fill_shared_batch(kvshm *store, const struct kvshm_key *keys, size_t count,
+int kvshm_get_or_fill_shared_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count,
 				   enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .keys = keys, .outcomes = outcomes, .taken = handles,
@@ -116,14 +117,14 @@ int kvshm_get_or_fill_shared_batch(kvshm *store, const struct kvshm_key *keys, s
 	return by_keys(&b, outcomes && handles, one_get_or_fill);
 }
 
-int kvshm_remove_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results)
+int kvshm_remove_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .keys = keys, .results = results};
 
 	return by_keys(&b, true, one_remove);
 }
 
-int kvshm_touch_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results)
+int kvshm_touch_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .keys = keys, .results = results};
 
@@ -233,7 +234,7 @@ static int one_alloc(const struct batch *b, size_t i)
 
 static int one_ticket(const struct batch *b, size_t i)
 {
-	return kvshm_ticket(b->store, &b->held[i], &b->tickets_out[i]);
+	return kvshm_get_ticket(b->store, &b->held[i], &b->tickets_out[i]);
 }
 
 static int one_hold(const struct batch *b, size_t i)
@@ -246,7 +247,7 @@ static int one_join(const struct batch *b, size_t i)
 	return kvshm_join(b->store, &b->tickets[i], b->plane, &b->taken[i]);
 }
 
-int kvshm_publish_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_meta *metas, size_t count,
+int kvshm_publish_batch(kvshm_store *store, struct kvshm_handle *handles, const struct kvshm_meta *metas, size_t count,
 			int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = handles, .metas = metas, .results = results};
@@ -254,9 +255,8 @@ int kvshm_publish_batch(kvshm *store, struct kvshm_handle *handles, const struct
 	return by_items(&b, handles, one_publish);
 }
 
-int kvshm_publish_as_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_key *keys,
-			   const struct kvshm_meta *metas, size_t count, enum kvshm_published *published,
-			   int *results)
+int kvshm_publish_as_batch(kvshm_store *store, struct kvshm_handle *handles, const struct kvshm_key *keys,
+			   const struct kvshm_meta *metas, size_t count, enum kvshm_published *published, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = handles, .keys = keys, .metas = metas,
 				.published = published, .results = results};
@@ -264,14 +264,14 @@ int kvshm_publish_as_batch(kvshm *store, struct kvshm_handle *handles, const str
 	return by_items(&b, handles && keys && published, one_publish_as);
 }
 
-int kvshm_give_up_batch(kvshm *store, struct kvshm_handle *handles, size_t count, int *results)
+int kvshm_give_up_batch(kvshm_store *store, struct kvshm_handle *handles, size_t count, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = handles, .results = results};
 
 	return by_items(&b, handles, one_give_up);
 }
 
-int kvshm_wait_batch(kvshm *store, struct kvshm_handle *refs, size_t count, uint64_t deadline, int *results)
+int kvshm_wait_batch(kvshm_store *store, struct kvshm_handle *refs, size_t count, uint64_t deadline, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = refs, .deadline = deadline,
 				.results = results};
@@ -279,14 +279,14 @@ int kvshm_wait_batch(kvshm *store, struct kvshm_handle *refs, size_t count, uint
 	return by_items(&b, refs, one_wait);
 }
 
-int kvshm_release_batch(kvshm *store, struct kvshm_handle *refs, size_t count, int *results)
+int kvshm_release_batch(kvshm_store *store, struct kvshm_handle *refs, size_t count, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = refs, .results = results};
 
 	return by_items(&b, refs, one_release);
 }
 
-int kvshm_pin_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_handle *pins,
+int kvshm_pin_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count, struct kvshm_handle *pins,
 		    int *results)
 {
 	const struct batch b = {.store = store, .count = count, .held = held, .taken = pins, .results = results};
@@ -294,14 +294,14 @@ int kvshm_pin_batch(kvshm *store, const struct kvshm_handle *held, size_t count,
 	return by_items(&b, held && pins, one_pin);
 }
 
-int kvshm_unpin_batch(kvshm *store, struct kvshm_handle *pins, size_t count, int *results)
+int kvshm_unpin_batch(kvshm_store *store, struct kvshm_handle *pins, size_t count, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .handles = pins, .results = results};
 
 	return by_items(&b, pins, one_unpin);
 }
 
-int kvshm_get_meta_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_meta *metas,
+int kvshm_get_meta_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count, struct kvshm_meta *metas,
 			 int *results)
 {
 	const struct batch b = {.store = store, .count = count, .held = held, .metas_out = metas, .results = results};
@@ -309,7 +309,7 @@ int kvshm_get_meta_batch(kvshm *store, const struct kvshm_handle *held, size_t c
 	return by_items(&b, held && metas, one_get_meta);
 }
 
-int kvshm_address_batch(kvshm *store, const struct kvshm_handle *held, unsigned plane, size_t count,
+int kvshm_address_batch(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, size_t count,
 			void **addresses, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .held = held, .plane = plane, .addresses = addresses,
@@ -318,15 +318,15 @@ int kvshm_address_batch(kvshm *store, const struct kvshm_handle *held, unsigned 
 	return by_items(&b, held && addresses, one_address);
 }
 
-int kvshm_alloc_batch(kvshm *store, size_t count, struct kvshm_handle *owned, int *results)
+int kvshm_alloc_batch(kvshm_store *store, size_t count, struct kvshm_handle *owned, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .taken = owned, .results = results};
 
 	return by_items(&b, owned, one_alloc);
 }
 
-int kvshm_ticket_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_ticket *tickets,
-		       int *results)
+int kvshm_get_ticket_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count,
+			   struct kvshm_ticket *tickets, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .held = held, .tickets_out = tickets,
 				.results = results};
@@ -334,7 +334,7 @@ int kvshm_ticket_batch(kvshm *store, const struct kvshm_handle *held, size_t cou
 	return by_items(&b, held && tickets, one_ticket);
 }
 
-int kvshm_hold_batch(kvshm *store, const struct kvshm_ticket *tickets, size_t count, enum kvshm_outcome *outcomes,
+int kvshm_hold_batch(kvshm_store *store, const struct kvshm_ticket *tickets, size_t count, enum kvshm_outcome *outcomes,
 		     struct kvshm_handle *refs, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .tickets = tickets, .outcomes = outcomes,
@@ -343,7 +343,7 @@ int kvshm_hold_batch(kvshm *store, const struct kvshm_ticket *tickets, size_t co
 	return by_items(&b, tickets && outcomes && refs, one_hold);
 }
 
-int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
+int kvshm_join_batch(kvshm_store *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
 		     struct kvshm_handle *parts, int *results)
 {
 	const struct batch b = {.store = store, .count = count, .tickets = tickets, .plane = plane, .taken = parts,

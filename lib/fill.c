@@ -140,7 +140,7 @@ static int give_up_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 
 /* ---- The calls ------------------------------------------------------------------------------------------- */
 
-static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *handle)
+static int begin(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_handle *handle)
 {
 	struct kvs_block *block;
 	int rc = kvl_begin(store, actor);
@@ -148,7 +148,7 @@ static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_handl
 	return rc ? rc : kvl_held(actor, handle, &block);
 }
 
-int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta)
+int kvshm_publish(kvshm_store *store, struct kvshm_handle *handle, const struct kvshm_meta *meta)
 {
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, handle);
@@ -171,7 +171,7 @@ int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_
 	}
 }
 
-int kvshm_give_up(kvshm *store, struct kvshm_handle *handle)
+int kvshm_give_up(kvshm_store *store, struct kvshm_handle *handle)
 {
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, handle);
@@ -249,7 +249,7 @@ static int recover_writers(const struct kvs_actor *actor, uint32_t block)
 
 /* Is there a reason not to wait any longer: is the segment truncated (which is asked first, since the rest touches it),
  * the store destroyed, the filler or a writer dead? The dead are recovered. */
-static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
+static int look_around(kvshm_store *store, const struct kvs_actor *actor, uint32_t block, uint64_t word)
 {
 	int rc = kvs_map_whole(actor->map);
 
@@ -262,7 +262,7 @@ static int look_around(kvshm *store, const struct kvs_actor *actor, uint32_t blo
 	return rc < 0 ? rc : 0;
 }
 
-static int timed_out(kvshm *store, const struct kvs_actor *actor)
+static int timed_out(kvshm_store *store, const struct kvs_actor *actor)
 {
 	kvl_poll_later(store);
 	kvs_count(actor, KVS_COUNT_wait_timeouts);
@@ -272,7 +272,7 @@ static int timed_out(kvshm *store, const struct kvs_actor *actor)
 /* Sleeps while the block is being filled: 0, -ECANCELED, -ETIMEDOUT, or what every call may return. The next look
  * around does not move with what wakes the thread: signals may do that all the time. Who has slept up to its deadline
  * looks once more before it goes: so one that waits in short slices sees the dead too. */
-static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held,
+static int sleep_while_filling(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_handle *held,
 			       uint64_t deadline)
 {
 	uint32_t number = held->block;
@@ -315,7 +315,7 @@ static int sleep_while_filling(kvshm *store, struct kvs_actor *actor, const stru
 	return rc;
 }
 
-int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline)
+int kvshm_wait(kvshm_store *store, struct kvshm_handle *ref, uint64_t deadline)
 {
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, ref);

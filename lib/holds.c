@@ -31,7 +31,7 @@ static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
 
 /* The hold has been taken away, and the block may have to be removed. Where that can't be done (no reader slot is left,
  * or the store was destroyed just now), the hold has ended all the same, and the next sweep removes the block. */
-static void look(kvshm *store, uint32_t block, uint64_t life)
+static void look(kvshm_store *store, uint32_t block, uint64_t life)
 {
 	struct kvs_actor actor;
 
@@ -44,7 +44,7 @@ static void look(kvshm *store, uint32_t block, uint64_t life)
 
 /* A fill of which the last hold ends is given up (kvs_hold_look()), which no sweep does for a living client: so it must
  * be possible before the hold is taken away. Relaxed: who holds its own fill has seen the word FILLING, or later. */
-static int can_look(kvshm *store, uint32_t block)
+static int can_look(kvshm_store *store, uint32_t block)
 {
 	uint64_t word = atomic_load_explicit(&kvs_block(&store->map, block)->word, memory_order_relaxed);
 	struct kvs_reader *reader;
@@ -53,7 +53,7 @@ static int can_look(kvshm *store, uint32_t block)
 }
 
 /* A hold whose time is measured has ended. */
-static void measure(kvshm *store, uint64_t since)
+static void measure(kvshm_store *store, uint64_t since)
 {
 	struct kvs_reader *reader;
 
@@ -61,7 +61,8 @@ static void measure(kvshm *store, uint64_t since)
 		kvs_time(reader, KVS_TIME_hold, kvs_now() - since);
 }
 
-KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind kind, uint64_t unit, uint64_t field)
+KVS_HOT int release(kvshm_store *store, struct kvshm_handle *handle, enum kvshm_kind kind, uint64_t unit,
+		    uint64_t field)
 {
 	int rc = kvl_check(store);
 	uint64_t life, since;
@@ -89,19 +90,19 @@ KVS_HOT int release(kvshm *store, struct kvshm_handle *handle, enum kvshm_kind k
 	return 0;
 }
 
-int kvshm_release(kvshm *store, struct kvshm_handle *ref)
+int kvshm_release(kvshm_store *store, struct kvshm_handle *ref)
 {
 	return release(store, ref, KVSHM_REF, KVS_ENTRY_REF, KVS_ENTRY_REFS);
 }
 
-int kvshm_unpin(kvshm *store, struct kvshm_handle *pin)
+int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin)
 {
 	return release(store, pin, KVSHM_PIN, KVS_ENTRY_PIN, KVS_ENTRY_PINS);
 }
 
 /* The beginning of the calls on any held block. */
-static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_handle *held, struct kvs_block **block,
-		      const void *result)
+static int begin_held(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_handle *held,
+		      struct kvs_block **block, const void *result)
 {
 	int rc = kvl_begin(store, actor);
 
@@ -110,7 +111,7 @@ static int begin_held(kvshm *store, struct kvs_actor *actor, const struct kvshm_
 	return rc ? rc : kvl_held(actor, held, block);
 }
 
-int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle *pin)
+int kvshm_pin(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_handle *pin)
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
@@ -132,7 +133,7 @@ int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle
 	return 0;
 }
 
-int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta)
+int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_meta *meta)
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
@@ -173,7 +174,7 @@ int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_m
 	return 0;
 }
 
-int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address)
+int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address)
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;

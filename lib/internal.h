@@ -28,17 +28,17 @@ struct kvl_poll {
 };
 
 /* A call says "not yet": the descriptor is readable in 10 ms at the latest, whatever happens. In poll.c. */
-void kvl_poll_later(struct kvshm *store);
-void kvl_poll_init(struct kvshm *store);
-void kvl_poll_close(struct kvshm *store);
+void kvl_poll_later(struct kvshm_store *store);
+void kvl_poll_init(struct kvshm_store *store);
+void kvl_poll_close(struct kvshm_store *store);
 
 /* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */
-struct kvshm {
+struct kvshm_store {
 	uint64_t alive;
 	uint64_t attachment;   /* differs for every attachment of this process */
 	_Atomic uint64_t *row; /* this client's */
 	uint32_t slot;
-	struct kvshm *next; /* of this process's attachments */
+	struct kvshm_store *next;		 /* of this process's attachments */
 	_Atomic(struct kvl_request *) *requests; /* this client's, by their slots: see request.h */
 	struct kvl_poll poll;
 	struct kvs_map map;
@@ -76,17 +76,17 @@ struct kvl_thread {
 extern _Thread_local struct kvl_thread *kvl_thread;
 
 /* This thread's reader slot of a store that is not the first in its list, or taken anew. -EUSERS. */
-int kvl_thread_find(struct kvshm *store, struct kvs_reader **reader);
+int kvl_thread_find(struct kvshm_store *store, struct kvs_reader **reader);
 
 /* From here on, until it is taken off the list, threads that end give the store's reader slots back. */
-void kvl_thread_add_store(struct kvshm *store);
-void kvl_thread_remove_store(struct kvshm *store);
+void kvl_thread_add_store(struct kvshm_store *store);
+void kvl_thread_remove_store(struct kvshm_store *store);
 
 /* The errors that a call can begin with, out of line. */
-int kvl_refuse(const struct kvshm *store);
+int kvl_refuse(const struct kvshm_store *store);
 
 /* May a call with this store go on? Relaxed: nothing else is read because of the state. */
-static inline int kvl_check(const struct kvshm *store)
+static inline int kvl_check(const struct kvshm_store *store)
 {
 	if (__builtin_expect(!store || store->alive != KVL_ALIVE, 0) ||
 	    __builtin_expect(atomic_load_explicit(&store->map.head->state, memory_order_relaxed) != KVS_STORE_OPEN, 0))
@@ -95,7 +95,7 @@ static inline int kvl_check(const struct kvshm *store)
 }
 
 /* This thread's reader slot of a store. */
-static inline int kvl_reader(struct kvshm *store, struct kvs_reader **reader)
+static inline int kvl_reader(struct kvshm_store *store, struct kvs_reader **reader)
 {
 	struct kvl_thread *thread = kvl_thread;
 
@@ -118,7 +118,7 @@ static inline int kvl_no_view(void)
 }
 
 /* How every call with a store begins. Inline: lookups are made of little else. */
-static inline int kvl_begin(struct kvshm *store, struct kvs_actor *actor)
+static inline int kvl_begin(struct kvshm_store *store, struct kvs_actor *actor)
 {
 	struct kvs_reader *reader;
 	int rc = kvl_check(store);

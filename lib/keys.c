@@ -190,7 +190,7 @@ size_t kvl_fetch_keys(const struct kvs_actor *actor, const struct kvshm_key *key
 
 /* ---- The calls ------------------------------------------------------------------------------------------- */
 
-int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_handle *ref)
+int kvshm_get(kvshm_store *store, const void *key, size_t key_length, struct kvshm_handle *ref)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);
@@ -201,7 +201,8 @@ int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_han
 }
 
 /* How the other calls on one key begin. */
-static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *key, const void *result, uint64_t *hash)
+static int begin(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_key *key, const void *result,
+		 uint64_t *hash)
 {
 	int rc = kvl_begin(store, actor);
 
@@ -212,7 +213,7 @@ static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *
 	return rc;
 }
 
-static int get_or_fill(kvshm *store, const struct kvshm_key *key, bool shared, enum kvshm_outcome *outcome,
+static int get_or_fill(kvshm_store *store, const struct kvshm_key *key, bool shared, enum kvshm_outcome *outcome,
 		       struct kvshm_handle *handle)
 {
 	struct kvs_actor actor;
@@ -222,19 +223,19 @@ static int get_or_fill(kvshm *store, const struct kvshm_key *key, bool shared, e
 	return rc ? rc : kvl_get_or_fill(&actor, key, hash, shared, outcome, handle);
 }
 
-int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
+int kvshm_get_or_fill(kvshm_store *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 		      struct kvshm_handle *handle)
 {
 	return get_or_fill(store, &(struct kvshm_key){key, key_length}, false, outcome, handle);
 }
 
-int kvshm_get_or_fill_shared(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
+int kvshm_get_or_fill_shared(kvshm_store *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 			     struct kvshm_handle *handle)
 {
 	return get_or_fill(store, &(struct kvshm_key){key, key_length}, true, outcome, handle);
 }
 
-int kvshm_remove(kvshm *store, const void *key, size_t key_length)
+int kvshm_remove(kvshm_store *store, const void *key, size_t key_length)
 {
 	const struct kvshm_key name = {key, key_length};
 	struct kvs_actor actor;
@@ -244,7 +245,7 @@ int kvshm_remove(kvshm *store, const void *key, size_t key_length)
 	return rc ? rc : kvl_remove(&actor, &name, hash);
 }
 
-int kvshm_touch(kvshm *store, const void *key, size_t key_length)
+int kvshm_touch(kvshm_store *store, const void *key, size_t key_length)
 {
 	const struct kvshm_key name = {key, key_length};
 	struct kvs_actor actor;
@@ -254,7 +255,7 @@ int kvshm_touch(kvshm *store, const void *key, size_t key_length)
 	return rc ? rc : kvl_touch(&actor, &name, hash);
 }
 
-int kvshm_clear(kvshm *store)
+int kvshm_clear(kvshm_store *store)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);

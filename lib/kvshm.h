@@ -63,7 +63,7 @@ extern "C" {
 #define KVSHM_BLOCKS_MAX (UINT32_C(1) << 30) /* blocks of one store */
 
 /* An attached store, and a store that this process owns. */
-typedef struct kvshm kvshm;
+typedef struct kvshm_store kvshm_store;
 typedef struct kvshm_owner kvshm_owner;
 
 /* ---- What went wrong, and what goes on ------------------------------------------------------------------- */
@@ -204,13 +204,13 @@ struct kvshm_attach_options {
  *   -EMFILE  256 stores are attached or owned by this process, or no descriptor is left
  *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't
  *   -ENODEV  its planes are in a hugetlbfs that is not mounted here */
-int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store);
+int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm_store **store);
 
 /* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
  * back, its requests end), gives back its slot, unmaps the store and frees it. No other thread may be in a call with
  * the store, and none may use it afterwards. Works on a destroyed store too. In a child of fork() it returns
  * -ECHILD. */
-int kvshm_detach(kvshm *store);
+int kvshm_detach(kvshm_store *store);
 
 struct kvshm_geometry {
 	uint64_t block_size;  /* bytes of a block in each plane */
@@ -225,7 +225,7 @@ struct kvshm_geometry {
 };
 
 /* How the store was made, and which slot this client has. */
-int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry);
+int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry);
 
 /* ---- Keys and holds -------------------------------------------------------------------------------------- */
 
@@ -264,7 +264,7 @@ struct kvshm_meta {
 /* Takes a ref of a key that is ready, to be given to kvshm_release(). A key is 1 to key_max bytes of any value.
  *   -ENOENT  no such key     -EAGAIN  it is being filled; nothing is held
  *   -EMFILE  65,535 refs of it are held here */
-int kvshm_get(kvshm *store, const void *key, size_t key_length, struct kvshm_handle *ref);
+int kvshm_get(kvshm_store *store, const void *key, size_t key_length, struct kvshm_handle *ref);
 
 enum kvshm_outcome {
 	KVSHM_READY = 0,   /* the key was there: a ref; read it */
@@ -278,7 +278,7 @@ enum kvshm_outcome {
  *   -ENOSPC  no room: nothing is free or evictable now, or what is free still waits for a grace period
  *            (kvshm-stat(1) says which). Release something and ask again, or go on without the store
  *   -EMFILE  65,535 refs of it are held here */
-int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
+int kvshm_get_or_fill(kvshm_store *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 		      struct kvshm_handle *handle);
 
 /* Publishes a fill: all who wait are woken, and everyone finds the key ready. The bytes of all planes must have been
@@ -293,13 +293,13 @@ int kvshm_get_or_fill(kvshm *store, const void *key, size_t key_length, enum kvs
  *               another part. The hold has ended and handle is KVSHM_NONE
  *   -EINVAL     meta->length is more than a block; or meta was given with a part; or the block has no key yet (see
  *               kvshm_publish_as()). The hold stays */
-int kvshm_publish(kvshm *store, struct kvshm_handle *handle, const struct kvshm_meta *meta);
+int kvshm_publish(kvshm_store *store, struct kvshm_handle *handle, const struct kvshm_meta *meta);
 
 /* Gives up a fill: the key is missing again, those who wait are woken, ask again, and one of them may fill it. A part
  * that is given up (it failed) does so to the whole fill. A block without a key goes back. The hold has ended, and
  * handle is KVSHM_NONE, also where the fill was cancelled meanwhile.
  *   -EBADF      the handle is no fill, part or block without a key of this client's */
-int kvshm_give_up(kvshm *store, struct kvshm_handle *handle);
+int kvshm_give_up(kvshm_store *store, struct kvshm_handle *handle);
 
 /* Waits until a held block is ready, or until the deadline. Looks at the lives of the filler and the writers at least
  * every 10 ms, and recovers them if they are dead. Signals do not end it. Who has fills of its own should end them
@@ -309,31 +309,31 @@ int kvshm_give_up(kvshm *store, struct kvshm_handle *handle);
  *               ready block, too) the store was cleared; the hold has ended and ref is KVSHM_NONE: ask again. A lent
  *               hold (below) also ends with its request
  *   -EBADF      not a ref that this client holds, or a hold that a request of its has lent */
-int kvshm_wait(kvshm *store, struct kvshm_handle *ref, uint64_t deadline);
+int kvshm_wait(kvshm_store *store, struct kvshm_handle *ref, uint64_t deadline);
 
 /* Ends a ref; it is KVSHM_NONE afterwards. The last release of a key in a drop store frees its block.
  * The filler of a shared fill that lets go of its last hold before the block is ready gives the fill up.
  *   -EBADF  not a ref that this client holds
  *   -EBUSY  it is a fill, a part or a block without a key: publish it or give it up; or a request's hold */
-int kvshm_release(kvshm *store, struct kvshm_handle *ref);
+int kvshm_release(kvshm_store *store, struct kvshm_handle *ref);
 
 /* Takes a pin of a block that this client holds (ref or pin, ready or pending): it keeps the block as a ref does, and
  * is counted apart. The pin must be given to kvshm_unpin(); held stays as it is.
  *   -EBADF  not held by this client      -EMFILE  4,095 pins of it are held here
  *   -EBUSY  the block has no key yet */
-int kvshm_pin(kvshm *store, const struct kvshm_handle *held, struct kvshm_handle *pin);
+int kvshm_pin(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_handle *pin);
 
 /* Ends a pin; it is KVSHM_NONE afterwards.     -EBADF  not a pin that this client holds */
-int kvshm_unpin(kvshm *store, struct kvshm_handle *pin);
+int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin);
 
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them
  * ends, as with unlink(2). A fill of it that is under way is cancelled.
  *   -ENOENT  no such key     -EMFILE  65,535 refs of it are held here */
-int kvshm_remove(kvshm *store, const void *key, size_t key_length);
+int kvshm_remove(kvshm_store *store, const void *key, size_t key_length);
 
 /* Marks a ready key as used now, so that it is evicted later, without holding it: what it says may be past already.
  *   -ENOENT  no such key     -EAGAIN  it is being filled */
-int kvshm_touch(kvshm *store, const void *key, size_t key_length);
+int kvshm_touch(kvshm_store *store, const void *key, size_t key_length);
 
 /* Clears the store: from this one step on, and for all processes, every key that was there is missing, whoever was
  * filling it; so are blocks without a key that were taken before. Bytes live until the last hold on them ends, as with
@@ -341,7 +341,7 @@ int kvshm_touch(kvshm *store, const void *key, size_t key_length);
  * an engine begins to fill afterwards is found. What was cleared is then given back, block by block, within the call; a
  * death there leaves that to others, and no key comes back.
  *   -EOVERFLOW  the store was cleared 16,777,215 times: make a new one */
-int kvshm_clear(kvshm *store);
+int kvshm_clear(kvshm_store *store);
 
 struct kvshm_key {
 	const void *bytes; /* NULL with length 0: a key that is not asked for, where a call says so */
@@ -360,37 +360,37 @@ enum kvshm_next {
  * they were ready, and their refs set to KVSHM_NONE: so an engine chooses the keys that it needs. It never blocks. A
  * call that fails holds nothing, and may have set refs to KVSHM_NONE. Each ref must be given to kvshm_release().
  *   -EMFILE  65,535 refs of one of them are held here */
-int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
-		enum kvshm_next *next);
+int kvshm_match(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+		size_t *ready, enum kvshm_next *next);
 
 /* The same for layers that attend to a sliding window: the longest prefix of count keys whose last `window` keys (all
  * of them, if it is shorter) are ready. Only these are held; all other refs are KVSHM_NONE. Earlier keys may be
  * missing. *ready 0: no key is ready, or no run of them is long enough. *next says what key *ready is.
  *   -EINVAL  window is 0    -EMFILE  as above */
-int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count, size_t window,
+int kvshm_match_window(kvshm_store *store, const struct kvshm_key *keys, size_t count, size_t window,
 		       struct kvshm_handle *refs, size_t *ready, enum kvshm_next *next);
 
 /* What was published with a held block; all zeros if its fill has failed.
  *   -EBADF  not held by this client    -EAGAIN  it is still being filled, or has no key yet */
-int kvshm_get_meta(kvshm *store, const struct kvshm_handle *held, struct kvshm_meta *meta);
+int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_meta *meta);
 
 /* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill,
  * of a block without a key, or of that plane's part may write there, and nobody may read there before the block is
  * ready. plane counts from 0. The address is this process's own; it stays mapped until kvshm_detach(), also where the
  * store is destroyed meanwhile.
  *   -EBADF  not held by this client      -EINVAL  there is no such plane */
-int kvshm_address(kvshm *store, const struct kvshm_handle *held, unsigned plane, void **address);
+int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address);
 
 /* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Attach,
  * kvshm_wait() and a get-or-fill that finds no room do so by themselves. */
-int kvshm_recover(kvshm *store, unsigned *recovered);
+int kvshm_recover(kvshm_store *store, unsigned *recovered);
 
 /* ---- Blocks whose key comes later -------------------------------------------------------------------------- */
 
 /* Takes a block that has no key yet: the caller's alone, to be written; nobody else can find or hold it, and it is
  * never evicted. It must be given to kvshm_publish_as() or kvshm_give_up().
  *   -ENOSPC  as in kvshm_get_or_fill() */
-int kvshm_alloc(kvshm *store, struct kvshm_handle *owned);
+int kvshm_alloc(kvshm_store *store, struct kvshm_handle *owned);
 
 enum kvshm_published {
 	KVSHM_PUBLISHED = 0,	     /* the owned block has the key: everyone finds it now */
@@ -407,7 +407,7 @@ enum kvshm_published {
  *               has gone back, and handle is KVSHM_NONE
  *   -EMFILE     65,535 refs of the block that has the key are held here; the owned block has gone back, and handle is
  *               KVSHM_NONE */
-int kvshm_publish_as(kvshm *store, struct kvshm_handle *handle, const void *key, size_t key_length,
+int kvshm_publish_as(kvshm_store *store, struct kvshm_handle *handle, const void *key, size_t key_length,
 		     const struct kvshm_meta *meta, enum kvshm_published *published);
 
 /* ---- Tickets, and fills by several processes ---------------------------------------------------------------- */
@@ -422,23 +422,23 @@ struct kvshm_ticket {
 
 /* The ticket of a block that this client holds.
  *   -EBADF  not held by this client     -EBUSY  the block has no key yet */
-int kvshm_ticket(kvshm *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket);
+int kvshm_get_ticket(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket);
 
 /* Takes a ref by ticket, without a lookup, to be given to kvshm_release(). As long as anyone holds the block this
  * succeeds, also if its key was removed or the store was cleared meanwhile: a hit of the one who gave out the ticket,
  * and keeps its hold until this call has returned, is a hit here. *outcome is KVSHM_READY or KVSHM_PENDING.
  *   -ESTALE     the block has gone, or holds another key by now; or the ticket is of another store. (Or this store was
- *               destroyed, as with every call: then kvshm_geometry() returns it, too)
+ *               destroyed, as with every call: then kvshm_get_geometry() returns it, too)
  *   -ECANCELED  its fill was given up, or its filler or a writer died: its bytes are not whole
  *   -EMFILE     65,535 refs of it are held here */
-int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
+int kvshm_hold(kvshm_store *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
 	       struct kvshm_handle *ref);
 
 /* As kvshm_get_or_fill(), with its errors, but a fill that it begins (KVSHM_FILL) is shared: each plane is written by
  * a process that joins it, and the filler says with kvshm_publish() what the block is, before or after they are done.
  * The filler may join planes itself. It must keep a hold (the ref that kvshm_publish() leaves, say) until the block is
  * ready: the end of its last one gives the fill up, which is also the way out if a writer never comes. */
-int kvshm_get_or_fill_shared(kvshm *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
+int kvshm_get_or_fill_shared(kvshm_store *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 			     struct kvshm_handle *handle);
 
 /* Takes part in a shared fill as the writer of one plane, counted from 0. The part ends by kvshm_publish(), which
@@ -447,7 +447,7 @@ int kvshm_get_or_fill_shared(kvshm *store, const void *key, size_t key_length, e
  *   -EALREADY   the block is ready: hold it by its ticket
  *   -ESTALE, -ECANCELED, -EMFILE as in kvshm_hold(); -EMFILE also with 15 parts of one block in one client
  *   -EINVAL     there is no such plane */
-int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part);
+int kvshm_join(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part);
 
 /* ---- Batches ------------------------------------------------------------------------------------------------- */
 
@@ -458,37 +458,37 @@ int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, 
  * failed. What several items need is fetched from memory at the same time, so that a batch takes a fraction of the time
  * of single calls. All arrays are the caller's, of count items each; none may be NULL unless count is 0, but for metas
  * where it says so. A batch is not one step: others see its items done one after the other. */
-int kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, int *results);
-int kvshm_get_or_fill_batch(kvshm *store, const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
-			    struct kvshm_handle *handles, int *results);
-int kvshm_get_or_fill_shared_batch(kvshm *store, const struct kvshm_key *keys, size_t count,
+int kvshm_get_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+		    int *results);
+int kvshm_get_or_fill_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count,
+			    enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results);
+int kvshm_get_or_fill_shared_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count,
 				   enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results);
-int kvshm_remove_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results);
-int kvshm_touch_batch(kvshm *store, const struct kvshm_key *keys, size_t count, int *results);
+int kvshm_remove_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, int *results);
+int kvshm_touch_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, int *results);
 
 /* metas NULL: none for any. */
-int kvshm_publish_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_meta *metas, size_t count,
+int kvshm_publish_batch(kvshm_store *store, struct kvshm_handle *handles, const struct kvshm_meta *metas, size_t count,
 			int *results);
-int kvshm_publish_as_batch(kvshm *store, struct kvshm_handle *handles, const struct kvshm_key *keys,
-			   const struct kvshm_meta *metas, size_t count, enum kvshm_published *published,
-			   int *results);
-int kvshm_give_up_batch(kvshm *store, struct kvshm_handle *handles, size_t count, int *results);
+int kvshm_publish_as_batch(kvshm_store *store, struct kvshm_handle *handles, const struct kvshm_key *keys,
+			   const struct kvshm_meta *metas, size_t count, enum kvshm_published *published, int *results);
+int kvshm_give_up_batch(kvshm_store *store, struct kvshm_handle *handles, size_t count, int *results);
 /* Waits for all of them, until the one deadline. */
-int kvshm_wait_batch(kvshm *store, struct kvshm_handle *refs, size_t count, uint64_t deadline, int *results);
-int kvshm_release_batch(kvshm *store, struct kvshm_handle *refs, size_t count, int *results);
-int kvshm_pin_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_handle *pins,
+int kvshm_wait_batch(kvshm_store *store, struct kvshm_handle *refs, size_t count, uint64_t deadline, int *results);
+int kvshm_release_batch(kvshm_store *store, struct kvshm_handle *refs, size_t count, int *results);
+int kvshm_pin_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count, struct kvshm_handle *pins,
 		    int *results);
-int kvshm_unpin_batch(kvshm *store, struct kvshm_handle *pins, size_t count, int *results);
-int kvshm_get_meta_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_meta *metas,
+int kvshm_unpin_batch(kvshm_store *store, struct kvshm_handle *pins, size_t count, int *results);
+int kvshm_get_meta_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count, struct kvshm_meta *metas,
 			 int *results);
-int kvshm_address_batch(kvshm *store, const struct kvshm_handle *held, unsigned plane, size_t count,
+int kvshm_address_batch(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, size_t count,
 			void **addresses, int *results);
-int kvshm_alloc_batch(kvshm *store, size_t count, struct kvshm_handle *owned, int *results);
-int kvshm_ticket_batch(kvshm *store, const struct kvshm_handle *held, size_t count, struct kvshm_ticket *tickets,
-		       int *results);
-int kvshm_hold_batch(kvshm *store, const struct kvshm_ticket *tickets, size_t count, enum kvshm_outcome *outcomes,
+int kvshm_alloc_batch(kvshm_store *store, size_t count, struct kvshm_handle *owned, int *results);
+int kvshm_get_ticket_batch(kvshm_store *store, const struct kvshm_handle *held, size_t count,
+			   struct kvshm_ticket *tickets, int *results);
+int kvshm_hold_batch(kvshm_store *store, const struct kvshm_ticket *tickets, size_t count, enum kvshm_outcome *outcomes,
 		     struct kvshm_handle *refs, int *results);
-int kvshm_join_batch(kvshm *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
+int kvshm_join_batch(kvshm_store *store, const struct kvshm_ticket *tickets, unsigned plane, size_t count,
 		     struct kvshm_handle *parts, int *results);
 
 /* ---- Requests ------------------------------------------------------------------------------------------------ */
@@ -534,12 +534,12 @@ struct kvshm_request {
  *   -EALREADY  one of that id and attempt, or a later attempt, has been closed: a late message, or a new attempt that
  *              needs a higher number
  *   -ENFILE    all requests of the store are open (kvshmd --requests) */
-int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
+int kvshm_request_open(kvshm_store *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
 		       struct kvshm_request *request);
 
 /* Finds a request by its id; of several attempts the last one, also if it is closed.
  *   -ENOENT  none of that id is remembered */
-int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request);
+int kvshm_request_find(kvshm_store *store, const void *id, size_t id_length, struct kvshm_request *request);
 
 /* Owner: reserves room for so many blocks, whole or not at all, in order of arrival, and waits for it until the
  * deadline. Fills of the request draw on it. A key that is ready already gives its block back at once, one that another
@@ -551,52 +551,53 @@ int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kv
  *   -E2BIG      the store has fewer blocks than that
  *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already
  *   -ECANCELED  also: kvshm_request_unreserve() was called in another thread */
-int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
+int kvshm_request_reserve(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
 
 /* Owner: the same for who must not block: takes a place in the line, until the deadline. 0: the room is there.
  *   -EINPROGRESS  in the line: kvshm_request_wait_room() looks, when kvshm_poll_fd() says so. (Who comes first in
  *                 the line and does not look until its deadline, 10 ms at least, holds up the others until then) */
-int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
+int kvshm_request_queue(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
 
 /* Owner: waits until the room is there, at most until the time given.
  *   -EINPROGRESS  not yet    -ETIMEDOUT  its deadline has passed: it has no place any more
  *   -EINVAL       it has no room, and no place in the line */
-int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, uint64_t until);
+int kvshm_request_wait_room(kvshm_store *store, const struct kvshm_request *request, uint64_t until);
 
 /* Owner: gives back what is left of the room, or the place in the line. 0 also where there is none. */
-int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request);
+int kvshm_request_unreserve(kvshm_store *store, const struct kvshm_request *request);
 
 /* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
  * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. Handles from lent[*ready]
- * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_ticket(), ...) while it lasts, and can't
- * be released. It never blocks.
+ * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_get_ticket(), ...) while it lasts, and
+ * can't be released. It never blocks.
  *   -EMFILE  65,535 refs of one of the blocks are held here    -ENOMEM */
-int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
-			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
+int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+			size_t count, struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
 
 /* Owner: as kvshm_get_or_fill(), for a request. KVSHM_READY, KVSHM_PENDING: the hold is the request's, handle is lent;
  * asked again for a key it gives the same hold. KVSHM_FILL: a fill in room of the request's (any, if it has none), to
  * be given to kvshm_publish(), which makes its hold the request's and handle a lent one; or to kvshm_give_up().
  *   -ENOSPC  as there: the request has no room left    -EMFILE, -ENOMEM as in kvshm_request_match() */
-int kvshm_request_get_or_fill(kvshm *store, const struct kvshm_request *request, const void *key, size_t key_length,
-			      enum kvshm_outcome *outcome, struct kvshm_handle *handle);
+int kvshm_request_get_or_fill(kvshm_store *store, const struct kvshm_request *request, const void *key,
+			      size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
 
 /* Owner: the same as kvshm_get_or_fill_shared(). The filler's hold is the request's once it is published: if that one
  * ends, or lets go of it, before the block is ready, the fill is given up, whoever else holds the block. */
-int kvshm_request_get_or_fill_shared(kvshm *store, const struct kvshm_request *request, const void *key,
+int kvshm_request_get_or_fill_shared(kvshm_store *store, const struct kvshm_request *request, const void *key,
 				     size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
 
 /* Owner: batches of these (see Batches). */
-int kvshm_request_get_or_fill_batch(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys,
-				    size_t count, enum kvshm_outcome *outcomes, struct kvshm_handle *handles,
-				    int *results);
-int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_request *request,
+int kvshm_request_get_or_fill_batch(kvshm_store *store, const struct kvshm_request *request,
+				    const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
+				    struct kvshm_handle *handles, int *results);
+int kvshm_request_get_or_fill_shared_batch(kvshm_store *store, const struct kvshm_request *request,
 					   const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
 					   struct kvshm_handle *handles, int *results);
 
 /* Owner: shrinks a request: lets go of these of its holds, which become KVSHM_NONE. Handles that are no hold of its
  * (any more) are passed over. */
-int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count);
+int kvshm_request_release(kvshm_store *store, const struct kvshm_request *request, struct kvshm_handle *lent,
+			  size_t count);
 
 /* Owner: waits, at most until the deadline, until all blocks that it holds are ready, and says that the request is
  * complete. What is left of its room goes back. 0 also where it was complete already: what was added since is not
@@ -606,30 +607,30 @@ int kvshm_request_release(kvshm *store, const struct kvshm_request *request, str
  *   -EAGAIN       a key that it waited for was given up, or removed, or its filler died: that hold has ended; ask for
  *                 the keys again
  *   -ETIMEDOUT    a block is still being filled by another */
-int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, uint64_t deadline);
+int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
 /* Anyone: waits until a request is complete. 0: it was, when the call returned.
  *   -ETIMEDOUT  not yet    -ECANCELED  it has ended: before it was complete, or since */
-int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64_t deadline);
+int kvshm_request_wait(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
 /* Anyone: takes refs of keys of a request, as kvshm_get_batch() does, each to be given to kvshm_release(). All were
  * taken before the request has let go of anything: in a drop store, too, there is no gap between its holds and these.
  * It puts off the owner's claim timeout (kvshm_request_tend()), whatever came of its keys; the end is still to be asked
  * for. A request that is not complete can be claimed, too: then it takes the keys that are there.
  *   -ECANCELED  it has ended, or its end was asked for; nothing is held */
-int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
-			struct kvshm_handle *refs, int *results);
+int kvshm_request_claim(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+			size_t count, struct kvshm_handle *refs, int *results);
 
 /* Anyone: ends a request, see above.
  *   -EALREADY  it has ended, or its end was asked for, before: nothing was changed. (An owner that is told so has let
  *              go of everything then, too) */
-int kvshm_request_end(kvshm *store, const struct kvshm_request *request);
+int kvshm_request_end(kvshm_store *store, const struct kvshm_request *request);
 
 /* Ends those of this client's requests whose end another process has asked for, and those that have been complete for
  * claim_timeout ns (0: for ever) while nobody has claimed them, or claimed them again: who has claimed one keeps its
  * own refs, and may have died before it asked for the end. *ended (may be NULL): how many. One with a fill under way
  * ends with that fill, and is not counted. */
-int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended);
+int kvshm_request_tend(kvshm_store *store, uint64_t claim_timeout, unsigned *ended);
 
 enum kvshm_request_state {
 	KVSHM_REQUEST_OPENING = 1,
@@ -662,7 +663,7 @@ struct kvshm_request_info {
 };
 
 /* Anyone. A moving picture, as of views. */
-int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct kvshm_request_info *info);
+int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *request, struct kvshm_request_info *info);
 
 /* ---- Event loops --------------------------------------------------------------------------------------------- */
 
@@ -673,11 +674,11 @@ int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct
  * 0, and -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(). It stays the library's, and is closed by
  * kvshm_detach(): never read from it, or close it.
  *   -EMFILE  no descriptor is left */
-int kvshm_poll_fd(kvshm *store, int *fd);
+int kvshm_poll_fd(kvshm_store *store, int *fd);
 
 /* Makes the descriptor unreadable until there is something new; call it before the calls that look again. It recovers
  * dead clients where 10 ms have passed since the last time. */
-int kvshm_poll_clear(kvshm *store);
+int kvshm_poll_clear(kvshm_store *store);
 
 /* ---- Making keys --------------------------------------------------------------------------------------------- */
 

@@ -9,7 +9,7 @@
 
 #include "keys.h"
 
-static int check(kvshm *store, struct kvs_actor *actor, const struct kvshm_key *keys, size_t count,
+static int check(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_key *keys, size_t count,
 		 const struct kvshm_handle *refs)
 {
 	int rc = kvl_begin(store, actor);
@@ -53,8 +53,8 @@ static bool is_miss(int rc)
 	return rc == -ENOENT || rc == -EAGAIN;
 }
 
-int kvshm_match(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs, size_t *ready,
-		enum kvshm_next *next)
+int kvshm_match(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+		size_t *ready, enum kvshm_next *next)
 {
 	uint64_t hashes[KVL_GROUP];
 	struct kvs_actor actor;
@@ -125,7 +125,7 @@ static int search(struct search *s)
 	return rc;
 }
 
-int kvshm_match_window(kvshm *store, const struct kvshm_key *keys, size_t count, size_t window,
+int kvshm_match_window(kvshm_store *store, const struct kvshm_key *keys, size_t count, size_t window,
 		       struct kvshm_handle *refs, size_t *ready, enum kvshm_next *next)
 {
 	struct kvs_actor actor;

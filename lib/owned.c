@@ -12,7 +12,7 @@
 #include "keys.h"
 #include "part.h"
 
-int kvshm_alloc(kvshm *store, struct kvshm_handle *owned)
+int kvshm_alloc(kvshm_store *store, struct kvshm_handle *owned)
 {
 	struct kvs_found found = {.block = KVS_NONE};
 	struct kvs_actor actor;
@@ -92,7 +92,7 @@ static int publish_as(const struct kvs_actor *actor, struct kvshm_handle *handle
 	return rc;
 }
 
-int kvshm_publish_as(kvshm *store, struct kvshm_handle *handle, const void *key, size_t key_length,
+int kvshm_publish_as(kvshm_store *store, struct kvshm_handle *handle, const void *key, size_t key_length,
 		     const struct kvshm_meta *meta, enum kvshm_published *published)
 {
 	const struct kvshm_key name = {key, key_length};

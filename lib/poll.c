@@ -45,7 +45,7 @@ static bool add(int epoll, int fd)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-void kvl_poll_init(kvshm *store)
+void kvl_poll_init(kvshm_store *store)
 {
 	/* Its own: a child of fork() finds none that another thread of its parent's had. */
 	(void)pthread_mutex_init(&store->poll.making, NULL);
@@ -62,7 +62,7 @@ static void close_all(int epoll, int timer, int watch_fd)
 		(void)close(epoll);
 }
 
-static int make(kvshm *store)
+static int make(kvshm_store *store)
 {
 	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = -1, error;
 
@@ -88,12 +88,12 @@ static int make(kvshm *store)
 }
 
 /* [poll: find] */
-static int poll_fd(kvshm *store)
+static int poll_fd(kvshm_store *store)
 {
 	return atomic_load_explicit(&store->poll.fd, memory_order_acquire);
 }
 
-int kvshm_poll_fd(kvshm *store, int *fd)
+int kvshm_poll_fd(kvshm_store *store, int *fd)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);
@@ -113,7 +113,7 @@ int kvshm_poll_fd(kvshm *store, int *fd)
 	return rc;
 }
 
-static void set_timer(const kvshm *store)
+static void set_timer(const kvshm_store *store)
 {
 	struct itimerspec slice = {.it_value.tv_nsec = (long)KVS_WAIT_SLICE};
 
@@ -124,7 +124,7 @@ static void set_timer(const kvshm *store)
 
 /* A timer that is set already stays: setting it anew would put off what another call is to be told, or, where it has
  * gone off and nobody has seen it yet, take that back. */
-void kvl_poll_later(kvshm *store)
+void kvl_poll_later(kvshm_store *store)
 {
 	/* [timer: set] */
 	if (poll_fd(store) >= 0 && !atomic_exchange_explicit(&store->poll.set, 1, memory_order_seq_cst))
@@ -141,7 +141,7 @@ static void drain(int fd)
 		return; /* nothing was there */
 }
 
-int kvshm_poll_clear(kvshm *store)
+int kvshm_poll_clear(kvshm_store *store)
 {
 	struct kvs_actor actor;
 	uint64_t now, swept;
@@ -170,7 +170,7 @@ int kvshm_poll_clear(kvshm *store)
 	return rc < 0 ? rc : 0;
 }
 
-void kvl_poll_close(kvshm *store)
+void kvl_poll_close(kvshm_store *store)
 {
 	int fd = poll_fd(store);
 

@@ -17,13 +17,13 @@
 
 /* ---- Records ------------------------------------------------------------------------------------------------- */
 
-int kvl_requests_make(kvshm *store)
+int kvl_requests_make(kvshm_store *store)
 {
 	store->requests = calloc(store->map.g.requests, sizeof(*store->requests));
 	return store->requests ? 0 : kvs_fault(ENOMEM, "no memory");
 }
 
-static struct kvl_request *new_record(struct kvshm *store, uint32_t slot)
+static struct kvl_request *new_record(struct kvshm_store *store, uint32_t slot)
 {
 	struct kvl_request *own = calloc(1, sizeof(*own)), *first = NULL;
 
@@ -84,7 +84,7 @@ static int no_request(void)
 			   "before");
 }
 
-static int check_request(const kvshm *store, const struct kvshm_request *request)
+static int check_request(const kvshm_store *store, const struct kvshm_request *request)
 {
 	if (!request)
 		return kvs_routine(EINVAL, "no request was given (NULL)");
@@ -106,7 +106,7 @@ static int look_up(const struct kvs_actor *actor, const struct kvshm_request *re
 	return 0;
 }
 
-int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word)
+int kvl_request_look(kvshm_store *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word)
 {
 	int rc = kvl_begin(store, actor);
 
@@ -116,7 +116,7 @@ int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct k
 }
 
 /* Finds the record of a request of this client's, and locks it; NULL: nothing of it is left. */
-static struct kvl_request *lock(kvshm *store, const struct kvshm_request *request)
+static struct kvl_request *lock(kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own = kvl_request_record(store, request->slot);
 
@@ -135,7 +135,7 @@ void kvl_request_leave(struct kvl_request *own)
 }
 
 /* What is said of a request that this process has not open. */
-static int refuse(const kvshm *store, const struct kvs_actor *actor, const struct kvshm_request *request)
+static int refuse(const kvshm_store *store, const struct kvs_actor *actor, const struct kvshm_request *request)
 {
 	uint64_t word;
 	int rc = look_up(actor, request, &word);
@@ -147,7 +147,7 @@ static int refuse(const kvshm *store, const struct kvs_actor *actor, const struc
 	return kvl_request_ended(word);
 }
 
-int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
+int kvl_request_begin(kvshm_store *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own)
 {
 	int rc = kvl_begin(store, actor);
@@ -169,7 +169,8 @@ int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct 
 
 /* ---- Opening and finding ------------------------------------------------------------------------------------- */
 
-static int check_id(const kvshm *store, const void *bytes, size_t length, const void *result, struct kvs_request_id *id)
+static int check_id(const kvshm_store *store, const void *bytes, size_t length, const void *result,
+		    struct kvs_request_id *id)
 {
 	if (!result)
 		return kvl_no_place();
@@ -202,7 +203,7 @@ static int refuse_open(const struct kvs_map *map, int rc, uint32_t rival)
 }
 
 /* The request is this client's, and has a record here. */
-static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint64_t word)
+static int keep(const struct kvs_actor *actor, kvshm_store *store, uint32_t slot, uint64_t word)
 {
 	struct kvl_request *own = kvl_request_record(store, slot);
 
@@ -228,7 +229,7 @@ static int keep(const struct kvs_actor *actor, kvshm *store, uint32_t slot, uint
 }
 
 /* Who is dead is recovered, and in the way no more: a rival, or those who have all slots. */
-static bool may_open_again(kvshm *store, int rc, uint32_t rival)
+static bool may_open_again(kvshm_store *store, int rc, uint32_t rival)
 {
 	switch (rc) {
 	case -EAGAIN:
@@ -244,7 +245,7 @@ static bool may_open_again(kvshm *store, int rc, uint32_t rival)
 	}
 }
 
-int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
+int kvshm_request_open(kvshm_store *store, const void *id, size_t id_length, uint32_t attempt, uint32_t blocks,
 		       struct kvshm_request *request)
 {
 	struct kvs_request_id name;
@@ -268,7 +269,7 @@ int kvshm_request_open(kvshm *store, const void *id, size_t id_length, uint32_t 
 	return rc;
 }
 
-int kvshm_request_find(kvshm *store, const void *id, size_t id_length, struct kvshm_request *request)
+int kvshm_request_find(kvshm_store *store, const void *id, size_t id_length, struct kvshm_request *request)
 {
 	struct kvs_request_id name;
 	struct kvs_actor actor;
@@ -352,7 +353,7 @@ static int ended_before(void)
 }
 
 /* The end of a request that this process has not open. */
-static int end_other(kvshm *store, const struct kvs_actor *actor, const struct kvshm_request *request)
+static int end_other(kvshm_store *store, const struct kvs_actor *actor, const struct kvshm_request *request)
 {
 	uint64_t word;
 	int rc = look_up(actor, request, &word);
@@ -365,7 +366,7 @@ static int end_other(kvshm *store, const struct kvs_actor *actor, const struct k
 	return rc == -EALREADY || rc == -ECANCELED ? ended_before() : rc;
 }
 
-int kvshm_request_end(kvshm *store, const struct kvshm_request *request)
+int kvshm_request_end(kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -411,7 +412,7 @@ static bool tend(const struct kvs_actor *actor, struct kvl_request *own, uint64_
 	return !own->open; /* one that has a fill under way ends with that */
 }
 
-int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
+int kvshm_request_tend(kvshm_store *store, uint64_t claim_timeout, unsigned *ended)
 {
 	struct kvs_actor actor;
 	unsigned count = 0;
@@ -434,7 +435,7 @@ int kvshm_request_tend(kvshm *store, uint64_t claim_timeout, unsigned *ended)
 	return 0;
 }
 
-void kvl_requests_end(const struct kvs_actor *actor, kvshm *store)
+void kvl_requests_end(const struct kvs_actor *actor, kvshm_store *store)
 {
 	for (uint32_t i = 0; i < store->map.g.requests; i++) {
 		struct kvl_request *own = kvl_request_record(store, i);
@@ -444,7 +445,7 @@ void kvl_requests_end(const struct kvs_actor *actor, kvshm *store)
 	}
 }
 
-void kvl_requests_free(kvshm *store)
+void kvl_requests_free(kvshm_store *store)
 {
 	for (uint32_t i = 0; store->requests && i < store->map.g.requests; i++) {
 		struct kvl_request *own = kvl_request_record(store, i);

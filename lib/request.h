@@ -38,7 +38,7 @@ struct kvl_hold {
 
 struct kvl_request {
 	pthread_mutex_t lock;
-	struct kvshm *store;
+	struct kvshm_store *store;
 	uint64_t number; /* of the request that it is for */
 	uint32_t slot;
 	bool open; /* that one has not been let go of */
@@ -50,7 +50,7 @@ struct kvl_request {
 };
 
 /* This client's record of what it last opened in a slot; NULL: nothing yet. */
-static inline struct kvl_request *kvl_request_record(const struct kvshm *store, uint32_t slot)
+static inline struct kvl_request *kvl_request_record(const struct kvshm_store *store, uint32_t slot)
 {
 	return atomic_load_explicit(&store->requests[slot], memory_order_acquire); /* [record: find] */
 }
@@ -58,12 +58,12 @@ static inline struct kvl_request *kvl_request_record(const struct kvshm *store, 
 /* How an owner's call with a request begins: *own is locked, open, and its end was not asked for. Where it was, what
  * can be is let go of, and -ECANCELED returned; -EUCLEAN the same, where the segment says that it is not this client's;
  * else -EPERM, -EBADF. */
-int kvl_request_begin(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor,
+int kvl_request_begin(kvshm_store *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own);
 void kvl_request_leave(struct kvl_request *own);
 
 /* How any call with one begins, its owner's or not; *word is the request's. */
-int kvl_request_look(kvshm *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word);
+int kvl_request_look(kvshm_store *store, const struct kvshm_request *request, struct kvs_actor *actor, uint64_t *word);
 
 /* "It has ended", in words: -ECANCELED. */
 int kvl_request_ended(uint64_t word);
@@ -79,7 +79,7 @@ void kvl_request_tell(const struct kvl_request *own);
 void kvl_request_let_go(const struct kvs_actor *actor, struct kvl_request *own, bool fills);
 
 /* Is there a reason not to sleep on: a truncated segment, a destroyed store? Recovers the dead. In request_room.c. */
-int kvl_request_look_around(kvshm *store);
+int kvl_request_look_around(kvshm_store *store);
 
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
 void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
@@ -103,13 +103,13 @@ void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *ow
 
 /* Does its request still have the hold that a handle was lent of? And: what it waited for has failed: the hold ends,
  * and the handle. In request_keys.c. */
-bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent);
-void kvl_request_failed(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *lent);
+bool kvl_request_has(kvshm_store *store, const struct kvshm_handle *lent);
+void kvl_request_failed(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *lent);
 
 /* The end of a fill of a request's, instead of that of others. In request_keys.c. */
-int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle,
+int kvl_request_publish(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle,
 			const struct kvshm_meta *meta);
-int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle);
+int kvl_request_give_up(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle);
 
 /* The value that names a request, by its slot and the word that it was seen with. */
 static inline struct kvshm_request kvl_request_value(uint64_t incarnation, uint32_t slot, uint64_t word)
@@ -128,8 +128,8 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 			  struct kvshm_request_info *to);
 
 /* At attach and detach. */
-int kvl_requests_make(kvshm *store);
-void kvl_requests_end(const struct kvs_actor *actor, kvshm *store);
-void kvl_requests_free(kvshm *store);
+int kvl_requests_make(kvshm_store *store);
+void kvl_requests_end(const struct kvs_actor *actor, kvshm_store *store);
+void kvl_requests_free(kvshm_store *store);
 
 #endif

@@ -78,7 +78,7 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 	to->id_length = kvs_request_read_id(from, to->id);
 }
 
-int kvshm_request_info(kvshm *store, const struct kvshm_request *request, struct kvshm_request_info *info)
+int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *request, struct kvshm_request_info *info)
 {
 	struct kvl_request_place places;
 	struct kvshm_request_info seen;

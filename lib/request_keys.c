@@ -49,7 +49,8 @@ static void keep(const struct kvs_actor *actor, struct kvl_request *own, const s
 
 /* ---- Match --------------------------------------------------------------------------------------------------- */
 
-static int check_keys(const kvshm *store, const struct kvshm_key *keys, size_t count, const void *results, bool gaps)
+static int check_keys(const kvshm_store *store, const struct kvshm_key *keys, size_t count, const void *results,
+		      bool gaps)
 {
 	int rc = 0;
 
@@ -100,8 +101,8 @@ static int match(const struct kvs_actor *actor, struct kvl_request *own, const s
 }
 
 /* A match that failed leaves what the request had, and what it has newly: both end with it. So nothing is undone. */
-int kvshm_request_match(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
-			struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next)
+int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+			size_t count, struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -175,7 +176,7 @@ static int get_or_fill(const struct kvs_actor *actor, struct kvl_request *own, c
 	return rc;
 }
 
-static int fill_one(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *key, bool shared,
+static int fill_one(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *key, bool shared,
 		    enum kvshm_outcome *outcome, struct kvshm_handle *handle)
 {
 	struct kvl_request *own;
@@ -195,20 +196,21 @@ static int fill_one(kvshm *store, const struct kvshm_request *request, const str
 	return rc;
 }
 
-int kvshm_request_get_or_fill(kvshm *store, const struct kvshm_request *request, const void *key, size_t key_length,
-			      enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+int kvshm_request_get_or_fill(kvshm_store *store, const struct kvshm_request *request, const void *key,
+			      size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
 {
 	return fill_one(store, request, &(struct kvshm_key){key, key_length}, false, outcome, handle);
 }
 
-int kvshm_request_get_or_fill_shared(kvshm *store, const struct kvshm_request *request, const void *key,
+int kvshm_request_get_or_fill_shared(kvshm_store *store, const struct kvshm_request *request, const void *key,
 				     size_t key_length, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
 {
 	return fill_one(store, request, &(struct kvshm_key){key, key_length}, true, outcome, handle);
 }
 
-static int fill_many(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
-		     bool shared, enum kvshm_outcome *outcomes, struct kvshm_handle *handles, int *results)
+static int fill_many(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+		     size_t count, bool shared, enum kvshm_outcome *outcomes, struct kvshm_handle *handles,
+		     int *results)
 {
 	uint64_t hashes[KVL_GROUP];
 	struct kvl_request *own;
@@ -237,14 +239,14 @@ static int fill_many(kvshm *store, const struct kvshm_request *request, const st
 	return 0;
 }
 
-int kvshm_request_get_or_fill_batch(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys,
-				    size_t count, enum kvshm_outcome *outcomes, struct kvshm_handle *handles,
-				    int *results)
+int kvshm_request_get_or_fill_batch(kvshm_store *store, const struct kvshm_request *request,
+				    const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
+				    struct kvshm_handle *handles, int *results)
 {
 	return fill_many(store, request, keys, count, false, outcomes, handles, results);
 }
 
-int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_request *request,
+int kvshm_request_get_or_fill_shared_batch(kvshm_store *store, const struct kvshm_request *request,
 					   const struct kvshm_key *keys, size_t count, enum kvshm_outcome *outcomes,
 					   struct kvshm_handle *handles, int *results)
 {
@@ -255,7 +257,7 @@ int kvshm_request_get_or_fill_shared_batch(kvshm *store, const struct kvshm_requ
 
 /* What a handle is on, of its request's: a fill (of a KVSHM_WRITER), or a hold; locked with that. NULL, unlocked: it
  * has ended, or is none. */
-static struct kvl_hold *lock_hold(kvshm *store, const struct kvshm_handle *handle, struct kvl_request **own)
+static struct kvl_hold *lock_hold(kvshm_store *store, const struct kvshm_handle *handle, struct kvl_request **own)
 {
 	bool fill = handle->kind == KVSHM_WRITER;
 	struct kvl_hold *hold;
@@ -273,7 +275,7 @@ static struct kvl_hold *lock_hold(kvshm *store, const struct kvshm_handle *handl
 	return NULL;
 }
 
-bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent)
+bool kvl_request_has(kvshm_store *store, const struct kvshm_handle *lent)
 {
 	struct kvl_request *own;
 	bool has = lock_hold(store, lent, &own);
@@ -283,7 +285,7 @@ bool kvl_request_has(kvshm *store, const struct kvshm_handle *lent)
 	return has;
 }
 
-void kvl_request_failed(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *lent)
+void kvl_request_failed(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *lent)
 {
 	struct kvl_request *own;
 	struct kvl_hold *hold = lock_hold(store, lent, &own);
@@ -326,7 +328,7 @@ static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct
 	kvl_request_tell(own);
 }
 
-int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle,
+int kvl_request_publish(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle,
 			const struct kvshm_meta *meta)
 {
 	struct kvl_request *own;
@@ -350,7 +352,7 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm *store, struct kvsh
 	return rc;
 }
 
-int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvshm_handle *handle)
+int kvl_request_give_up(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle)
 {
 	struct kvl_request *own;
 	struct kvl_hold *hold = lock_hold(store, handle, &own);
@@ -367,7 +369,8 @@ int kvl_request_give_up(const struct kvs_actor *actor, kvshm *store, struct kvsh
 
 /* ---- Shrinking, and claims ----------------------------------------------------------------------------------- */
 
-int kvshm_request_release(kvshm *store, const struct kvshm_request *request, struct kvshm_handle *lent, size_t count)
+int kvshm_request_release(kvshm_store *store, const struct kvshm_request *request, struct kvshm_handle *lent,
+			  size_t count)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -403,8 +406,8 @@ static void undo(const struct kvs_actor *actor, struct kvshm_handle *refs, size_
 	}
 }
 
-int kvshm_request_claim(kvshm *store, const struct kvshm_request *request, const struct kvshm_key *keys, size_t count,
-			struct kvshm_handle *refs, int *results)
+int kvshm_request_claim(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+			size_t count, struct kvshm_handle *refs, int *results)
 {
 	struct kvs_actor actor;
 	uint64_t word;

@@ -61,7 +61,7 @@ void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_reques
 	own->room.blocks = NULL;
 }
 
-static int in_line(kvshm *store)
+static int in_line(kvshm_store *store)
 {
 	kvl_poll_later(store);
 	return kvs_routine(EINPROGRESS, "the request waits in line for its room");
@@ -104,7 +104,7 @@ static int join(const struct kvs_actor *actor, struct kvl_request *own, uint32_t
 	return rc;
 }
 
-int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline)
+int kvshm_request_queue(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -120,7 +120,7 @@ int kvshm_request_queue(kvshm *store, const struct kvshm_request *request, uint3
 }
 
 /* Whoever waits in the line before this one, has gathered something, or fills what is waited for, may be dead. */
-int kvl_request_look_around(kvshm *store)
+int kvl_request_look_around(kvshm_store *store)
 {
 	int rc = kvs_map_whole(&store->map);
 
@@ -140,7 +140,7 @@ static int no_place_in_line(const struct kvl_request *own)
 }
 
 /* One turn of waiting: looks, and if that came to nothing sleeps; -EAGAIN: look again. */
-static int turn(kvshm *store, const struct kvshm_request *request, uint64_t until, uint64_t *next_look)
+static int turn(kvshm_store *store, const struct kvshm_request *request, uint64_t until, uint64_t *next_look)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -173,7 +173,7 @@ static int turn(kvshm *store, const struct kvshm_request *request, uint64_t unti
 	return rc ? rc : -EAGAIN;
 }
 
-int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, uint64_t until)
+int kvshm_request_wait_room(kvshm_store *store, const struct kvshm_request *request, uint64_t until)
 {
 	uint64_t next_look = 0;
 	int rc;
@@ -185,7 +185,7 @@ int kvshm_request_wait_room(kvshm *store, const struct kvshm_request *request, u
 }
 
 /* The deadline is past, and the look has come to nothing. */
-static int give_up_at_once(kvshm *store, const struct kvshm_request *request)
+static int give_up_at_once(kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -199,7 +199,7 @@ static int give_up_at_once(kvshm *store, const struct kvshm_request *request)
 	return rc;
 }
 
-int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline)
+int kvshm_request_reserve(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline)
 {
 	int rc = kvshm_request_queue(store, request, blocks, deadline);
 
@@ -215,7 +215,7 @@ int kvshm_request_reserve(kvshm *store, const struct kvshm_request *request, uin
 	return rc;
 }
 
-int kvshm_request_unreserve(kvshm *store, const struct kvshm_request *request)
+int kvshm_request_unreserve(kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;

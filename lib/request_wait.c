@@ -104,7 +104,7 @@ static int a_key_failed(void)
 }
 
 /* One look: 0, -EAGAIN with block and word to wait for, *over for what ends the waiting. */
-static int look(kvshm *store, const struct kvshm_request *request, uint32_t *block, uint64_t *word, bool *over)
+static int look(kvshm_store *store, const struct kvshm_request *request, uint32_t *block, uint64_t *word, bool *over)
 {
 	struct kvl_request *own;
 	struct kvs_actor actor;
@@ -130,14 +130,14 @@ static int look(kvshm *store, const struct kvshm_request *request, uint32_t *blo
 	return rc;
 }
 
-static int not_complete(kvshm *store, const struct kvs_actor *actor)
+static int not_complete(kvshm_store *store, const struct kvs_actor *actor)
 {
 	kvs_count(actor, KVS_COUNT_wait_timeouts);
 	kvl_poll_later(store);
 	return kvs_routine(ETIMEDOUT, "the request is not complete at the deadline");
 }
 
-int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, uint64_t deadline)
+int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline)
 {
 	uint64_t next_look = 0, word = 0;
 	struct kvs_actor actor;
@@ -171,7 +171,7 @@ int kvshm_request_complete(kvshm *store, const struct kvshm_request *request, ui
 /* ---- Everyone ------------------------------------------------------------------------------------------------ */
 
 /* Is there a reason not to sleep on? Its owner may be dead. */
-static int look_around(kvshm *store, uint64_t word)
+static int look_around(kvshm_store *store, uint64_t word)
 {
 	int rc = kvs_map_whole(&store->map);
 
@@ -182,7 +182,7 @@ static int look_around(kvshm *store, uint64_t word)
 	return rc < 0 ? rc : 0;
 }
 
-int kvshm_request_wait(kvshm *store, const struct kvshm_request *request, uint64_t deadline)
+int kvshm_request_wait(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline)
 {
 	uint64_t next_look = 0, word;
 	struct kvs_actor actor;

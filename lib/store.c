@@ -57,7 +57,7 @@ void kvshm_set_log(kvshm_log_fn *fn, void *arg)
 #define BUSY_TRIES 50 /* 1 ms apart: a slot that stays locked for longer has a stopped process behind it */
 
 /* Recovers and takes a slot. What recovery meets is no reason not to attach, but for nonsense. */
-static int try_slots(struct kvshm *s, const char *name)
+static int try_slots(struct kvshm_store *s, const char *name)
 {
 	int rc = kvs_recover_dead(&s->map);
 
@@ -73,7 +73,7 @@ static bool is_gone(const struct kvs_map *map)
 	return atomic_load(&map->head->state) != KVS_STORE_OPEN || (fstat(map->fd, &st) == 0 && st.st_nlink == 0);
 }
 
-static int take_slot(struct kvshm *s, const char *name)
+static int take_slot(struct kvshm_store *s, const char *name)
 {
 	const struct timespec moment = {.tv_nsec = 1000000};
 	int rc = kvs_epoch_register(s->map.g.fence);
@@ -101,10 +101,10 @@ static int take_slot(struct kvshm *s, const char *name)
 	return rc;
 }
 
-int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm **store)
+int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm_store **store)
 {
 	static const struct kvshm_attach_options none;
-	struct kvshm *s;
+	struct kvshm_store *s;
 	void *memory;
 	int rc;
 
@@ -142,7 +142,7 @@ free_memory:
 }
 
 /* Gives back all that the client holds, and its slot. Also in a destroyed store: others may still be attached. */
-static int leave(struct kvshm *s)
+static int leave(struct kvshm_store *s)
 {
 	struct kvs_actor actor = {.map = &s->map, .row = s->row, .self = s->slot};
 	int rc = kvl_thread_find(s, &actor.reader);
@@ -157,7 +157,7 @@ static int leave(struct kvshm *s)
 	return 0;
 }
 
-int kvshm_detach(kvshm *store)
+int kvshm_detach(kvshm_store *store)
 {
 	int rc;
 
@@ -178,7 +178,7 @@ int kvshm_detach(kvshm *store)
 	return 0;
 }
 
-int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)
+int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);
@@ -201,7 +201,7 @@ int kvshm_geometry(kvshm *store, struct kvshm_geometry *geometry)
 	return 0;
 }
 
-int kvshm_recover(kvshm *store, unsigned *recovered)
+int kvshm_recover(kvshm_store *store, unsigned *recovered)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);

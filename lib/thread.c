@@ -19,15 +19,15 @@
 
 _Thread_local struct kvl_thread *kvl_thread;
 
-static struct kvshm *stores; /* those of this process */
+static struct kvshm_store *stores; /* those of this process */
 static pthread_mutex_t stores_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t at_exit;
 static int once_error;
 
-static struct kvshm *attached(uint64_t attachment)
+static struct kvshm_store *attached(uint64_t attachment)
 {
-	for (struct kvshm *store = stores; store && store->alive == KVL_ALIVE; store = store->next)
+	for (struct kvshm_store *store = stores; store && store->alive == KVL_ALIVE; store = store->next)
 		if (store->attachment == attachment)
 			return store;
 	return NULL;
@@ -41,7 +41,7 @@ static void prune(bool all)
 	(void)pthread_mutex_lock(&stores_lock);
 	while (*at) {
 		struct kvl_thread *entry = *at;
-		struct kvshm *store = attached(entry->attachment);
+		struct kvshm_store *store = attached(entry->attachment);
 
 		if (store && !all) {
 			at = &entry->next;
@@ -78,7 +78,7 @@ static void set_up(void)
 		once_error = pthread_atfork(before_fork, after_fork, after_fork);
 }
 
-static int new_reader(struct kvshm *store, struct kvs_reader **reader)
+static int new_reader(struct kvshm_store *store, struct kvs_reader **reader)
 {
 	struct kvl_thread *entry;
 	int rc;
@@ -106,7 +106,7 @@ static int new_reader(struct kvshm *store, struct kvs_reader **reader)
 	return 0;
 }
 
-int kvl_thread_find(struct kvshm *store, struct kvs_reader **reader)
+int kvl_thread_find(struct kvshm_store *store, struct kvs_reader **reader)
 {
 	for (struct kvl_thread *entry = kvl_thread; entry; entry = entry->next)
 		if (entry->attachment == store->attachment) {
@@ -116,7 +116,7 @@ int kvl_thread_find(struct kvshm *store, struct kvs_reader **reader)
 	return new_reader(store, reader);
 }
 
-void kvl_thread_add_store(struct kvshm *store)
+void kvl_thread_add_store(struct kvshm_store *store)
 {
 	static uint64_t attachments;
 
@@ -127,10 +127,10 @@ void kvl_thread_add_store(struct kvshm *store)
 	(void)pthread_mutex_unlock(&stores_lock);
 }
 
-void kvl_thread_remove_store(struct kvshm *store)
+void kvl_thread_remove_store(struct kvshm_store *store)
 {
 	(void)pthread_mutex_lock(&stores_lock);
-	for (struct kvshm **at = &stores; *at; at = &(*at)->next)
+	for (struct kvshm_store **at = &stores; *at; at = &(*at)->next)
 		if (*at == store) {
 			*at = store->next;
 			break;
@@ -159,7 +159,7 @@ void kvl_memory_give_back(void *memory, size_t size)
 	(void)munmap(memory, size);
 }
 
-int kvl_refuse(const struct kvshm *store)
+int kvl_refuse(const struct kvshm_store *store)
 {
 	if (!store)
 		return kvs_routine(EINVAL, "no store was given (NULL)");

@@ -24,12 +24,12 @@ struct ticket {
 };
 _Static_assert(sizeof(struct ticket) == KVSHM_TICKET_SIZE, "a ticket is its bytes (little endian: layout.c)");
 
-static uint32_t incarnation(const kvshm *store)
+static uint32_t incarnation(const kvshm_store *store)
 {
 	return (uint32_t)store->map.g.incarnation;
 }
 
-int kvshm_ticket(kvshm *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket)
+int kvshm_get_ticket(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket)
 {
 	struct kvs_actor actor;
 	struct kvs_block *block;
@@ -67,7 +67,8 @@ static void undo(const struct kvs_actor *actor, const struct kvs_found *found)
 }
 
 /* Takes a ref of what a ticket names: KVS_TAKEN or KVS_TAKEN_FILLING, or an error. */
-static int take(kvshm *store, const struct kvs_actor *actor, const struct kvshm_ticket *ticket, struct kvs_found *found)
+static int take(kvshm_store *store, const struct kvs_actor *actor, const struct kvshm_ticket *ticket,
+		struct kvs_found *found)
 {
 	enum kvs_taken taken;
 	struct ticket t;
@@ -96,7 +97,7 @@ static int take(kvshm *store, const struct kvs_actor *actor, const struct kvshm_
 }
 
 /* How the calls with a ticket begin. */
-static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_ticket *ticket, const void *result)
+static int begin(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_ticket *ticket, const void *result)
 {
 	int rc = kvl_begin(store, actor);
 
@@ -105,7 +106,8 @@ static int begin(kvshm *store, struct kvs_actor *actor, const struct kvshm_ticke
 	return rc == 0 && !result ? kvl_no_place() : rc;
 }
 
-int kvshm_hold(kvshm *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome, struct kvshm_handle *ref)
+int kvshm_hold(kvshm_store *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
+	       struct kvshm_handle *ref)
 {
 	struct kvs_found found;
 	struct kvs_actor actor;
@@ -137,7 +139,7 @@ static int become_writer(const struct kvs_actor *actor, const struct kvs_found *
 	return rc;
 }
 
-int kvshm_join(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part)
+int kvshm_join(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part)
 {
 	struct kvs_found found;
 	struct kvs_actor actor;

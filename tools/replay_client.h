@@ -13,7 +13,7 @@
 struct client {
 	const struct replay_job *job;
 	struct replay_place *place;
-	kvshm *store;
+	kvshm_store *store;
 	struct replay_tally tally;
 	uint32_t holds, fills; /* as on the board */
 	uint64_t random;

@@ -75,7 +75,7 @@ static int count_room(kvshm_view *view, struct look *look)
 static int recover(const struct replay_job *job)
 {
 	const struct kvshm_attach_options options = { .dir = job->dir, .name = "replay-inspection" };
-	kvshm *store;
+	kvshm_store *store;
 	int rc = kvshm_attach(job->store, &options, &store);
 	int detached;
 

@@ -63,7 +63,7 @@ static int tell_all(struct scheduler *scheduler, struct request *request, size_t
 		    const struct kvshm_handle *hold)
 {
 	struct item *item = &request->items[i];
-	int rc = kvshm_ticket(scheduler->client.store, hold, &item->ticket);
+	int rc = kvshm_get_ticket(scheduler->client.store, hold, &item->ticket);
 
 	item->hold = *hold;
 	item->asked = asked;

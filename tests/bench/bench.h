@@ -21,7 +21,7 @@ struct bench {
 	unsigned char *key; /* keys of BENCH_KEY_MAX bytes */
 	uint32_t *order;    /* BENCH_LOOKUPS numbers of keys, uniform */
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 };
 
 _Noreturn void bench_die(const char *what);

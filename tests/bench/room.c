@@ -23,7 +23,7 @@
 #define MINUTE UINT64_C(60000000000)
 
 struct room {
-	kvshm *store;
+	kvshm_store *store;
 	sem_t *semaphore;
 	uint32_t blocks;   /* of one reservation */
 	uint64_t number;   /* of the last request, which is its id */

@@ -35,7 +35,7 @@
 /* One of the two processes. */
 struct side {
 	struct shared *shared;
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_handle block;
 	struct kvshm_request request, rest;
 	int poll_fd;

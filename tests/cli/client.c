@@ -37,7 +37,7 @@ struct held {
 };
 
 struct client {
-	kvshm *store;
+	kvshm_store *store;
 	char path[256]; /* of its segment */
 	struct held held[HELD_MAX];
 	size_t count;

@@ -3,7 +3,7 @@
 # Copyright (c) the kvshm authors
 #
 # Each example of kvshm(7) and of the man pages of calls compiles without a warning, given what its names say: the
-# calls' arguments, and functions of the engine's own. (That of kvshm_ticket(3) has two columns, and that of
+# calls' arguments, and functions of the engine's own. (That of kvshm_get_ticket(3) has two columns, and that of
 # kvshm_error(3) a function beside its statements.)
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -25,7 +25,8 @@ cat >"$tmp/before" <<-'END'
 	void decode_into(void *bytes);
 	void use(const void *bytes);
 	void fill(size_t item, struct kvshm_handle *block);
-	void hold_and_fill(kvshm *store, struct kvshm_request *request, const struct kvshm_key *keys, size_t count);
+	void hold_and_fill(kvshm_store *store, struct kvshm_request *request, const struct kvshm_key *keys,
+			   size_t count);
 	void decode(const struct kvshm_handle *refs, size_t count);
 	void send_to_all_ranks(const char *what, const struct kvshm_ticket *ticket);
 	extern const char id[64], key[32], prefix_hash[32];
@@ -37,7 +38,7 @@ cat >"$tmp/before" <<-'END'
 	extern struct kvshm_meta meta;
 
 	/* What calls set. */
-	extern kvshm *store;
+	extern kvshm_store *store;
 	extern kvshm_owner *owner;
 	extern struct kvshm_create_options options;
 	extern struct kvshm_ticket ticket;
@@ -66,7 +67,7 @@ for page in "$top_srcdir"/lib/man/*.[37]; do
 	[ ! -L "$page" ] || continue
 	name=${page##*/}
 	case $name in
-	kvshm_ticket.3 | kvshm_error.3) continue ;;
+	kvshm_get_ticket.3 | kvshm_error.3) continue ;;
 	esac
 	awk -v out="$tmp/$name" '/^\.Sh/ { here = $2 == "EXAMPLES" }
 		here && /^\.Bd -literal/ { file = out "." ++count ".body"; next }

@@ -91,16 +91,16 @@ static void take_one_of_everything(struct deeds_survivor *s, struct deeds_stage 
 	struct load_hold brief;
 
 	s->ref = fill(w, 0);
-	base_expect(kvshm_ticket(w->store, &s->ref.handle, &stage->tickets[TICKET_READY]), 0);
+	base_expect(kvshm_get_ticket(w->store, &s->ref.handle, &stage->tickets[TICKET_READY]), 0);
 	s->pin = brief = fill(w, 1);
 	base_expect(kvshm_pin(w->store, &brief.handle, &s->pin.handle), 0);
 	let_go(w, &brief);
 	s->fill = begin_fill(w, 2, false);
 	s->shared = s->part = begin_fill(w, 3, true);
-	base_expect(kvshm_ticket(w->store, &s->shared.handle, &stage->tickets[TICKET_SHARED]), 0);
+	base_expect(kvshm_get_ticket(w->store, &s->shared.handle, &stage->tickets[TICKET_SHARED]), 0);
 	base_expect(kvshm_join(w->store, &stage->tickets[TICKET_SHARED], 0, &s->part.handle), 0);
 	s->doomed = fill(w, 4);
-	base_expect(kvshm_ticket(w->store, &s->doomed.handle, &stage->tickets[TICKET_DOOMED]), 0);
+	base_expect(kvshm_get_ticket(w->store, &s->doomed.handle, &stage->tickets[TICKET_DOOMED]), 0);
 	remove_key(w, 4);
 	s->owned = (struct load_hold){ .key = 30 };
 	base_expect(kvshm_alloc(w->store, &s->owned.handle), 0);
@@ -127,7 +127,7 @@ void deeds_survive(struct deeds_survivor *s, const char *name, struct deeds_stag
 	s->work = (struct load_worker){ .books = &stage->books, .random = 1, .id = 1 };
 	base_expect(kvshm_attach(name, NULL, &s->work.store), 0);
 	brief = fill(&s->work, 4);
-	base_expect(kvshm_ticket(s->work.store, &brief.handle, &stage->tickets[TICKET_STALE]), 0);
+	base_expect(kvshm_get_ticket(s->work.store, &brief.handle, &stage->tickets[TICKET_STALE]), 0);
 	remove_key(&s->work, 4);
 	let_go(&s->work, &brief);
 	take_one_of_everything(s, stage);
@@ -156,7 +156,7 @@ static void end_request(struct deeds_survivor *s, const struct deeds_stage *stag
 
 void deeds_let_go(struct deeds_survivor *s, const struct deeds_stage *stage)
 {
-	kvshm *store = s->work.store;
+	kvshm_store *store = s->work.store;
 	struct kvshm_meta meta;
 
 	load_verify(&s->work, &s->ref);
@@ -274,7 +274,7 @@ void deeds_do(void *victim)
 	v->stage->slot = KVSHM_NO_SLOT;
 	if (!v->deed->attaches) {
 		base_expect(kvshm_attach(v->name, NULL, &v->work.store), 0);
-		base_expect(kvshm_geometry(v->work.store, &geometry), 0);
+		base_expect(kvshm_get_geometry(v->work.store, &geometry), 0);
 		v->stage->slot = geometry.slot;
 	}
 	if (v->deed->prepare)
@@ -297,7 +297,7 @@ static void attach(const struct corpse *c, struct load_worker *w)
 
 	*w = (struct load_worker){ .books = &c->stage->books, .random = 1, .id = 3 };
 	base_expect(kvshm_attach(c->name, NULL, &w->store), 0);
-	base_expect(kvshm_geometry(w->store, &geometry), 0);
+	base_expect(kvshm_get_geometry(w->store, &geometry), 0);
 	c->stage->corpse = geometry.slot;
 }
 

@@ -168,7 +168,7 @@ static void prepare_parts(struct deeds_victim *v, bool filler_last)
 	struct kvshm_ticket ticket;
 
 	deeds_begin(v, 8, true);
-	base_expect(kvshm_ticket(v->work.store, &v->holds[0].handle, &ticket), 0);
+	base_expect(kvshm_get_ticket(v->work.store, &v->holds[0].handle, &ticket), 0);
 	for (unsigned plane = 0; plane < DEEDS_PLANES; plane++) {
 		part = &v->holds[v->count++];
 		part->key = 8;
@@ -259,7 +259,7 @@ static int act_unpin(struct deeds_victim *v) { return kvshm_unpin(v->work.store,
 
 static int act_ticket(struct deeds_victim *v)
 {
-	return kvshm_ticket(v->work.store, &v->holds[0].handle, &v->tickets[0]);
+	return kvshm_get_ticket(v->work.store, &v->holds[0].handle, &v->tickets[0]);
 }
 
 static int act_hold_ready(struct deeds_victim *v) { return hold(v, TICKET_READY, KVSHM_READY); }
@@ -461,7 +461,7 @@ static int act_ticket_batch(struct deeds_victim *v)
 {
 	int results[N];
 
-	return all(kvshm_ticket_batch(v->work.store, v->handles, N, v->tickets, results), results, 0, 0, 0);
+	return all(kvshm_get_ticket_batch(v->work.store, v->handles, N, v->tickets, results), results, 0, 0, 0);
 }
 
 static int act_hold_batch(struct deeds_victim *v)

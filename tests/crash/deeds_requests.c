@@ -403,7 +403,7 @@ static int act_info(struct deeds_victim *v)
 {
 	struct kvshm_request_info info;
 
-	return kvshm_request_info(v->work.store, &v->stage->requests[REQUEST_OPEN], &info);
+	return kvshm_request_get_info(v->work.store, &v->stage->requests[REQUEST_OPEN], &info);
 }
 
 /* ---- The end ---------------------------------------------------------------------------------------------- */

@@ -414,7 +414,7 @@ static bool all_blocks_can_be_had(struct hearing *h, unsigned *all)
 /* A request gets room for all of them at once, and fills in it. */
 static bool takes_a_request(struct hearing *h, unsigned blocks)
 {
-	kvshm *store = h->work.store;
+	kvshm_store *store = h->work.store;
 	struct load_hold hold = { .key = INQUEST_FRESH + 2 };
 	unsigned char bytes[KVSHM_KEY_MAX];
 	size_t length = load_key(hold.key, bytes);
@@ -513,7 +513,7 @@ bool inquest(const struct inquest *asked, struct image_store *store, const struc
 	rc = kvshm_attach(store->name, NULL, &h.work.store);
 	if (rc)
 		return no(&h, "attach: %d: %s", rc, kvshm_error());
-	base_expect(kvshm_geometry(h.work.store, &geometry), 0);
+	base_expect(kvshm_get_geometry(h.work.store, &geometry), 0);
 	h.slot = geometry.slot;
 	content = hear(&h);
 	rc = kvshm_detach(h.work.store);

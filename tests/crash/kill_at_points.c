@@ -86,7 +86,7 @@ static bool recover_by_wait(struct run *r)
 
 static enum way recover(struct run *r, enum way way)
 {
-	kvshm *second;
+	kvshm_store *second;
 
 	switch (way) {
 	case WAY_ATTACH:

@@ -113,7 +113,7 @@ void ops_hold_things(struct load_worker *w)
 	(void)kvshm_alloc(w->store, &owned);
 	if (ops_ask_shared(w, ops_any(w), &outcome, &hold) || outcome != KVSHM_FILL)
 		return;
-	base_expect(kvshm_ticket(w->store, &hold.handle, &ticket), 0);
+	base_expect(kvshm_get_ticket(w->store, &hold.handle, &ticket), 0);
 	rc = kvshm_join(w->store, &ticket, 0, &part);
 	base_check(rc == 0 || rc == -ECANCELED); /* others may remove the key, or clear the store */
 }

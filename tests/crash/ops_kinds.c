@@ -248,7 +248,7 @@ static void round_ticket(struct ops_victim *v)
 	if (!ops_take(w, ops_any(w), &hold))
 		return;
 	again = hold;
-	base_expect(kvshm_ticket(w->store, &hold.handle, &ticket), 0);
+	base_expect(kvshm_get_ticket(w->store, &hold.handle, &ticket), 0);
 	base_expect(kvshm_hold(w->store, &ticket, &outcome, &again.handle), 0);
 	base_check(outcome == KVSHM_READY && again.handle.life == hold.handle.life);
 	ops_let_go(w, &hold);

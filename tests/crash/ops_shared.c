@@ -21,7 +21,7 @@ static void share_out(struct load_worker *w, struct ops_stage *stage)
 		share->failed = false;
 		base_expect(ops_ask_shared(w, OPS_SHARED + stage->shares, &outcome, &share->hold), 0);
 		base_check(outcome == KVSHM_FILL);
-		base_expect(kvshm_ticket(w->store, &share->hold.handle, &share->ticket), 0);
+		base_expect(kvshm_get_ticket(w->store, &share->hold.handle, &share->ticket), 0);
 	}
 }
 
@@ -31,7 +31,7 @@ static void give_out(struct load_worker *w, struct ops_stage *stage)
 		struct ops_given *given = &stage->given[stage->givens];
 
 		base_check(ops_take(w, stage->givens, &given->hold));
-		base_expect(kvshm_ticket(w->store, &given->hold.handle, &given->ticket), 0);
+		base_expect(kvshm_get_ticket(w->store, &given->hold.handle, &given->ticket), 0);
 	}
 }
 
@@ -176,7 +176,7 @@ void ops_fill_shared(struct load_worker *w, struct load_hold *hold)
 	struct kvshm_meta meta;
 	int rc = 0;
 
-	base_expect(kvshm_ticket(w->store, &hold->handle, &ticket), 0);
+	base_expect(kvshm_get_ticket(w->store, &hold->handle, &ticket), 0);
 	load_describe(hold, &meta);
 	for (unsigned i = 0; i < parts && hold->handle.kind != KVSHM_NONE; i++) {
 		unsigned plane = (first + i) % parts;

@@ -232,7 +232,7 @@ static void attach(struct others *o, struct others_note *note, struct load_worke
 
 	*w = (struct load_worker){ .books = &o->books, .random = o->random + number, .id = 4 + number };
 	base_expect(kvshm_attach(o->name, NULL, &w->store), 0);
-	base_expect(kvshm_geometry(w->store, &geometry), 0);
+	base_expect(kvshm_get_geometry(w->store, &geometry), 0);
 	atomic_store(&note->slot, geometry.slot);
 }
 

@@ -159,7 +159,7 @@ static void at_work(struct scene *scene, const char *name)
 	ops_use_all(name, &scene->stage.books);
 	base_expect(kvshm_destroy(mine), 0);
 	base_check(base_files(name) == 0);
-	base_expect(kvshm_attach(name, NULL, &(kvshm *){ NULL }), -ENOENT);
+	base_expect(kvshm_attach(name, NULL, &(kvshm_store *){NULL}), -ENOENT);
 }
 
 /* ---- Makers and adopters that are killed ------------------------------------------------------------------ */

@@ -158,7 +158,7 @@ static void move_in(const struct run *r, struct newcomer *n)
 	n->books.kills = n->books.brief = true;
 	n->work = (struct load_worker){ .books = &n->books, .random = 3, .id = 3 };
 	base_expect(kvshm_attach(r->first.store.name, NULL, &n->work.store), 0);
-	base_expect(kvshm_geometry(n->work.store, &geometry), 0);
+	base_expect(kvshm_get_geometry(n->work.store, &geometry), 0);
 	n->slot = geometry.slot;
 	rc = kvshm_get_or_fill(n->work.store, bytes, length, &outcome, &n->fill);
 	base_check(rc == -ENOSPC || (rc == 0 && outcome == KVSHM_FILL));

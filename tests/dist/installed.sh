@@ -26,7 +26,7 @@ cat >"$dir/program.c" <<-END
 
 	int main(void)
 	{
-	        kvshm *store;
+	        kvshm_store *store;
 	        int rc = kvshm_attach("kvshm-installcheck-no-such-store", NULL, &store);
 
 	        printf("%s %d\n", kvshm_version(), rc);

@@ -74,7 +74,7 @@ static void remove_all(void)
 	(void)rmdir(dir);
 }
 
-static struct kvshm_handle begin(kvshm *store, unsigned number, bool shared)
+static struct kvshm_handle begin(kvshm_store *store, unsigned number, bool shared)
 {
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -89,7 +89,7 @@ static struct kvshm_handle begin(kvshm *store, unsigned number, bool shared)
 	return handle;
 }
 
-static void fill(kvshm *store)
+static void fill(kvshm_store *store)
 {
 	struct kvshm_handle handle, held[4], part;
 	struct kvshm_ticket ticket;
@@ -105,7 +105,7 @@ static void fill(kvshm *store)
 	target_must(kvshm_release(store, &held[3]) == 0);
 	(void)begin(store, 4, false);
 	handle = begin(store, 5, true);
-	target_must(kvshm_ticket(store, &handle, &ticket) == 0);
+	target_must(kvshm_get_ticket(store, &handle, &ticket) == 0);
 	for (unsigned plane = 0; plane < IMAGE_PLANES; plane++)
 		target_must(kvshm_join(store, &ticket, plane, &part) == 0);
 	target_must(kvshm_publish(store, &part, NULL) == 0);
@@ -116,7 +116,7 @@ static void fill(kvshm *store)
 	target_must(kvshm_alloc(store, &handle) == 0);
 }
 
-static void match(kvshm *store, const struct kvshm_request *request, unsigned number)
+static void match(kvshm_store *store, const struct kvshm_request *request, unsigned number)
 {
 	uint8_t bytes[KVSHM_KEY_MAX];
 	struct kvshm_key key = {.bytes = bytes, .length = image_key(number, bytes)};
@@ -128,7 +128,7 @@ static void match(kvshm *store, const struct kvshm_request *request, unsigned nu
 }
 
 /* Behind all fills: one waits in line, so that no others may fill. */
-static void open_requests(kvshm *store)
+static void open_requests(kvshm_store *store)
 {
 	struct kvshm_request request[IMAGE_REQUESTS];
 
@@ -175,7 +175,7 @@ void image_make(void)
 	const char *prefix = getenv("KVSHM_TEST_PREFIX");
 	struct kvshm_create_options options;
 	struct kvshm_attach_options attach = {.dir = dir, .name = "first"};
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)snprintf(dir, sizeof(dir), "/dev/shm/kvshm.%s-XXXXXX", prefix ? prefix : "fuzz");
 	target_must(mkdtemp(dir));

@@ -119,7 +119,7 @@ static void view(void)
 
 /* ---- Calls ----------------------------------------------------------------------------------------------- */
 
-static void use(kvshm *store, struct kvshm_handle *handle, const struct kvshm_geometry *geometry)
+static void use(kvshm_store *store, struct kvshm_handle *handle, const struct kvshm_geometry *geometry)
 {
 	struct kvshm_handle pin;
 	struct kvshm_meta meta;
@@ -136,7 +136,7 @@ static void use(kvshm *store, struct kvshm_handle *handle, const struct kvshm_ge
 		(void)kvshm_unpin(store, &pin);
 }
 
-static void let_go(kvshm *store, struct kvshm_handle *handle)
+static void let_go(kvshm_store *store, struct kvshm_handle *handle)
 {
 	if (handle->kind == KVSHM_REF)
 		(void)kvshm_release(store, handle);
@@ -144,13 +144,13 @@ static void let_go(kvshm *store, struct kvshm_handle *handle)
 		(void)kvshm_give_up(store, handle);
 }
 
-static void by_ticket(kvshm *store, const struct kvshm_handle *held, const struct kvshm_geometry *geometry)
+static void by_ticket(kvshm_store *store, const struct kvshm_handle *held, const struct kvshm_geometry *geometry)
 {
 	struct kvshm_handle part, ref;
 	struct kvshm_ticket ticket;
 	enum kvshm_outcome outcome;
 
-	if (kvshm_ticket(store, held, &ticket))
+	if (kvshm_get_ticket(store, held, &ticket))
 		return;
 	if (kvshm_hold(store, &ticket, &outcome, &ref) == 0) {
 		use(store, &ref, geometry);
@@ -162,7 +162,7 @@ static void by_ticket(kvshm *store, const struct kvshm_handle *held, const struc
 	}
 }
 
-static void ask(kvshm *store, unsigned number, const struct kvshm_geometry *geometry)
+static void ask(kvshm_store *store, unsigned number, const struct kvshm_geometry *geometry)
 {
 	struct kvshm_handle handle = {.kind = KVSHM_NONE};
 	enum kvshm_outcome outcome;
@@ -181,7 +181,7 @@ static void ask(kvshm *store, unsigned number, const struct kvshm_geometry *geom
 	let_go(store, &handle);
 }
 
-static void own(kvshm *store, unsigned number)
+static void own(kvshm_store *store, unsigned number)
 {
 	struct kvshm_handle handle = {.kind = KVSHM_NONE};
 	enum kvshm_published published;
@@ -193,7 +193,7 @@ static void own(kvshm *store, unsigned number)
 	let_go(store, &handle);
 }
 
-static void match(kvshm *store)
+static void match(kvshm_store *store)
 {
 	uint8_t bytes[IMAGE_KEYS][KVSHM_KEY_MAX];
 	struct kvshm_handle refs[IMAGE_KEYS];
@@ -211,7 +211,7 @@ static void match(kvshm *store)
 }
 
 /* All calls with one request, of an id that the image has; those that wait do not. */
-static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometry *geometry)
+static void request_one(kvshm_store *store, uint8_t number, const struct kvshm_geometry *geometry)
 {
 	struct kvshm_handle handle = {.kind = KVSHM_NONE}, ref = {.kind = KVSHM_NONE};
 	struct kvshm_request request, found;
@@ -224,10 +224,10 @@ static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometr
 	int result;
 
 	if (kvshm_request_find(store, &number, sizeof(number), &found) == 0) {
-		if (kvshm_request_info(store, &found, &info) == 0)
+		if (kvshm_request_get_info(store, &found, &info) == 0)
 			see_one(&info);
 		(void)kvshm_request_wait(store, &found, 0);
-		if (kvshm_request_info(store, &found, &info) == 0)
+		if (kvshm_request_get_info(store, &found, &info) == 0)
 			target_must(info.id_length <= KVSHM_REQUEST_ID_MAX);
 		if (kvshm_request_claim(store, &found, &key, 1, &ref, &result) == 0)
 			let_go(store, &ref);
@@ -255,7 +255,7 @@ static void request_one(kvshm *store, uint8_t number, const struct kvshm_geometr
 		(void)kvshm_request_end(store, &request);
 }
 
-static void requests(kvshm *store, const struct kvshm_geometry *geometry)
+static void requests(kvshm_store *store, const struct kvshm_geometry *geometry)
 {
 	unsigned ended;
 	int fd;
@@ -273,13 +273,13 @@ static void work(uint8_t steps)
 	const struct kvshm_attach_options options = {.dir = image_dir(), .name = "work"};
 	struct kvshm_geometry geometry;
 	uint8_t key[KVSHM_KEY_MAX];
-	kvshm *store;
+	kvshm_store *store;
 	int rc = kvshm_attach(IMAGE_NAME, &options, &store);
 
 	target_must(rc <= 0);
 	if (rc)
 		return;
-	if (kvshm_geometry(store, &geometry) == 0) {
+	if (kvshm_get_geometry(store, &geometry) == 0) {
 		for (unsigned i = 0; i < IMAGE_KEYS; i++)
 			ask(store, i, &geometry);
 		match(store);

@@ -196,7 +196,7 @@ static bool attach(struct worker *w)
 	w->count = w->refused = w->opened = 0;
 	memset(&w->geometry, 0, sizeof(w->geometry));
 	live_begin(w->p, LIVE_geometry);
-	rc = live_end(w->p, LIVE_geometry, kvshm_geometry(w->store, &w->geometry));
+	rc = live_end(w->p, LIVE_geometry, kvshm_get_geometry(w->store, &w->geometry));
 	return rc == 0;
 }
 

@@ -19,7 +19,7 @@
 
 struct worker {
 	struct live_process *p;
-	kvshm *store;
+	kvshm_store *store;
 	unsigned count;
 	struct kvshm_handle holds[WORKER_HOLDS];
 	struct kvshm_handle stale[WORKER_STALE];

@@ -64,7 +64,7 @@ int worker_call_fill_shared(struct worker *w)
 	if (rc)
 		return rc;
 	live_begin(w->p, LIVE_ticket);
-	(void)live_end(w->p, LIVE_ticket, kvshm_ticket(w->store, &handle, worker_some_ticket(w, true)));
+	(void)live_end(w->p, LIVE_ticket, kvshm_get_ticket(w->store, &handle, worker_some_ticket(w, true)));
 	worker_keep(w, &handle);
 	return 0;
 }
@@ -226,7 +226,7 @@ int worker_call_ticket(struct worker *w)
 	struct kvshm_handle held = worker_some_handle(w);
 
 	live_begin(w->p, LIVE_ticket);
-	return live_end(w->p, LIVE_ticket, kvshm_ticket(w->store, &held, worker_some_ticket(w, false)));
+	return live_end(w->p, LIVE_ticket, kvshm_get_ticket(w->store, &held, worker_some_ticket(w, false)));
 }
 
 int worker_call_hold(struct worker *w)
@@ -263,7 +263,7 @@ int worker_call_geometry(struct worker *w)
 
 	memset(&geometry, 0, sizeof(geometry));
 	live_begin(w->p, LIVE_geometry);
-	rc = live_end(w->p, LIVE_geometry, kvshm_geometry(w->store, &geometry));
+	rc = live_end(w->p, LIVE_geometry, kvshm_get_geometry(w->store, &geometry));
 	base_check(rc || (geometry.blocks == w->geometry.blocks && geometry.planes == w->geometry.planes &&
 			  geometry.clients == w->geometry.clients && geometry.requests == w->geometry.requests &&
 			  geometry.block_size == w->geometry.block_size && geometry.slot == w->geometry.slot &&

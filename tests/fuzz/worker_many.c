@@ -82,7 +82,7 @@ static void prepare(struct worker *w, struct many *m, enum live_call call)
 
 static int make_batch(struct worker *w, struct many *m, enum live_call call)
 {
-	kvshm *store = w->store;
+	kvshm_store *store = w->store;
 	unsigned plane = worker_below(w, w->geometry.planes);
 	int *results = m->results;
 
@@ -118,7 +118,7 @@ static int make_batch(struct worker *w, struct many *m, enum live_call call)
 	case LIVE_alloc_batch:
 		return kvshm_alloc_batch(store, MANY, m->set, results);
 	case LIVE_ticket_batch:
-		return kvshm_ticket_batch(store, m->handles, MANY, m->tickets, results);
+		return kvshm_get_ticket_batch(store, m->handles, MANY, m->tickets, results);
 	case LIVE_hold_batch:
 		return kvshm_hold_batch(store, m->tickets, MANY, m->outcomes, m->set, results);
 	default:

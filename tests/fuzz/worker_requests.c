@@ -32,7 +32,7 @@ static struct kvshm_request some_request(struct worker *w)
 	struct kvshm_request request = {.number = 1};
 	struct kvshm_geometry geometry;
 
-	if (kvshm_geometry(w->store, &geometry) == 0)
+	if (kvshm_get_geometry(w->store, &geometry) == 0)
 		request.store = (uint32_t)geometry.incarnation;
 	switch (worker_below(w, 16)) {
 	case 0:
@@ -126,7 +126,7 @@ int worker_call_request_info(struct worker *w)
 	int rc;
 
 	live_begin(w->p, LIVE_request_info);
-	rc = live_end(w->p, LIVE_request_info, kvshm_request_info(w->store, request, &info));
+	rc = live_end(w->p, LIVE_request_info, kvshm_request_get_info(w->store, request, &info));
 	if (rc == 0)
 		live_see_request(&info);
 	return rc;

@@ -46,7 +46,7 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static void start(const struct job *job, kvshm **store, struct kvs_actor *actor)
+static void start(const struct job *job, kvshm_store **store, struct kvs_actor *actor)
 {
 	base_expect(kvshm_attach(job->name, NULL, store), 0);
 	base_check(kvl_begin(*store, actor) == 0);
@@ -108,7 +108,7 @@ static void look(void *arg)
 	const struct job *job = arg;
 	uint64_t random = base_stream(job->number);
 	struct kvs_actor actor;
-	kvshm *store;
+	kvshm_store *store;
 
 	start(job, &store, &actor);
 	while (!atomic_load_explicit(&job->books->stop, memory_order_relaxed)) {
@@ -133,7 +133,7 @@ static void reuse(void *arg)
 	const struct job *job = arg;
 	uint64_t random = base_stream(100 + job->number);
 	struct kvs_actor actor;
-	kvshm *store;
+	kvshm_store *store;
 
 	start(job, &store, &actor);
 	while (!atomic_load_explicit(&job->books->stop, memory_order_relaxed)) {

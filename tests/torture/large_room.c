@@ -33,7 +33,7 @@ static uint64_t room_deadline(void)
 }
 
 /* One small room. Whoever came behind the large one gets its room behind it: which has all blocks while it lasts. */
-static void reserve_small(kvshm *store, uint64_t *random, uint64_t id)
+static void reserve_small(kvshm_store *store, uint64_t *random, uint64_t id)
 {
 	struct kvshm_request request;
 	unsigned before;
@@ -51,7 +51,7 @@ static void small(void *arg)
 {
 	const struct place *place = arg;
 	uint64_t random = base_stream(place->stream), id = place->stream << 32;
-	kvshm *store;
+	kvshm_store *store;
 
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);
 	while (!board->stop)
@@ -65,7 +65,7 @@ static void fill_without_room(void *arg)
 	const struct place *place = arg;
 	uint64_t key = place->stream << 32;
 	struct kvshm_handle held[HOARD] = {{.kind = KVSHM_NONE}};
-	kvshm *store;
+	kvshm_store *store;
 
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);
 	for (unsigned at = 0; !board->stop; at = (at + 1) % HOARD) {
@@ -88,7 +88,7 @@ static void fill_without_room(void *arg)
 }
 
 /* One large room, through its turn. */
-static void reserve_large(kvshm *store, unsigned round)
+static void reserve_large(kvshm_store *store, unsigned round)
 {
 	struct kvshm_request request;
 	uint64_t id = round;
@@ -128,7 +128,7 @@ int main(void)
 	kvshm_owner *owner;
 	struct place places[SMALL + 1];
 	pid_t pids[SMALL + 1];
-	kvshm *store;
+	kvshm_store *store;
 
 	base_begin();
 	owner = make_store();

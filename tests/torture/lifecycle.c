@@ -55,7 +55,7 @@ struct run {
 };
 
 /* A recovery passes these before it comes to the blocks that are worked on. */
-static void load_ballast(kvshm *store, struct kvshm_handle *ballast)
+static void load_ballast(kvshm_store *store, struct kvshm_handle *ballast)
 {
 	for (uint32_t i = 0; i < BALLAST; i++) {
 		uint64_t key[] = { i, UINT64_MAX };
@@ -66,7 +66,7 @@ static void load_ballast(kvshm *store, struct kvshm_handle *ballast)
 	}
 }
 
-static void drop_ballast(kvshm *store, struct kvshm_handle *ballast)
+static void drop_ballast(kvshm_store *store, struct kvshm_handle *ballast)
 {
 	for (uint32_t i = 0; i < BALLAST; i++)
 		base_expect(kvshm_give_up(store, &ballast[i]), 0);
@@ -236,7 +236,7 @@ static void try(enum kvshm_retain retain, const char *what)
 	static struct kvshm_handle ballast[BALLAST];
 	const char *name = base_store(what);
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	r.books->load.keys = KEYS;
 	r.books->load.planes = 2;

@@ -115,7 +115,7 @@ struct load_request {
 };
 
 struct load_worker {
-	kvshm *store;
+	kvshm_store *store;
 	struct load_books *books;
 	uint64_t random;
 	uint64_t id; /* not 0 */

@@ -226,11 +226,10 @@ static bool hold_again(struct load_worker *w, struct batch *b)
 	int *results = b->result;
 
 	load_handles(b);
-	if (!all_well(w, "tickets", kvshm_ticket_batch(w->store, b->handle, n, tickets, results), results, n) ||
+	if (!all_well(w, "tickets", kvshm_get_ticket_batch(w->store, b->handle, n, tickets, results), results, n) ||
 	    !all_well(w, "holds by ticket", kvshm_hold_batch(w->store, tickets, n, outcomes, refs, results), results,
 		      n) ||
-	    !all_well(w, "pins", kvshm_pin_batch(w->store, refs, n, pins, results), results, n) ||
-	    !release(w, b) ||
+	    !all_well(w, "pins", kvshm_pin_batch(w->store, refs, n, pins, results), results, n) || !release(w, b) ||
 	    !all_well(w, "releases", kvshm_release_batch(w->store, refs, n, results), results, n) ||
 	    !all_well(w, "meta", kvshm_get_meta_batch(w->store, pins, n, metas, results), results, n) ||
 	    !all_well(w, "addresses", kvshm_address_batch(w->store, pins, 0, n, addresses, results), results, n))

@@ -21,10 +21,10 @@ static uint64_t pack(const struct kvshm_request *request)
 	return request->number << 16 | request->slot;
 }
 
-static int unpack(kvshm *store, uint64_t posted, struct kvshm_request *request)
+static int unpack(kvshm_store *store, uint64_t posted, struct kvshm_request *request)
 {
 	struct kvshm_geometry geometry;
-	int rc = kvshm_geometry(store, &geometry);
+	int rc = kvshm_get_geometry(store, &geometry);
 
 	if (rc == 0)
 		*request = (struct kvshm_request){ .number = posted >> 16,

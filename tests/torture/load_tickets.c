@@ -52,7 +52,7 @@ bool load_post(struct load_worker *w, struct load_hold *hold, bool shared, struc
 	unsigned slot = any_slot(w);
 	struct load_posted *posted = &w->books->posted[slot];
 	struct seen s = { .about = hold->key | (uint64_t)(shared ? POSTED_SHARED : POSTED_READY) << 32 };
-	int rc = kvshm_ticket(w->store, &hold->handle, ticket);
+	int rc = kvshm_get_ticket(w->store, &hold->handle, ticket);
 
 	if (rc == -ESTALE)
 		return false;
@@ -88,7 +88,7 @@ bool load_store_is_there(struct load_worker *w)
 {
 	struct kvshm_geometry geometry;
 
-	return kvshm_geometry(w->store, &geometry) == 0;
+	return kvshm_get_geometry(w->store, &geometry) == 0;
 }
 
 /* Takes a ref by ticket. The poster's hold was there before, and is there now: then it can't be refused. */

@@ -56,7 +56,7 @@ static void work(void *arg)
 }
 
 /* Attaches so many times that clients that attach afterwards share bits of the holders with those before. */
-static void crowd(const char *name, kvshm **idle, unsigned n)
+static void crowd(const char *name, kvshm_store **idle, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		base_expect(kvshm_attach(name, NULL, &idle[i]), 0);
@@ -66,7 +66,7 @@ static void run(const struct trial *trial, const char *name)
 {
 	struct load_books *books = base_shared(sizeof(*books));
 	_Atomic unsigned *attached = base_shared(sizeof(*attached));
-	kvshm *idle[IDLERS];
+	kvshm_store *idle[IDLERS];
 	struct job jobs[PROCESSES];
 	pid_t pids[PROCESSES];
 	uint64_t end;

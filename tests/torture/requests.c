@@ -64,7 +64,7 @@ static uint64_t word_of(const struct key *key, unsigned at)
 	return (key->group * UINT64_C(0x9e3779b97f4a7c15) + key->number * 1000 + at) | 1;
 }
 
-static void write_bytes(kvshm *store, const struct kvshm_handle *held, const struct key *key)
+static void write_bytes(kvshm_store *store, const struct kvshm_handle *held, const struct key *key)
 {
 	void *address;
 	uint64_t *words;
@@ -75,7 +75,7 @@ static void write_bytes(kvshm *store, const struct kvshm_handle *held, const str
 		words[i] = word_of(key, i);
 }
 
-static void compare_bytes(kvshm *store, const struct kvshm_handle *held, const struct key *key)
+static void compare_bytes(kvshm_store *store, const struct kvshm_handle *held, const struct key *key)
 {
 	void *address;
 	const uint64_t *words;
@@ -91,7 +91,7 @@ static void compare_bytes(kvshm *store, const struct kvshm_handle *held, const s
 enum stage { IDLE, QUEUED, FILLING, OFFERED };
 
 struct work {
-	kvshm *store;
+	kvshm_store *store;
 	uint64_t random, number, since;
 	unsigned slot; /* of the board */
 	enum stage stage;
@@ -195,7 +195,7 @@ static bool is_over(struct work *w)
 	return true;
 }
 
-static void wait_for_events(kvshm *store, int fd)
+static void wait_for_events(kvshm_store *store, int fd)
 {
 	struct pollfd event = {.fd = fd, .events = POLLIN};
 
@@ -287,7 +287,7 @@ static void own(void *arg)
 	const struct place *place = arg;
 	struct work works[EACH];
 	pthread_t threads[EACH];
-	kvshm *store;
+	kvshm_store *store;
 
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);
 	memset(works, 0, sizeof(works));
@@ -309,7 +309,7 @@ static void own(void *arg)
 
 /* ---- Claimers ------------------------------------------------------------------------------------------------ */
 
-static void claim(kvshm *store, uint64_t number)
+static void claim(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle refs[NEED];
 	struct kvshm_request request;
@@ -338,7 +338,7 @@ static void claim(kvshm *store, uint64_t number)
 }
 
 /* Ends a request of anybody's, wherever it is. */
-static void meddle(kvshm *store, uint64_t number)
+static void meddle(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_request request;
 
@@ -351,7 +351,7 @@ static void claim_all(void *arg)
 {
 	const struct place *place = arg;
 	uint64_t random = base_stream(place->stream * EACH);
-	kvshm *store;
+	kvshm_store *store;
 	int fd;
 
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);
@@ -475,7 +475,7 @@ static struct greedy *greedy_board;
 /* Takes block after block and holds them, as engines do that reserve nothing. */
 static void *take_block_by_block(void *arg)
 {
-	kvshm *store = arg;
+	kvshm_store *store = arg;
 	struct kvshm_handle held[NEED];
 	struct key keys[NEED];
 	struct kvshm_key names[NEED];
@@ -508,7 +508,7 @@ static void *take_block_by_block(void *arg)
 static void take(void *arg)
 {
 	pthread_t threads[EACH];
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)arg;
 	base_expect(kvshm_attach(board->name, NULL, &store), 0);

@@ -26,7 +26,7 @@ static void fill_keys(void *arg)
 {
 	const struct phase *phase = arg;
 	uint64_t key = phase->number << 48, fills = 0;
-	kvshm *store;
+	kvshm_store *store;
 
 	base_expect(kvshm_attach(phase->name, NULL, &store), 0);
 	while (base_now() < phase->end || fills < phase->enough) {

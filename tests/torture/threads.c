@@ -35,7 +35,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void run(const char *name, kvshm *store, struct load_books *books, unsigned blocks, unsigned ms)
+static void run(const char *name, kvshm_store *store, struct load_books *books, unsigned blocks, unsigned ms)
 {
 	struct thread threads[THREADS];
 	uint64_t end = base_phase(ms);
@@ -67,7 +67,7 @@ static void try(enum kvshm_retain retain, int fence, unsigned keys, unsigned blo
 	struct kvshm_create_options options;
 	const char *name = base_store(what);
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 	int rc;
 
 	load_options(&options, blocks, LOAD_PLANES, retain);

@@ -25,7 +25,7 @@ struct ticket {
 };
 
 struct stage {
-	kvshm *filler, *other;
+	kvshm_store *filler, *other;
 	struct ticket tickets[BLOCKS]; /* the last one of each block; torn ones are of no life and no harm */
 	_Atomic unsigned next;	       /* block that the filler will probably take */
 	_Atomic bool stop;
@@ -34,7 +34,7 @@ struct stage {
 
 struct taker {
 	struct stage *stage;
-	kvshm *store;
+	kvshm_store *store;
 	pthread_t thread;
 	uint64_t random;
 };
@@ -44,7 +44,7 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static uint64_t *bytes_of(kvshm *store, const struct kvshm_handle *held)
+static uint64_t *bytes_of(kvshm_store *store, const struct kvshm_handle *held)
 {
 	void *bytes;
 
@@ -57,7 +57,7 @@ static void post(struct stage *s, const struct kvshm_handle *held)
 	struct kvshm_ticket ticket;
 	uint64_t words[2];
 
-	base_expect(kvshm_ticket(s->filler, held, &ticket), 0);
+	base_expect(kvshm_get_ticket(s->filler, held, &ticket), 0);
 	memcpy(words, ticket.bytes, sizeof(words));
 	for (unsigned i = 0; i < 2; i++)
 		atomic_store_explicit(&s->tickets[held->block].words[i], words[i], memory_order_relaxed);

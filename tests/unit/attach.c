@@ -17,7 +17,7 @@
 
 static void refused(int error, const char *says)
 {
-	kvshm *store = NULL;
+	kvshm_store *store = NULL;
 
 	ck_rc(kvshm_attach(unit_name(), NULL, &store), error);
 	ck_assert_msg(strstr(kvshm_error(), says), "no '%s' in: %s", says, kvshm_error());
@@ -105,7 +105,7 @@ END_TEST
 START_TEST(F1_a_label_without_an_end_is_read_to_its_size_only)
 {
 	struct kvshm_attach_options options = {.label = "other"};
-	kvshm *store;
+	kvshm_store *store;
 	int file;
 
 	(void)unit_store(4);
@@ -151,7 +151,7 @@ END_TEST
 
 START_TEST(a_symbolic_link_is_not_followed)
 {
-	kvshm *store;
+	kvshm_store *store;
 
 	ck_assert_int_eq(symlink("/dev/zero", unit_path(-1)), 0);
 	ck_assert_int_lt(kvshm_attach(unit_name(), NULL, &store), 0);
@@ -163,7 +163,7 @@ END_TEST
 START_TEST(a_plane_that_is_gone_or_anothers_is_an_error)
 {
 	char aside[300];
-	kvshm *store;
+	kvshm_store *store;
 	int file;
 
 	(void)unit_store(4);
@@ -185,7 +185,7 @@ START_TEST(R29_another_label_is_refused_with_both_in_the_text)
 {
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_attach_options how = {.label = "llama-3-70b bf16 tp8"};
-	kvshm *store;
+	kvshm_store *store;
 
 	options.label = "llama-3-8b fp8 tp1";
 	(void)unit_make(&options); /* label NULL: any */
@@ -205,7 +205,7 @@ END_TEST
 START_TEST(more_clients_than_slots_are_EUSERS_until_one_detaches)
 {
 	struct kvshm_create_options options = unit_options(4);
-	kvshm *store;
+	kvshm_store *store;
 
 	options.clients = 3;
 	(void)unit_make(&options);
@@ -220,7 +220,7 @@ END_TEST
 START_TEST(a_clients_long_name_is_cut)
 {
 	struct kvshm_attach_options how = {.name = "an-engine-with-a-name-of-more-than-31-bytes"};
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)unit_store(4);
 	ck_rc(kvshm_attach(unit_name(), &how, &store), 0);
@@ -238,8 +238,8 @@ START_TEST(the_geometry_says_what_the_store_is)
 	options.planes = 3;
 	options.key_max = 36;
 	options.retain = KVSHM_DROP;
-	ck_rc(kvshm_geometry(unit_make(&options), &one), 0);
-	ck_rc(kvshm_geometry(unit_attach(), &two), 0);
+	ck_rc(kvshm_get_geometry(unit_make(&options), &one), 0);
+	ck_rc(kvshm_get_geometry(unit_attach(), &two), 0);
 	ck_assert_uint_eq(one.block_size, 4096);
 	ck_assert_uint_eq(one.blocks, 7);
 	ck_assert_uint_eq(one.planes, 3);
@@ -253,7 +253,7 @@ END_TEST
 
 START_TEST(a_segment_that_is_truncated_under_its_users_is_EUCLEAN_where_the_kernel_is_asked)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	uint64_t size = store->map.g.size;
 
 	ck_assert_int_eq(truncate(unit_path(-1), (off_t)(size - 4096)), 0);
@@ -267,7 +267,7 @@ START_TEST(a_failed_attach_leaves_neither_descriptor_nor_mapping)
 {
 	const struct kvshm_attach_options how = {.label = "another"};
 	int before, after;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)unit_store(4);
 	before = dup(0);

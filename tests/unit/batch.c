@@ -38,9 +38,9 @@ static void prepare(void)
 	}
 }
 
-static kvshm *store_with_all_keys(void)
+static kvshm_store *store_with_all_keys(void)
 {
-	kvshm *store = unit_store(2 * MANY);
+	kvshm_store *store = unit_store(2 * MANY);
 
 	prepare();
 	for (uint64_t i = 0; i < MANY; i++)
@@ -54,7 +54,7 @@ static void all_are(int wanted)
 		ck_assert_msg(results[i] == wanted, "item %u: %d, not %d", i, results[i], wanted);
 }
 
-static void release_all(kvshm *store, struct kvshm_handle *refs)
+static void release_all(kvshm_store *store, struct kvshm_handle *refs)
 {
 	ck_rc(kvshm_release_batch(store, refs, MANY, results), 0);
 	all_are(0);
@@ -64,12 +64,12 @@ static void release_all(kvshm *store, struct kvshm_handle *refs)
 
 START_TEST(R24_every_call_does_many_items)
 {
-	kvshm *store = unit_store(2 * MANY), *other = unit_attach();
+	kvshm_store *store = unit_store(2 * MANY), *other = unit_attach();
 
 	prepare();
 	ck_rc(kvshm_get_or_fill_batch(store, keys, MANY, outcomes, handles, results), 0);
 	all_are(0);
-	ck_rc(kvshm_ticket_batch(store, handles, MANY, tickets, results), 0);
+	ck_rc(kvshm_get_ticket_batch(store, handles, MANY, tickets, results), 0);
 	all_are(0);
 	ck_rc(kvshm_address_batch(store, handles, 0, MANY, addresses, results), 0);
 	all_are(0);
@@ -123,7 +123,7 @@ END_TEST
 
 START_TEST(R24_blocks_without_keys_in_batches)
 {
-	kvshm *store = unit_store(2 * MANY), *other = unit_attach();
+	kvshm_store *store = unit_store(2 * MANY), *other = unit_attach();
 
 	prepare();
 	ck_rc(kvshm_alloc_batch(store, MANY, handles, results), 0);
@@ -159,7 +159,7 @@ START_TEST(R24_R27_shared_fills_in_batches)
 {
 	struct kvshm_create_options options = unit_options(2 * MANY);
 	struct kvshm_handle parts[2][MANY];
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 2;
 	store = unit_make(&options);
@@ -167,7 +167,7 @@ START_TEST(R24_R27_shared_fills_in_batches)
 	prepare();
 	ck_rc(kvshm_get_or_fill_shared_batch(store, keys, MANY, outcomes, handles, results), 0);
 	all_are(0);
-	ck_rc(kvshm_ticket_batch(store, handles, MANY, tickets, results), 0);
+	ck_rc(kvshm_get_ticket_batch(store, handles, MANY, tickets, results), 0);
 	for (unsigned plane = 0; plane < 2; plane++) {
 		ck_rc(kvshm_join_batch(other, tickets, plane, MANY, parts[plane], results), 0);
 		all_are(0);
@@ -202,7 +202,7 @@ END_TEST
 START_TEST(R24_one_bad_key_fails_no_other_and_none_is_lost)
 {
 	static const uint8_t long_key[65];
-	kvshm *store = unit_store(2 * MANY);
+	kvshm_store *store = unit_store(2 * MANY);
 
 	prepare();
 	for (uint64_t i = 0; i < MANY; i++) {
@@ -246,10 +246,10 @@ END_TEST
 
 START_TEST(R24_bad_handles_and_tickets_fail_no_other)
 {
-	kvshm *store = store_with_all_keys();
+	kvshm_store *store = store_with_all_keys();
 
 	ck_rc(kvshm_get_batch(store, keys, MANY, handles, results), 0);
-	ck_rc(kvshm_ticket_batch(store, handles, MANY, tickets, results), 0);
+	ck_rc(kvshm_get_ticket_batch(store, handles, MANY, tickets, results), 0);
 	for (unsigned i = 0; i < MANY; i += 3) {
 		ck_rc(kvshm_release(store, &handles[i]), 0);
 		handles[i].block = UINT32_MAX - i; /* nor is it a block */
@@ -271,7 +271,7 @@ START_TEST(R24_bad_handles_and_tickets_fail_no_other)
 		ck_assert_int_eq(outcomes[i], i % 3 ? KVSHM_READY : (enum kvshm_outcome)55);
 	}
 	memset(tickets, 0, sizeof(tickets));
-	ck_rc(kvshm_ticket_batch(store, handles, MANY, tickets, results), 0);
+	ck_rc(kvshm_get_ticket_batch(store, handles, MANY, tickets, results), 0);
 	ck_rc(kvshm_address_batch(store, handles, 0, MANY, addresses, results), 0);
 	ck_rc(kvshm_get_meta_batch(store, handles, MANY, metas, results), 0);
 	for (unsigned i = 0; i < MANY; i++)
@@ -290,7 +290,7 @@ START_TEST(R24_bad_handles_and_tickets_fail_no_other)
 END_TEST
 
 /* What every batch says to these arrays; the calls differ in which they have. */
-static void arrays_of(kvshm *store, bool have, size_t count, int wanted)
+static void arrays_of(kvshm_store *store, bool have, size_t count, int wanted)
 {
 	struct kvshm_handle *h = have ? handles : NULL;
 	int *r = have ? results : NULL;
@@ -310,14 +310,14 @@ static void arrays_of(kvshm *store, bool have, size_t count, int wanted)
 	ck_rc(kvshm_get_meta_batch(store, h, count, have ? metas : NULL, r), wanted);
 	ck_rc(kvshm_address_batch(store, h, 0, count, have ? addresses : NULL, r), wanted);
 	ck_rc(kvshm_alloc_batch(store, count, h, r), wanted);
-	ck_rc(kvshm_ticket_batch(store, h, count, have ? tickets : NULL, r), wanted);
+	ck_rc(kvshm_get_ticket_batch(store, h, count, have ? tickets : NULL, r), wanted);
 	ck_rc(kvshm_hold_batch(store, have ? tickets : NULL, count, have ? outcomes : NULL, h, r), wanted);
 	ck_rc(kvshm_join_batch(store, have ? tickets : NULL, 0, count, h, r), wanted);
 }
 
 START_TEST(a_batch_of_nothing_needs_no_arrays_and_does_nothing)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 
 	prepare();
 	arrays_of(store, false, 0, 0);
@@ -329,7 +329,7 @@ END_TEST
 
 START_TEST(a_batch_without_its_arrays_is_EINVAL_and_does_nothing)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 
 	prepare();
 	arrays_of(store, false, 1, -EINVAL);
@@ -350,8 +350,8 @@ START_TEST(a_batch_without_its_arrays_is_EINVAL_and_does_nothing)
 	ck_rc(kvshm_get_meta_batch(store, handles, 1, NULL, results), -EINVAL);
 	ck_rc(kvshm_address_batch(store, NULL, 0, 1, addresses, results), -EINVAL);
 	ck_rc(kvshm_address_batch(store, handles, 0, 1, NULL, results), -EINVAL);
-	ck_rc(kvshm_ticket_batch(store, NULL, 1, tickets, results), -EINVAL);
-	ck_rc(kvshm_ticket_batch(store, handles, 1, NULL, results), -EINVAL);
+	ck_rc(kvshm_get_ticket_batch(store, NULL, 1, tickets, results), -EINVAL);
+	ck_rc(kvshm_get_ticket_batch(store, handles, 1, NULL, results), -EINVAL);
 	ck_rc(kvshm_hold_batch(store, NULL, 1, outcomes, handles, results), -EINVAL);
 	ck_rc(kvshm_hold_batch(store, tickets, 1, NULL, handles, results), -EINVAL);
 	ck_rc(kvshm_hold_batch(store, tickets, 1, outcomes, NULL, results), -EINVAL);
@@ -365,7 +365,7 @@ END_TEST
 
 START_TEST(B3_a_key_twice_in_a_batch_is_filled_once_and_held_twice)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 
 	prepare();
 	keys[1] = keys[2] = keys[0];
@@ -389,7 +389,7 @@ END_TEST
 
 START_TEST(R24_a_store_that_gets_full_in_the_middle_of_a_batch)
 {
-	kvshm *store = unit_store(40), *other = unit_attach();
+	kvshm_store *store = unit_store(40), *other = unit_attach();
 
 	prepare();
 	for (uint64_t i = 50; i < 60; i++)
@@ -417,7 +417,7 @@ END_TEST
 
 START_TEST(R24_publish_of_mixed_handles_says_of_each_what_came_of_it)
 {
-	kvshm *store = unit_store(2 * MANY);
+	kvshm_store *store = unit_store(2 * MANY);
 
 	prepare();
 	ck_rc(kvshm_get_or_fill_batch(store, keys, MANY, outcomes, handles, results), 0);
@@ -449,7 +449,7 @@ END_TEST
 /* All of them until the one deadline: not each until its own. */
 START_TEST(R17_a_batch_of_waits_ends_at_its_deadline)
 {
-	kvshm *store = unit_store(2 * MANY), *other = unit_attach();
+	kvshm_store *store = unit_store(2 * MANY), *other = unit_attach();
 	uint64_t deadline, soon;
 
 	prepare();
@@ -478,7 +478,7 @@ END_TEST
 
 /* A store, its client, and what that holds; two of them go the same way, one in batches. */
 struct side {
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_handle held[4 * MANY]; /* of any kind */
 	size_t count;
 	struct kvshm_handle set[MANY];

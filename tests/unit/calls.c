@@ -23,7 +23,7 @@ static void *address;
 static size_t ready;
 static int result;
 
-static void calls_on_keys(kvshm *store, int wanted)
+static void calls_on_keys(kvshm_store *store, int wanted)
 {
 	ck_rc(kvshm_get(store, key.bytes, key.length, &handle), wanted);
 	ck_rc(kvshm_get_or_fill(store, key.bytes, key.length, &outcome, &handle), wanted);
@@ -34,7 +34,7 @@ static void calls_on_keys(kvshm *store, int wanted)
 	ck_rc(kvshm_remove(store, key.bytes, key.length), wanted);
 }
 
-static void calls_on_holds(kvshm *store, const struct kvshm_handle *held, int wanted)
+static void calls_on_holds(kvshm_store *store, const struct kvshm_handle *held, int wanted)
 {
 	ck_rc(kvshm_publish(store, &handle, NULL), wanted);
 	ck_rc(kvshm_publish_as(store, &handle, key.bytes, key.length, NULL, &published), wanted);
@@ -45,12 +45,12 @@ static void calls_on_holds(kvshm *store, const struct kvshm_handle *held, int wa
 	ck_rc(kvshm_unpin(store, &handle), wanted);
 	ck_rc(kvshm_get_meta(store, held, &meta), wanted);
 	ck_rc(kvshm_address(store, held, 0, &address), wanted);
-	ck_rc(kvshm_ticket(store, held, &ticket), wanted);
+	ck_rc(kvshm_get_ticket(store, held, &ticket), wanted);
 	ck_rc(kvshm_hold(store, &ticket, &outcome, &handle), wanted);
 	ck_rc(kvshm_join(store, &ticket, 0, &handle), wanted);
 }
 
-static void calls_on_many(kvshm *store, const struct kvshm_handle *held, int wanted)
+static void calls_on_many(kvshm_store *store, const struct kvshm_handle *held, int wanted)
 {
 	ck_rc(kvshm_get_batch(store, &key, 1, &handle, &result), wanted);
 	ck_rc(kvshm_get_or_fill_batch(store, &key, 1, &outcome, &handle, &result), wanted);
@@ -67,12 +67,12 @@ static void calls_on_many(kvshm *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_get_meta_batch(store, held, 1, &meta, &result), wanted);
 	ck_rc(kvshm_address_batch(store, held, 0, 1, &address, &result), wanted);
 	ck_rc(kvshm_alloc_batch(store, 1, &handle, &result), wanted);
-	ck_rc(kvshm_ticket_batch(store, held, 1, &ticket, &result), wanted);
+	ck_rc(kvshm_get_ticket_batch(store, held, 1, &ticket, &result), wanted);
 	ck_rc(kvshm_hold_batch(store, &ticket, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_join_batch(store, &ticket, 0, 1, &handle, &result), wanted);
 }
 
-static void calls_on_requests(kvshm *store, int wanted)
+static void calls_on_requests(kvshm_store *store, int wanted)
 {
 	ck_rc(kvshm_request_open(store, key.bytes, key.length, 0, 0, &request), wanted);
 	ck_rc(kvshm_request_find(store, key.bytes, key.length, &request), wanted);
@@ -91,13 +91,13 @@ static void calls_on_requests(kvshm *store, int wanted)
 	ck_rc(kvshm_request_claim(store, &request, &key, 1, &handle, &result), wanted);
 	ck_rc(kvshm_request_end(store, &request), wanted);
 	ck_rc(kvshm_request_tend(store, 0, &count), wanted);
-	ck_rc(kvshm_request_info(store, &request, &info), wanted);
+	ck_rc(kvshm_request_get_info(store, &request, &info), wanted);
 	ck_rc(kvshm_poll_fd(store, &fd), wanted);
 	ck_rc(kvshm_poll_clear(store), wanted);
 	ck_assert(request.slot == 77 && count == 12345 && fd == 12345);
 }
 
-void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted)
+void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wanted)
 {
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
@@ -114,7 +114,7 @@ void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted)
 	ck_rc(kvshm_alloc(store, &handle), wanted);
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);
-	ck_rc(kvshm_geometry(store, &geometry), wanted);
+	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
 	ck_assert(handle.life == held->life && handle.block == held->block && handle.kind == held->kind);
 	ck_assert_int_eq(result, 12345); /* a batch that is refused sets nothing */
 	ck_assert_uint_eq(ready, 12345);

@@ -260,7 +260,7 @@ static void have_everything(void *arg)
 {
 	struct kvshm_request request;
 	struct kvshm_handle handle;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)arg;
 	ck_rc(kvshm_attach(unit_name(), NULL, &store), 0);

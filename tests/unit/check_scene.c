@@ -221,7 +221,7 @@ void store_at_rest(void)
 	ck_assert(nothing_is_found("at rest").quiescent);
 }
 
-static struct kvshm_request begin_request(kvshm *store, const char *id)
+static struct kvshm_request begin_request(kvshm_store *store, const char *id)
 {
 	struct kvshm_request request;
 

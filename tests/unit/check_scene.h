@@ -15,7 +15,7 @@
 
 struct scene {
 	struct kvs_map map; /* the owner's: it stays when the clients have left */
-	kvshm *a, *b;	    /* the clients of the live store, in slots 0 and 1, with the reader slots 0 and 1 */
+	kvshm_store *a, *b; /* the clients of the live store, in slots 0 and 1, with the reader slots 0 and 1 */
 	/* Blocks of both stores: READY ones that nobody holds, each alone in its bucket, the last with a long key; one
 	 * that was never taken; one that has gone. */
 	uint32_t ready, second, tailed, unused, limbo;

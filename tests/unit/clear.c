@@ -18,13 +18,13 @@
 #define BLOCKS 8U
 
 /* The one step of clearing, by a process that does no more than that. */
-static void one_step(const kvshm *store)
+static void one_step(const kvshm_store *store)
 {
 	atomic_fetch_add(&store->map.head->floor, KVS_CLEARS_ONE);
 }
 
 /* No call of a client finds the key, and one that asks for it fills it anew. */
-static void is_missing(kvshm *store, uint64_t number)
+static void is_missing(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle;
 	uint8_t bytes[UNIT_KEY];
@@ -46,7 +46,7 @@ static void is_missing(kvshm *store, uint64_t number)
 
 static void look_from_another_process(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	for (uint64_t i = 0; i < 4; i++)
@@ -64,7 +64,7 @@ static void all_processes_at_once(enum kvshm_retain retain)
 	struct kvshm_create_options options = unit_options(BLOCKS);
 	struct kvshm_handle refs[4];
 	struct child child;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = retain;
 	store = unit_make(&options);
@@ -102,7 +102,7 @@ END_TEST
 
 START_TEST(R28_what_nobody_holds_is_room_at_once)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
 		unit_put(store, i);
@@ -117,7 +117,7 @@ END_TEST
 
 START_TEST(R28_clear_of_an_empty_store_and_again)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (int i = 0; i < 3; i++)
 		ck_rc(kvshm_clear(store), 0);
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(R28_a_fill_that_was_under_way_is_canceled_and_never_a_hit)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), copy = fill;
 
 	ck_rc(kvshm_clear(other), 0);
@@ -148,7 +148,7 @@ END_TEST
 
 START_TEST(R28_an_old_fill_ends_beside_the_new_one_of_its_key)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle old = unit_begin(store, 1), new, ref;
 
 	ck_rc(kvshm_clear(other), 0);
@@ -166,7 +166,7 @@ END_TEST
 
 START_TEST(R28_a_key_is_filled_anew_while_its_old_block_is_held)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle old = unit_fill(store, 1, 0), pin, new, ref;
 	struct kvshm_meta meta;
 
@@ -190,7 +190,7 @@ END_TEST
 
 static void wait_for_the_old(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle ref = unit_pending(store, 1);
 
 	(void)arg;
@@ -202,7 +202,7 @@ static void wait_for_the_old(void *arg)
 
 static void waiters_are_told(bool whole_call)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1);
 	struct child waiters[3];
 
@@ -234,7 +234,7 @@ END_TEST
 
 START_TEST(R28_a_wait_for_an_old_block_that_was_ready_already_is_canceled_too)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 
 	unit_write(store, &fill, 1);
@@ -252,7 +252,7 @@ START_TEST(R28_the_parts_of_an_old_fill_are_canceled)
 	struct kvshm_handle fill, parts[2], ref;
 	struct kvshm_ticket ticket;
 	enum kvshm_outcome outcome;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 2;
 	store = unit_make(&options);
@@ -282,7 +282,7 @@ START_TEST(R28_clear_cancels_a_shared_fill_for_all_its_writers)
 	struct kvshm_handle fill, parts[2], ref;
 	struct kvshm_ticket ticket;
 	enum kvshm_outcome outcome;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 2;
 	store = unit_make(&options);
@@ -304,9 +304,9 @@ END_TEST
 
 /* ---- The clearing process dies after its one step ---- */
 
-static kvshm *cleared_by_a_dead_process(uint32_t old)
+static kvshm_store *cleared_by_a_dead_process(uint32_t old)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (uint64_t i = 0; i < old; i++)
 		unit_put(store, i);
@@ -316,7 +316,7 @@ static kvshm *cleared_by_a_dead_process(uint32_t old)
 
 START_TEST(R28_after_the_one_step_nothing_old_is_a_hit)
 {
-	kvshm *store = cleared_by_a_dead_process(4);
+	kvshm_store *store = cleared_by_a_dead_process(4);
 
 	for (uint64_t i = 0; i < 4; i++)
 		is_missing(store, i);
@@ -330,7 +330,7 @@ END_TEST
 
 START_TEST(R28_after_the_one_step_publish_of_an_old_fill_is_canceled)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle old = unit_begin(store, 1), new;
 
 	one_step(store);
@@ -347,7 +347,7 @@ END_TEST
 
 START_TEST(R28_what_was_cleared_makes_room_before_anything_else)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle old[4];
 
 	for (uint64_t i = 0; i < 4; i++)
@@ -371,7 +371,7 @@ END_TEST
 
 START_TEST(R21_a_cleared_block_that_is_held_makes_no_room)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvshm_handle old = unit_fill(store, 1, 0), owned;
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -395,7 +395,7 @@ static void attach_and_die(void *arg)
 
 START_TEST(R28_recovery_gives_back_what_was_cleared)
 {
-	kvshm *store = cleared_by_a_dead_process(6);
+	kvshm_store *store = cleared_by_a_dead_process(6);
 	struct kvshm_handle held;
 	struct child child;
 
@@ -415,7 +415,7 @@ END_TEST
 
 START_TEST(R28_the_next_clear_gives_back_what_the_last_one_left)
 {
-	kvshm *store = cleared_by_a_dead_process(6);
+	kvshm_store *store = cleared_by_a_dead_process(6);
 
 	unit_put(store, 100);
 	ck_rc(kvshm_clear(store), 0);
@@ -426,7 +426,7 @@ END_TEST
 
 START_TEST(C2_a_cleared_block_that_is_held_is_out_of_its_chain)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 
 	ck_rc(kvshm_clear(store), 0);
@@ -440,7 +440,7 @@ END_TEST
 
 START_TEST(D4_clear_takes_over_the_removal_that_another_left_unfinished)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), copy = ref;
 	_Atomic uint64_t *word = &kvs_block(&store->map, ref.block)->word;
 
@@ -455,7 +455,7 @@ END_TEST
 
 START_TEST(R28_the_clear_count_never_turns)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	_Atomic uint64_t *floor = &store->map.head->floor;
 
 	atomic_store(floor, (UINT64_C(16777215) - 1) << KVS_CLEARS_SHIFT);
@@ -474,7 +474,7 @@ END_TEST
 
 START_TEST(R28_lives_go_on_counting_behind_the_clear_count)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle first = unit_fill(store, 1, 0), second = first;
 
 	ck_rc(kvshm_release(store, &first), 0);
@@ -488,7 +488,7 @@ END_TEST
 /* What it finds of the key in between is the parent's doing: whole, missing, or being filled. */
 static void clear_often(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)pthread_barrier_wait(arg);
 	for (int i = 0; i < 200; i++) {
@@ -506,7 +506,7 @@ static void clear_often(void *arg)
 
 START_TEST(R28_two_that_clear_at_once_both_do)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	pthread_barrier_t *barrier = unit_shared_barrier(3);
 	struct child children[2];
 

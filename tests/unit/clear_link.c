@@ -17,11 +17,11 @@
 bool __real_kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head);
 bool __wrap_kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head);
 
-static kvshm *clears_before_the_link;
+static kvshm_store *clears_before_the_link;
 
 bool __wrap_kvs_index_link(const struct kvs_map *map, uint32_t number, uint64_t hash, uint32_t head)
 {
-	kvshm *other = clears_before_the_link;
+	kvshm_store *other = clears_before_the_link;
 
 	clears_before_the_link = NULL;
 	if (other)
@@ -40,7 +40,7 @@ static bool is_linked(const struct kvs_map *map, uint64_t hash, uint32_t number)
 
 START_TEST(R28_a_block_doomed_before_its_link_is_in_no_chain_once_its_filler_goes_on)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvs_found mine, found;
 	uint8_t key[UNIT_KEY];
@@ -60,7 +60,7 @@ END_TEST
 
 START_TEST(R28_a_fill_cleared_before_its_link_is_canceled_and_the_key_can_be_filled)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_handle fill;
 
 	clears_before_the_link = other;

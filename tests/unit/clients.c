@@ -16,13 +16,13 @@
 #include "epoch.h"
 #include "lock.h"
 
-static enum kvs_slot_state slot_state(const kvshm *store, uint32_t slot)
+static enum kvs_slot_state slot_state(const kvshm_store *store, uint32_t slot)
 {
 	return kvs_slot_state(atomic_load(&store->map.clients[slot].word));
 }
 
 /* A store whose rows are much larger than a page: 256 KiB. */
-static kvshm *store_of_long_rows(void)
+static kvshm_store *store_of_long_rows(void)
 {
 	struct kvshm_create_options options = unit_options(16384);
 
@@ -41,7 +41,7 @@ static int64_t reserved(void)
 
 START_TEST(a_slot_is_empty_then_live_then_idle_then_empty)
 {
-	kvshm *store = unit_store(16), *other;
+	kvshm_store *store = unit_store(16), *other;
 
 	ck_assert_int_eq(slot_state(store, 0), KVS_SLOT_LIVE);
 	ck_assert_int_eq(slot_state(store, 1), KVS_SLOT_EMPTY);
@@ -59,7 +59,7 @@ END_TEST
 
 START_TEST(rows_are_reserved_at_attach_and_given_back_after_detach)
 {
-	kvshm *store = store_of_long_rows(), *others[4];
+	kvshm_store *store = store_of_long_rows(), *others[4];
 	int64_t row = (int64_t)store->map.g.row_size, before = reserved();
 
 	ck_assert_int_eq(row, 262144);
@@ -87,7 +87,7 @@ static void take_a_row(void *arg)
 
 START_TEST(a_dead_clients_row_is_given_back_too)
 {
-	kvshm *store = store_of_long_rows();
+	kvshm_store *store = store_of_long_rows();
 	int64_t before = reserved();
 	struct child child;
 
@@ -104,7 +104,7 @@ END_TEST
 
 START_TEST(D4_a_row_is_not_given_back_while_a_section_that_may_read_it_goes_on)
 {
-	kvshm *store = store_of_long_rows(), *reader = unit_attach(), *other = unit_attach();
+	kvshm_store *store = store_of_long_rows(), *reader = unit_attach(), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(reader);
 	int64_t before = reserved();
 
@@ -120,7 +120,7 @@ END_TEST
 
 START_TEST(a_rows_next_client_finds_no_counts_in_it)
 {
-	kvshm *store = unit_store(16), *other;
+	kvshm_store *store = unit_store(16), *other;
 
 	for (int round = 0; round < 20; round++) {
 		other = unit_attach();
@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(a_locked_slot_is_passed_over)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	int file = open(unit_path(-1), O_RDWR | O_CLOEXEC);
 
 	ck_rc(kvs_lock_write(file, 1), 0); /* someone moves in there, and stands still */
@@ -160,7 +160,7 @@ static void attach_and_wait(void *arg)
 START_TEST(D1_a_dead_clients_slot_is_taken_by_nobody_before_recovery)
 {
 	unsigned *slot = unit_shared(sizeof(*slot));
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct child child;
 	uint32_t taken;
 
@@ -184,7 +184,7 @@ START_TEST(B1_clients_whose_slots_share_a_bit_are_told_apart)
 {
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_handle ref, theirs;
-	kvshm *store, *shares = NULL;
+	kvshm_store *store, *shares = NULL;
 	uint32_t slot;
 
 	options.clients = 70;

@@ -15,7 +15,7 @@ struct wanted {
 	uint64_t value;
 };
 
-static void counted(const kvshm *store, const struct wanted *wanted, size_t count)
+static void counted(const kvshm_store *store, const struct wanted *wanted, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		ck_assert_msg(unit_counter(store, wanted[i].counter) == wanted[i].value, "counter %d is %llu, not %llu",
@@ -28,7 +28,7 @@ static void counted(const kvshm *store, const struct wanted *wanted, size_t coun
 
 START_TEST(lookups_and_fills_are_counted_once_each)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill, ref;
 	enum kvshm_outcome outcome;
 
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(ends_are_counted_once_each)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvshm_handle fill;
 
 	fill = unit_begin(store, 1);
@@ -66,7 +66,7 @@ END_TEST
 
 START_TEST(a_failed_match_of_a_missing_key_counts_a_miss_and_its_prefix_as_hits)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	uint8_t bytes[3][UNIT_KEY];
 	struct kvshm_key keys[3];
 	struct kvshm_handle refs[3];
@@ -86,7 +86,7 @@ END_TEST
 
 static void count_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	for (uint64_t i = 0; i < 5; i++)
@@ -96,7 +96,7 @@ static void count_and_die(void *arg)
 
 START_TEST(counters_outlast_the_clients_and_threads_that_counted)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct child child;
 
 	unit_child(&child, count_and_die, NULL);
@@ -131,7 +131,7 @@ static int stop_at_third(const struct kvshm_counter *counter, void *arg)
 
 START_TEST(a_view_shows_every_counter_with_its_name_and_sum)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	kvshm_view *view;
 	int called = 0;
 

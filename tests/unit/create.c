@@ -94,7 +94,7 @@ START_TEST(a_label_of_255_bytes_and_the_largest_numbers_are_taken)
 	options.planes = KVSHM_PLANES_MAX;
 	options.key_max = KVSHM_KEY_MAX;
 	options.clients = KVSHM_CLIENTS_MAX;
-	ck_rc(kvshm_geometry(unit_make(&options), &geometry), 0);
+	ck_rc(kvshm_get_geometry(unit_make(&options), &geometry), 0);
 	ck_assert_uint_eq(geometry.planes, 32);
 	ck_assert_uint_eq(geometry.key_max, 256);
 	ck_assert_uint_eq(geometry.clients, 1024);
@@ -110,7 +110,7 @@ START_TEST(names_that_are_none_are_EINVAL)
 				   "a b", "a\nb", "\xc3\xa4", "a:b", "a*",  name};
 	struct kvshm_create_options options = unit_options(64);
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	memset(name, 'n', sizeof(name) - 1);
 	name[KVSHM_NAME_MAX + 1] = '\0';
@@ -130,7 +130,7 @@ START_TEST(a_name_of_64_of_all_that_is_allowed_is_taken)
 	char name[KVSHM_NAME_MAX + 1];
 	struct kvshm_create_options options = unit_options(4);
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	memset(name, 'Z', KVSHM_NAME_MAX);
 	memcpy(name, unit_name(), strlen(unit_name()));
@@ -200,7 +200,7 @@ START_TEST(all_memory_is_reserved_at_creation_but_the_rows)
 {
 	struct kvshm_create_options options = unit_options(1000);
 	struct stat st;
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 
 	ck_assert_int_eq(stat(unit_path(0), &st), 0);
 	ck_assert_uint_ge((uint64_t)st.st_blocks * 512, UINT64_C(1000) * 4096);
@@ -228,7 +228,7 @@ START_TEST(R14_a_size_is_rounded_down_to_whole_blocks_and_the_log_says_so)
 
 	kvshm_set_log(keep_log, log_text);
 	options.size += 4095;
-	ck_rc(kvshm_geometry(unit_make(&options), &geometry), 0);
+	ck_rc(kvshm_get_geometry(unit_make(&options), &geometry), 0);
 	ck_assert_uint_eq(geometry.blocks, 10);
 	ck_assert_uint_eq(log_lines, 1);
 	ck_assert_ptr_nonnull(strstr(log_text, "45055"));
@@ -244,7 +244,7 @@ START_TEST(R14_a_size_of_whole_blocks_is_taken_as_it_is_in_silence)
 	struct kvshm_geometry geometry;
 
 	kvshm_set_log(keep_log, log_text);
-	ck_rc(kvshm_geometry(unit_make(&options), &geometry), 0);
+	ck_rc(kvshm_get_geometry(unit_make(&options), &geometry), 0);
 	ck_assert_uint_eq(geometry.blocks, 10);
 	ck_assert_uint_eq(log_lines, 0);
 	kvshm_set_log(NULL, NULL);
@@ -264,12 +264,12 @@ END_TEST
 START_TEST(every_incarnation_differs)
 {
 	struct kvshm_geometry one, two;
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 
-	ck_rc(kvshm_geometry(store, &one), 0);
+	ck_rc(kvshm_get_geometry(store, &one), 0);
 	unit_detach(store);
 	ck_rc(kvshm_destroy(unit_owner), 0);
-	ck_rc(kvshm_geometry(unit_store(4), &two), 0);
+	ck_rc(kvshm_get_geometry(unit_store(4), &two), 0);
 	ck_assert_uint_ne(one.incarnation, two.incarnation);
 }
 END_TEST
@@ -310,7 +310,7 @@ START_TEST(a_store_whose_name_is_that_of_a_plane_is_left_alone)
 	struct kvshm_create_options options = unit_options(4);
 	char name[KVSHM_NAME_MAX + 1];
 	kvshm_owner *plane_like, *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)snprintf(name, sizeof(name), "%s.p0", unit_name());
 	ck_rc(kvshm_create(name, &options, &plane_like), 0);

@@ -108,7 +108,7 @@ START_TEST(keys_derived_by_threads_at_once_and_used_in_a_store)
 	struct kvshm_handle ref;
 	enum kvshm_outcome outcome;
 	pthread_t threads[4];
-	kvshm *store;
+	kvshm_store *store;
 
 	for (unsigned i = 0; i < 4; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, derive, keys[i]), 0);

@@ -65,7 +65,7 @@ END_TEST
 START_TEST(no_room_for_a_row_is_ENOSPC_at_attach_and_harms_nobody)
 {
 	struct kvshm_handle ref;
-	kvshm *store, *more;
+	kvshm_store *store, *more;
 	int file;
 
 	if (!small_file_system("no_room_for_a_row_is_ENOSPC_at_attach_and_harms_nobody"))
@@ -88,7 +88,7 @@ END_TEST
 static void attach_as_nobody(void *arg)
 {
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)arg;
 	if (geteuid() == 0)
@@ -140,7 +140,7 @@ START_TEST(another_directory_holds_stores_of_its_own)
 {
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_attach_options how = {.dir = NULL};
-	kvshm *here, *there;
+	kvshm_store *here, *there;
 	kvshm_owner *owner;
 	char dir[300];
 
@@ -165,7 +165,7 @@ END_TEST
 
 static void attach_without_standard_streams(void *arg)
 {
-	const kvshm *store;
+	const kvshm_store *store;
 
 	(void)arg;
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -177,7 +177,7 @@ static void attach_without_standard_streams(void *arg)
 
 START_TEST(what_a_program_prints_never_goes_into_a_segment)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct child child;
 
 	unit_child(&child, attach_without_standard_streams, NULL);

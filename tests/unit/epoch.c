@@ -205,8 +205,8 @@ END_TEST
 
 START_TEST(membarrier_mode_registers_and_works_between_processes)
 {
-	kvshm *store = unit_store(64);
-	kvshm *other = unit_attach();
+	kvshm_store *store = unit_store(64);
+	kvshm_store *other = unit_attach();
 	struct kvs_actor looker = unit_actor_of(store), reader = unit_actor_of(other);
 
 	ck_assert_uint_eq(store->map.g.fence, 0);

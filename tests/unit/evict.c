@@ -18,20 +18,20 @@
 #define BLOCKS 64
 
 /* Is that hold's life still readable? */
-static bool there(const kvshm *store, const struct kvshm_handle *was)
+static bool there(const kvshm_store *store, const struct kvshm_handle *was)
 {
 	return atomic_load(&kvs_block(&store->map, was->block)->life) == was->life &&
 	       unit_state(store, was->block) == KVS_READY;
 }
 
 /* Fills count keys as one sequence, and holds them all. */
-static void fill_sequence(kvshm *store, uint64_t first, uint32_t count, struct kvshm_handle *holds)
+static void fill_sequence(kvshm_store *store, uint64_t first, uint32_t count, struct kvshm_handle *holds)
 {
 	for (uint32_t i = 0; i < count; i++)
 		holds[i] = unit_fill(store, first + i, i);
 }
 
-static void release_all(kvshm *store, const struct kvshm_handle *holds, uint32_t count)
+static void release_all(kvshm_store *store, const struct kvshm_handle *holds, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct kvshm_handle ref = holds[i];
@@ -42,7 +42,7 @@ static void release_all(kvshm *store, const struct kvshm_handle *holds, uint32_t
 
 START_TEST(R21_the_suffix_of_a_sequence_goes_before_its_prefix)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle sequence[BLOCKS];
 
 	fill_sequence(store, 0, BLOCKS, sequence);
@@ -59,7 +59,7 @@ END_TEST
 
 START_TEST(R21_the_prefix_goes_last_whatever_the_order_of_release)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle sequence[BLOCKS];
 
 	fill_sequence(store, 0, BLOCKS, sequence);
@@ -79,7 +79,7 @@ END_TEST
 
 START_TEST(R21_what_was_used_longest_ago_goes_first)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle old[BLOCKS / 2], young[BLOCKS / 2];
 
 	fill_sequence(store, 0, BLOCKS / 2, old);
@@ -102,7 +102,7 @@ END_TEST
 
 START_TEST(R21_what_was_touched_goes_after_what_was_not)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle was[BLOCKS];
 	uint8_t key[UNIT_KEY];
 
@@ -127,7 +127,7 @@ END_TEST
 
 START_TEST(touch_of_what_is_not_ready_says_so)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	uint8_t key[UNIT_KEY];
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 
@@ -150,8 +150,8 @@ END_TEST
 
 START_TEST(R21_what_is_held_or_pinned_is_never_evicted)
 {
-	kvshm *store = unit_store(BLOCKS);
-	kvshm *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS);
+	kvshm_store *other = unit_attach();
 	struct kvshm_handle refs[20], pins[20], pin;
 
 	for (uint32_t i = 0; i < 20; i++) {
@@ -179,7 +179,7 @@ START_TEST(R21_a_drop_store_short_of_room_evicts_nothing_that_is_held)
 	struct kvshm_handle holds[BLOCKS];
 	enum kvshm_outcome outcome;
 	struct kvshm_handle more;
-	kvshm *store;
+	kvshm_store *store;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -195,7 +195,7 @@ END_TEST
 START_TEST(a_store_whose_keys_fit_evicts_none)
 {
 	struct kvshm_create_options options = unit_options(5000);
-	kvshm *store;
+	kvshm_store *store;
 
 	options.block_size = 512;
 	options.size = UINT64_C(5000) * 512;

@@ -15,7 +15,7 @@
 static const struct kvshm_meta first = {.length = 1000, .depth = 7, .opaque = "the first filler's words"};
 static const struct kvshm_meta second = {.length = 2000, .depth = 8, .opaque = "the second one's"};
 
-static void has_meta(kvshm *store, const struct kvshm_handle *held, const struct kvshm_meta *wanted)
+static void has_meta(kvshm_store *store, const struct kvshm_handle *held, const struct kvshm_meta *wanted)
 {
 	struct kvshm_meta meta;
 
@@ -27,7 +27,7 @@ static void has_meta(kvshm *store, const struct kvshm_handle *held, const struct
 
 START_TEST(what_is_published_is_what_others_find)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 
 	unit_write(store, &fill, 1);
@@ -43,7 +43,7 @@ END_TEST
 START_TEST(no_meta_means_the_whole_block)
 {
 	const struct kvshm_meta whole = {.length = 4096};
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle fill = unit_begin(store, 1);
 
 	ck_rc(kvshm_publish(store, &fill, &first), 0);
@@ -57,7 +57,7 @@ END_TEST
 START_TEST(R15_a_block_that_is_not_full_keeps_its_length)
 {
 	static const uint64_t lengths[] = {0, 1, 4095, 4096};
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 
 	for (uint64_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		struct kvshm_meta meta = {.length = lengths[i], .depth = UINT32_MAX};
@@ -73,7 +73,7 @@ END_TEST
 START_TEST(R15_a_length_of_more_than_a_block_is_EINVAL_and_the_fill_goes_on)
 {
 	struct kvshm_meta meta = {.length = 4097};
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 
 	ck_rc(kvshm_publish(store, &fill, &meta), -EINVAL);
@@ -88,7 +88,7 @@ END_TEST
 
 START_TEST(R05_a_key_published_twice_keeps_the_first)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), copy = fill, ref;
 
 	unit_write(store, &fill, 1);
@@ -105,7 +105,7 @@ END_TEST
 
 START_TEST(R05_the_second_fillers_block_goes_back)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(other);
 	struct kvshm_handle fill = unit_begin(store, 1);
 	struct kvs_found found;
@@ -131,7 +131,7 @@ END_TEST
 
 START_TEST(a_client_that_does_not_fill_cannot_publish_or_say_what_the_block_is)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), forged;
 	enum kvshm_outcome outcome;
 
@@ -147,7 +147,7 @@ END_TEST
 
 START_TEST(R20_a_fill_under_way_is_no_hit)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 	struct kvshm_meta meta;
 
@@ -163,7 +163,7 @@ END_TEST
 
 START_TEST(R20_a_fill_given_up_is_no_hit_and_can_be_begun_anew)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), copy = fill, again;
 
 	unit_write(store, &fill, 99);
@@ -182,7 +182,7 @@ END_TEST
 
 static void fill_half(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1);
 	void *address;
 
@@ -194,7 +194,7 @@ static void fill_half(void *arg)
 
 START_TEST(R20_a_fill_whose_filler_died_is_never_a_hit)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct child child;
 	struct kvshm_handle ref;
 
@@ -212,7 +212,7 @@ END_TEST
 
 START_TEST(R20_a_key_removed_while_it_is_filled_is_no_hit_and_publish_says_so)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), copy = fill;
 
 	ck_rc(unit_remove(other, 1), 0);
@@ -228,7 +228,7 @@ END_TEST
 
 START_TEST(a_fill_whose_key_was_removed_can_be_given_up)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle fill = unit_begin(store, 1), copy = fill;
 
 	ck_rc(unit_remove(store, 1), 0);
@@ -240,7 +240,7 @@ END_TEST
 
 START_TEST(fills_that_a_client_leaves_at_detach_are_given_up)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(other, 1), ref;
 	enum kvshm_outcome outcome;
 

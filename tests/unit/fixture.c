@@ -22,7 +22,7 @@
 #define STORES_MAX 64
 
 kvshm_owner *unit_owner;
-static kvshm *stores[STORES_MAX];
+static kvshm_store *stores[STORES_MAX];
 static bool damaged;
 static pid_t process; /* that these belong to: a child of fork() has none of them */
 static struct kvs_map memory;
@@ -78,20 +78,20 @@ struct kvshm_create_options unit_options(uint32_t blocks)
 	return options;
 }
 
-kvshm *unit_make(const struct kvshm_create_options *options)
+kvshm_store *unit_make(const struct kvshm_create_options *options)
 {
 	ck_rc(kvshm_create(unit_name(), options, &unit_owner), 0);
 	return unit_attach();
 }
 
-kvshm *unit_store(uint32_t blocks)
+kvshm_store *unit_store(uint32_t blocks)
 {
 	struct kvshm_create_options options = unit_options(blocks);
 
 	return unit_make(&options);
 }
 
-kvshm *unit_planes(uint32_t planes)
+kvshm_store *unit_planes(uint32_t planes)
 {
 	struct kvshm_create_options options = unit_options(8);
 
@@ -101,7 +101,7 @@ kvshm *unit_planes(uint32_t planes)
 	return unit_make(&options);
 }
 
-kvshm *unit_attach(void)
+kvshm_store *unit_attach(void)
 {
 	unsigned i = 0;
 
@@ -117,7 +117,7 @@ kvshm *unit_attach(void)
 	return stores[i];
 }
 
-void unit_detach(kvshm *store)
+void unit_detach(kvshm_store *store)
 {
 	for (unsigned i = 0; i < STORES_MAX; i++)
 		if (stores[i] == store)
@@ -187,7 +187,7 @@ void unit_key(uint64_t number, uint8_t key[UNIT_KEY])
 	memcpy(key + UNIT_KEY - sizeof(number), &number, sizeof(number));
 }
 
-int unit_get(kvshm *store, uint64_t number, struct kvshm_handle *ref)
+int unit_get(kvshm_store *store, uint64_t number, struct kvshm_handle *ref)
 {
 	uint8_t key[UNIT_KEY];
 
@@ -195,7 +195,7 @@ int unit_get(kvshm *store, uint64_t number, struct kvshm_handle *ref)
 	return kvshm_get(store, key, sizeof(key), ref);
 }
 
-int unit_ask(kvshm *store, uint64_t number, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
+int unit_ask(kvshm_store *store, uint64_t number, enum kvshm_outcome *outcome, struct kvshm_handle *handle)
 {
 	uint8_t key[UNIT_KEY];
 
@@ -203,7 +203,7 @@ int unit_ask(kvshm *store, uint64_t number, enum kvshm_outcome *outcome, struct 
 	return kvshm_get_or_fill(store, key, sizeof(key), outcome, handle);
 }
 
-int unit_remove(kvshm *store, uint64_t number)
+int unit_remove(kvshm_store *store, uint64_t number)
 {
 	uint8_t key[UNIT_KEY];
 
@@ -211,7 +211,7 @@ int unit_remove(kvshm *store, uint64_t number)
 	return kvshm_remove(store, key, sizeof(key));
 }
 
-struct kvshm_handle unit_begin(kvshm *store, uint64_t number)
+struct kvshm_handle unit_begin(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -222,7 +222,7 @@ struct kvshm_handle unit_begin(kvshm *store, uint64_t number)
 	return handle;
 }
 
-struct kvshm_handle unit_begin_shared(kvshm *store, uint64_t number)
+struct kvshm_handle unit_begin_shared(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -235,7 +235,7 @@ struct kvshm_handle unit_begin_shared(kvshm *store, uint64_t number)
 	return handle;
 }
 
-struct kvshm_handle unit_pending(kvshm *store, uint64_t number)
+struct kvshm_handle unit_pending(kvshm_store *store, uint64_t number)
 {
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref;
@@ -246,7 +246,7 @@ struct kvshm_handle unit_pending(kvshm *store, uint64_t number)
 	return ref;
 }
 
-struct kvshm_handle unit_own(kvshm *store, uint64_t number)
+struct kvshm_handle unit_own(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle owned;
 
@@ -256,7 +256,7 @@ struct kvshm_handle unit_own(kvshm *store, uint64_t number)
 	return owned;
 }
 
-int unit_publish_as(kvshm *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published)
+int unit_publish_as(kvshm_store *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published)
 {
 	uint8_t key[UNIT_KEY];
 
@@ -264,15 +264,15 @@ int unit_publish_as(kvshm *store, struct kvshm_handle *owned, uint64_t number, e
 	return kvshm_publish_as(store, owned, key, sizeof(key), NULL, published);
 }
 
-struct kvshm_ticket unit_ticket(kvshm *store, const struct kvshm_handle *held)
+struct kvshm_ticket unit_ticket(kvshm_store *store, const struct kvshm_handle *held)
 {
 	struct kvshm_ticket ticket;
 
-	ck_rc(kvshm_ticket(store, held, &ticket), 0);
+	ck_rc(kvshm_get_ticket(store, held, &ticket), 0);
 	return ticket;
 }
 
-struct kvshm_handle unit_hold(kvshm *store, const struct kvshm_ticket *ticket)
+struct kvshm_handle unit_hold(kvshm_store *store, const struct kvshm_ticket *ticket)
 {
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref;
@@ -283,7 +283,7 @@ struct kvshm_handle unit_hold(kvshm *store, const struct kvshm_ticket *ticket)
 	return ref;
 }
 
-struct kvshm_handle unit_part(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane)
+struct kvshm_handle unit_part(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned plane)
 {
 	struct kvshm_handle part;
 
@@ -293,7 +293,7 @@ struct kvshm_handle unit_part(kvshm *store, const struct kvshm_ticket *ticket, u
 	return part;
 }
 
-void unit_end_part(kvshm *store, struct kvshm_handle *part, uint64_t number)
+void unit_end_part(kvshm_store *store, struct kvshm_handle *part, uint64_t number)
 {
 	unit_write_plane(store, part, number, part->plane);
 	ck_rc(kvshm_publish(store, part, NULL), 0);
@@ -301,7 +301,7 @@ void unit_end_part(kvshm *store, struct kvshm_handle *part, uint64_t number)
 	ck_assert_uint_eq(part->plane, 0);
 }
 
-struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth)
+struct kvshm_handle unit_fill(kvshm_store *store, uint64_t number, uint32_t depth)
 {
 	struct kvshm_meta meta = {.length = store->map.g.block_size, .depth = depth};
 	struct kvshm_handle handle = unit_begin(store, number);
@@ -312,14 +312,14 @@ struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth)
 	return handle;
 }
 
-void unit_put(kvshm *store, uint64_t number)
+void unit_put(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle = unit_fill(store, number, 0);
 
 	ck_rc(kvshm_release(store, &handle), 0);
 }
 
-bool unit_has(kvshm *store, uint64_t number)
+bool unit_has(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle;
 	int rc = unit_get(store, number, &handle);
@@ -337,7 +337,7 @@ static uint8_t byte_of(uint64_t number, uint64_t plane, uint64_t at)
 	return (uint8_t)(number * 131 + plane * 17 + at * 7 + (number >> 8) + 1);
 }
 
-void unit_write_plane(kvshm *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
+void unit_write_plane(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
 {
 	void *address;
 	uint8_t *bytes;
@@ -348,13 +348,13 @@ void unit_write_plane(kvshm *store, const struct kvshm_handle *held, uint64_t nu
 		bytes[at] = byte_of(number, plane, at);
 }
 
-void unit_write(kvshm *store, const struct kvshm_handle *held, uint64_t number)
+void unit_write(kvshm_store *store, const struct kvshm_handle *held, uint64_t number)
 {
 	for (unsigned plane = 0; plane < store->map.g.planes; plane++)
 		unit_write_plane(store, held, number, plane);
 }
 
-void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number)
+void unit_verify(kvshm_store *store, const struct kvshm_handle *held, uint64_t number)
 {
 	for (unsigned plane = 0; plane < store->map.g.planes; plane++) {
 		const uint8_t *bytes;
@@ -369,12 +369,12 @@ void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number)
 	}
 }
 
-enum kvs_state unit_state(const kvshm *store, uint32_t block)
+enum kvs_state unit_state(const kvshm_store *store, uint32_t block)
 {
 	return kvs_word_state(atomic_load(&kvs_block(&store->map, block)->word));
 }
 
-unsigned unit_count(const kvshm *store, enum kvs_state state)
+unsigned unit_count(const kvshm_store *store, enum kvs_state state)
 {
 	unsigned count = 0;
 
@@ -383,12 +383,12 @@ unsigned unit_count(const kvshm *store, enum kvs_state state)
 	return count;
 }
 
-uint64_t unit_entry(const kvshm *store, uint32_t slot, uint32_t block)
+uint64_t unit_entry(const kvshm_store *store, uint32_t slot, uint32_t block)
 {
 	return atomic_load(&kvs_row(&store->map, slot)[block]);
 }
 
-static uint64_t sum(const kvshm *store, const struct kvshm_handle *handle, unsigned (*part)(uint64_t counts))
+static uint64_t sum(const kvshm_store *store, const struct kvshm_handle *handle, unsigned (*part)(uint64_t counts))
 {
 	uint64_t total = 0;
 
@@ -398,17 +398,17 @@ static uint64_t sum(const kvshm *store, const struct kvshm_handle *handle, unsig
 	return total;
 }
 
-unsigned unit_refs(const kvshm *store, const struct kvshm_handle *handle)
+unsigned unit_refs(const kvshm_store *store, const struct kvshm_handle *handle)
 {
 	return (unsigned)sum(store, handle, kvs_entry_refs);
 }
 
-unsigned unit_pins(const kvshm *store, const struct kvshm_handle *handle)
+unsigned unit_pins(const kvshm_store *store, const struct kvshm_handle *handle)
 {
 	return (unsigned)sum(store, handle, kvs_entry_pins);
 }
 
-uint64_t unit_counter(const kvshm *store, enum kvs_counter counter)
+uint64_t unit_counter(const kvshm_store *store, enum kvs_counter counter)
 {
 	uint64_t total = 0;
 
@@ -417,7 +417,7 @@ uint64_t unit_counter(const kvshm *store, enum kvs_counter counter)
 	return total;
 }
 
-uint64_t unit_times(const kvshm *store, enum kvs_histogram histogram)
+uint64_t unit_times(const kvshm_store *store, enum kvs_histogram histogram)
 {
 	uint64_t total = 0;
 
@@ -427,7 +427,7 @@ uint64_t unit_times(const kvshm *store, enum kvs_histogram histogram)
 	return total;
 }
 
-uint64_t unit_time(const kvshm *store, enum kvs_histogram histogram)
+uint64_t unit_time(const kvshm_store *store, enum kvs_histogram histogram)
 {
 	uint64_t total = 0;
 
@@ -465,7 +465,7 @@ struct kvs_actor unit_actor(struct kvs_map *map, uint32_t slot)
 	return actor;
 }
 
-struct kvs_actor unit_actor_of(kvshm *store)
+struct kvs_actor unit_actor_of(kvshm_store *store)
 {
 	struct kvs_actor actor = {.map = NULL};
 

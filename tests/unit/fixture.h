@@ -41,14 +41,14 @@ const char *unit_path(int plane);
 /* Small blocks, eight clients, membarrier; tests change what they need. */
 struct kvshm_create_options unit_options(uint32_t blocks);
 /* Makes the store, and attaches a client. */
-kvshm *unit_make(const struct kvshm_create_options *options);
+kvshm_store *unit_make(const struct kvshm_create_options *options);
 /* A keep store of that many blocks. */
-kvshm *unit_store(uint32_t blocks);
+kvshm_store *unit_store(uint32_t blocks);
 /* One of eight small blocks in so many planes. */
-kvshm *unit_planes(uint32_t planes);
+kvshm_store *unit_planes(uint32_t planes);
 /* One more client in this process. */
-kvshm *unit_attach(void);
-void unit_detach(kvshm *store);
+kvshm_store *unit_attach(void);
+void unit_detach(kvshm_store *store);
 /* The test wrote nonsense into the segment: it is not looked at in the end. */
 void unit_damaged(void);
 /* What kvshm_view_check() says now must be: sound, nothing pending, nothing leaked. */
@@ -57,53 +57,53 @@ void unit_sound(void);
 /* ---- Keys that are numbers, bytes that follow from them ---- */
 
 void unit_key(uint64_t number, uint8_t key[UNIT_KEY]);
-int unit_get(kvshm *store, uint64_t number, struct kvshm_handle *ref);
-int unit_ask(kvshm *store, uint64_t number, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
-int unit_remove(kvshm *store, uint64_t number);
+int unit_get(kvshm_store *store, uint64_t number, struct kvshm_handle *ref);
+int unit_ask(kvshm_store *store, uint64_t number, enum kvshm_outcome *outcome, struct kvshm_handle *handle);
+int unit_remove(kvshm_store *store, uint64_t number);
 /* Asks for a key that must be ours to fill. */
-struct kvshm_handle unit_begin(kvshm *store, uint64_t number);
+struct kvshm_handle unit_begin(kvshm_store *store, uint64_t number);
 /* The same of a shared fill. */
-struct kvshm_handle unit_begin_shared(kvshm *store, uint64_t number);
+struct kvshm_handle unit_begin_shared(kvshm_store *store, uint64_t number);
 /* Asks for a key that another is filling. */
-struct kvshm_handle unit_pending(kvshm *store, uint64_t number);
+struct kvshm_handle unit_pending(kvshm_store *store, uint64_t number);
 /* Fills a key of its own: writes all planes, publishes; the ref. */
-struct kvshm_handle unit_fill(kvshm *store, uint64_t number, uint32_t depth);
+struct kvshm_handle unit_fill(kvshm_store *store, uint64_t number, uint32_t depth);
 /* The same, and lets go of it. */
-void unit_put(kvshm *store, uint64_t number);
+void unit_put(kvshm_store *store, uint64_t number);
 /* Is the key there? Leaves nothing held. */
-bool unit_has(kvshm *store, uint64_t number);
+bool unit_has(kvshm_store *store, uint64_t number);
 /* Takes a block without a key, and writes a key's bytes into it. */
-struct kvshm_handle unit_own(kvshm *store, uint64_t number);
-int unit_publish_as(kvshm *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published);
+struct kvshm_handle unit_own(kvshm_store *store, uint64_t number);
+int unit_publish_as(kvshm_store *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published);
 /* Writes the bytes of a held block, of all planes or one, and checks them. */
-void unit_write(kvshm *store, const struct kvshm_handle *held, uint64_t number);
-void unit_write_plane(kvshm *store, const struct kvshm_handle *held, uint64_t number, unsigned plane);
-void unit_verify(kvshm *store, const struct kvshm_handle *held, uint64_t number);
+void unit_write(kvshm_store *store, const struct kvshm_handle *held, uint64_t number);
+void unit_write_plane(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane);
+void unit_verify(kvshm_store *store, const struct kvshm_handle *held, uint64_t number);
 
 /* ---- Tickets and parts ---- */
 
-struct kvshm_ticket unit_ticket(kvshm *store, const struct kvshm_handle *held);
+struct kvshm_ticket unit_ticket(kvshm_store *store, const struct kvshm_handle *held);
 /* Takes a ref by ticket, of a block that is ready. */
-struct kvshm_handle unit_hold(kvshm *store, const struct kvshm_ticket *ticket);
+struct kvshm_handle unit_hold(kvshm_store *store, const struct kvshm_ticket *ticket);
 /* Takes a part of a shared fill. */
-struct kvshm_handle unit_part(kvshm *store, const struct kvshm_ticket *ticket, unsigned plane);
+struct kvshm_handle unit_part(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned plane);
 /* Writes a part, and says that it is whole. */
-void unit_end_part(kvshm *store, struct kvshm_handle *part, uint64_t number);
+void unit_end_part(kvshm_store *store, struct kvshm_handle *part, uint64_t number);
 
 /* ---- What the segment says ---- */
 
-enum kvs_state unit_state(const kvshm *store, uint32_t block);
+enum kvs_state unit_state(const kvshm_store *store, uint32_t block);
 /* Refs and pins of all clients on a block in a life. */
-unsigned unit_refs(const kvshm *store, const struct kvshm_handle *handle);
-unsigned unit_pins(const kvshm *store, const struct kvshm_handle *handle);
+unsigned unit_refs(const kvshm_store *store, const struct kvshm_handle *handle);
+unsigned unit_pins(const kvshm_store *store, const struct kvshm_handle *handle);
 /* How many blocks are in a state. */
-unsigned unit_count(const kvshm *store, enum kvs_state state);
+unsigned unit_count(const kvshm_store *store, enum kvs_state state);
 /* A client's entry for a block. */
-uint64_t unit_entry(const kvshm *store, uint32_t slot, uint32_t block);
-uint64_t unit_counter(const kvshm *store, enum kvs_counter counter);
+uint64_t unit_entry(const kvshm_store *store, uint32_t slot, uint32_t block);
+uint64_t unit_counter(const kvshm_store *store, enum kvs_counter counter);
 /* How many times a histogram has, and their sum in ns. */
-uint64_t unit_times(const kvshm *store, enum kvs_histogram histogram);
-uint64_t unit_time(const kvshm *store, enum kvs_histogram histogram);
+uint64_t unit_times(const kvshm_store *store, enum kvs_histogram histogram);
+uint64_t unit_time(const kvshm_store *store, enum kvs_histogram histogram);
 /* A time so many milliseconds from now, for deadlines. */
 uint64_t unit_in_ms(uint64_t ms);
 /* What must happen soon has this long, in ms: it takes a busy machine that lets a test stand still into account. */
@@ -111,7 +111,7 @@ uint64_t unit_in_ms(uint64_t ms);
 
 /* Makes each call that a client can make with a store of one key (1, which held is a hold of) and little more, and
  * expects that each says the same: for what refuses all of them. Batches are of one item. */
-void unit_all_calls(kvshm *store, const struct kvshm_handle *held, int wanted);
+void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wanted);
 
 /* ---- Other processes ---- */
 
@@ -150,6 +150,6 @@ struct kvs_map *unit_memory(uint32_t blocks);
 /* A client of it, or one more thread of a client, with a reader slot. */
 struct kvs_actor unit_actor(struct kvs_map *map, uint32_t slot);
 /* An attached store's client, as this thread. */
-struct kvs_actor unit_actor_of(kvshm *store);
+struct kvs_actor unit_actor_of(kvshm_store *store);
 
 #endif

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 static struct kvshm_handle held;
-static kvshm *inherited;
+static kvshm_store *inherited;
 static kvshm_owner *inherited_owner;
 
 /* What every call with the parent's store must say in a child, and none may touch the mapping, which is not there. */
@@ -35,9 +35,9 @@ static void refused_in_child(void *arg)
 	every_call_is_refused();
 }
 
-static kvshm *parent(void)
+static kvshm_store *parent(void)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 
 	held = unit_fill(store, 1, 0);
 	inherited = store;
@@ -47,7 +47,7 @@ static kvshm *parent(void)
 
 START_TEST(after_fork_every_call_is_ECHILD_and_changes_nothing)
 {
-	kvshm *store;
+	kvshm_store *store;
 	struct child child;
 
 	if (!unit_fork_wipes("after_fork_every_call_is_ECHILD_and_changes_nothing"))
@@ -63,7 +63,7 @@ END_TEST
 
 START_TEST(after_a_raw_clone_every_call_is_ECHILD_too)
 {
-	kvshm *store;
+	kvshm_store *store;
 	int status;
 	long pid;
 
@@ -86,7 +86,7 @@ END_TEST
 static void attach_for_itself(void *arg)
 {
 	struct kvshm_handle ref;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)arg;
 	ck_rc(kvshm_get(inherited, "x", 1, &ref), -ECHILD);
@@ -100,7 +100,7 @@ static void attach_for_itself(void *arg)
 
 START_TEST(a_child_attaches_for_itself)
 {
-	kvshm *store;
+	kvshm_store *store;
 	struct child child;
 
 	if (!unit_fork_wipes("a_child_attaches_for_itself"))
@@ -116,7 +116,7 @@ END_TEST
 /* The middle process: attaches, has a child of its own, and is killed. */
 static void hold_and_fork(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	pid_t *grandchild = arg;
 	struct kvshm_handle ref;
 	pid_t pid;
@@ -135,7 +135,7 @@ START_TEST(D1_a_parents_death_is_seen_while_its_child_lives)
 	pid_t *grandchild = mmap(NULL, sizeof(*grandchild), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct child child;
 	unsigned recovered;
-	kvshm *store;
+	kvshm_store *store;
 
 	ck_assert(grandchild != MAP_FAILED);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1)) { /* it becomes this process's child */
@@ -160,7 +160,7 @@ END_TEST
 
 START_TEST(stores_attached_before_and_after_a_fork_do_not_mix)
 {
-	kvshm *store, *second;
+	kvshm_store *store, *second;
 	struct child child;
 
 	if (!unit_fork_wipes("stores_attached_before_and_after_a_fork_do_not_mix"))

@@ -13,7 +13,7 @@
 
 START_TEST(B2_release_twice_is_EBADF)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), copy = ref;
 
 	ck_rc(kvshm_release(store, &ref), 0);
@@ -27,7 +27,7 @@ END_TEST
 
 START_TEST(B2_unpin_twice_is_EBADF)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, copy;
 
 	ck_rc(kvshm_pin(store, &ref, &pin), 0);
@@ -42,7 +42,7 @@ END_TEST
 
 START_TEST(B2_a_hold_of_another_client_cannot_be_released)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, stolen = ref;
 	void *address;
 
@@ -58,7 +58,7 @@ START_TEST(B2_a_hold_of_another_client_cannot_be_released)
 END_TEST
 
 /* Every call with a handle that is no hold of the client's. */
-static void refused(kvshm *store, const struct kvshm_handle *bad)
+static void refused(kvshm_store *store, const struct kvshm_handle *bad)
 {
 	struct kvshm_handle handle, pin = {.kind = KVSHM_NONE};
 	struct kvshm_meta meta;
@@ -80,7 +80,7 @@ static void refused(kvshm *store, const struct kvshm_handle *bad)
 
 START_TEST(B2_a_handle_of_an_earlier_life_is_EBADF_though_the_block_is_held_now)
 {
-	kvshm *store = unit_store(1); /* one block: all lives are of it */
+	kvshm_store *store = unit_store(1); /* one block: all lives are of it */
 	struct kvshm_handle old = unit_fill(store, 1, 0), ref = old, now;
 
 	ck_rc(kvshm_release(store, &ref), 0);
@@ -100,7 +100,7 @@ END_TEST
 START_TEST(handles_of_no_block_are_EBADF)
 {
 	static const uint32_t blocks[] = {16, 17, 1U << 30, UINT32_MAX};
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 
 	for (unsigned i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		for (uint32_t kind = KVSHM_NONE; kind <= KVSHM_LENT; kind++) {
@@ -113,7 +113,7 @@ END_TEST
 
 START_TEST(handles_of_blocks_that_were_never_held_are_EBADF)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 
 	for (uint32_t block = 0; block < 16; block++)
 		for (uint64_t life = 0; life < 3; life++)
@@ -128,7 +128,7 @@ END_TEST
 START_TEST(handles_of_a_kind_that_does_not_exist_are_EBADF_though_the_block_is_held)
 {
 	static const uint8_t kinds[] = {KVSHM_NONE, 7, 77, UINT8_MAX};
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 
 	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -144,7 +144,7 @@ END_TEST
 
 START_TEST(kinds_are_not_interchangeable)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), fill = unit_begin(store, 2), pin;
 
 	ck_rc(kvshm_pin(store, &ref, &pin), 0);
@@ -166,7 +166,7 @@ END_TEST
 
 START_TEST(B2_a_pin_needs_a_hold_at_the_moment_that_it_is_counted)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), was = ref;
 	struct kvs_actor actor = unit_actor_of(store);
 
@@ -181,7 +181,7 @@ END_TEST
 
 START_TEST(no_handle_is_EINVAL)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle pin;
 	struct kvshm_meta meta;
 	void *address;
@@ -199,7 +199,7 @@ END_TEST
 
 START_TEST(B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), theirs, pin;
 
 	ck_rc(unit_get(other, 1, &theirs), 0);

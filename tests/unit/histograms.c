@@ -17,7 +17,7 @@
 #define LONG_AGO (UINT64_C(3) << 39)
 #define LONG_AGO_BUCKET 31U
 
-static uint64_t in_bucket(const kvshm *store, enum kvs_histogram histogram, unsigned bucket)
+static uint64_t in_bucket(const kvshm_store *store, enum kvs_histogram histogram, unsigned bucket)
 {
 	uint64_t total = 0;
 
@@ -27,7 +27,7 @@ static uint64_t in_bucket(const kvshm *store, enum kvs_histogram histogram, unsi
 }
 
 /* The histogram has one time, which is a little more than that. */
-static void recorded_once(const kvshm *store, enum kvs_histogram histogram)
+static void recorded_once(const kvshm_store *store, enum kvs_histogram histogram)
 {
 	ck_assert_uint_eq(unit_times(store, histogram), 1);
 	ck_assert_uint_eq(in_bucket(store, histogram, LONG_AGO_BUCKET), 1);
@@ -35,7 +35,7 @@ static void recorded_once(const kvshm *store, enum kvs_histogram histogram)
 	ck_assert_uint_lt(unit_time(store, histogram), LONG_AGO + (UINT64_C(60) << 30));
 }
 
-static void begun_long_ago(const kvshm *store, const struct kvshm_handle *handle)
+static void begun_long_ago(const kvshm_store *store, const struct kvshm_handle *handle)
 {
 	_Atomic uint64_t *since = &store->map.infos[handle->block].since;
 
@@ -60,7 +60,7 @@ END_TEST
 
 START_TEST(a_fill_is_recorded_when_its_block_is_ready)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle fill = unit_begin(store, 1);
 
 	begun_long_ago(store, &fill);
@@ -75,7 +75,7 @@ START_TEST(a_shared_fill_is_recorded_once_by_who_ends_last)
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_handle fill, parts[2], waiter;
 	struct kvshm_ticket ticket;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 2;
 	store = unit_make(&options);
@@ -99,7 +99,7 @@ END_TEST
 
 START_TEST(a_block_published_later_is_recorded_from_when_it_was_taken)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle owned = unit_own(store, 1);
 	enum kvshm_published published;
 
@@ -111,7 +111,7 @@ END_TEST
 
 START_TEST(a_fill_without_its_bytes_is_not_recorded)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle fill = unit_begin(store, 1), owned = unit_own(store, 2);
 	enum kvshm_published published;
 
@@ -128,7 +128,7 @@ END_TEST
 
 START_TEST(a_wait_that_sleeps_is_recorded_and_one_that_does_not_is_not)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 	uint64_t before, begin, slept = 0, times = 0;
 
@@ -154,7 +154,7 @@ END_TEST
 
 START_TEST(the_hold_of_every_pin_is_recorded)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pins[3], copy;
 
 	for (unsigned i = 0; i < 3; i++)
@@ -174,7 +174,7 @@ END_TEST
 
 START_TEST(the_hold_of_one_hit_in_64_is_recorded)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle ref;
 
 	unit_put(store, 1);
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(the_age_of_an_evicted_block_is_recorded_from_when_it_was_ready)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle ref = unit_begin(store, 1);
 
 	begun_long_ago(store, &ref);
@@ -218,7 +218,7 @@ END_TEST
 START_TEST(the_age_of_what_is_not_evicted_is_not_recorded)
 {
 	struct kvshm_create_options options = unit_options(2);
-	kvshm *store;
+	kvshm_store *store;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -231,7 +231,7 @@ END_TEST
 
 START_TEST(a_removed_or_cleared_blocks_age_is_not_recorded)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 
 	unit_put(store, 1);
 	ck_rc(unit_remove(store, 1), 0);
@@ -243,7 +243,7 @@ END_TEST
 
 START_TEST(times_outlast_who_measured_them)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 
 	for (uint64_t i = 0; i < 3; i++)
 		unit_put(other, i);

@@ -17,7 +17,7 @@
 #define BLOCKS 16
 
 /* Everything that can have its room has it several times over. */
-static void thrash(kvshm *store)
+static void thrash(kvshm_store *store)
 {
 	for (uint64_t i = 0; i < UINT64_C(10) * BLOCKS; i++)
 		unit_put(store, 100000 + i);
@@ -25,7 +25,7 @@ static void thrash(kvshm *store)
 
 START_TEST(B1_a_held_block_is_not_reused)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 1000);
 
 	thrash(other);
@@ -39,7 +39,7 @@ END_TEST
 
 START_TEST(B1_a_pinned_block_is_not_reused)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 1000), pin;
 
 	ck_rc(kvshm_pin(store, &ref, &pin), 0);
@@ -54,7 +54,7 @@ END_TEST
 
 START_TEST(B1_a_block_being_filled_is_not_reused)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1);
 
 	unit_write(store, &fill, 1);
@@ -69,7 +69,7 @@ static void release_by_one_keeps_it_for_the_other(enum kvshm_retain retain)
 {
 	struct kvshm_create_options options = unit_options(BLOCKS);
 	struct kvshm_handle first, second;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = retain;
 	store = unit_make(&options);
@@ -101,7 +101,7 @@ START_TEST(R06_two_refs_of_one_client_end_one_by_one)
 {
 	struct kvshm_create_options options = unit_options(BLOCKS);
 	struct kvshm_handle first, second;
-	kvshm *store;
+	kvshm_store *store;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -117,7 +117,7 @@ END_TEST
 
 START_TEST(B2_65535_refs_of_a_block_and_then_EMFILE)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, theirs, one;
 	enum kvshm_outcome outcome;
 
@@ -142,7 +142,7 @@ END_TEST
 
 START_TEST(B2_4095_pins_of_a_block_and_then_EMFILE)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin, one;
 
 	for (int i = 0; i < 4095; i++)
@@ -162,7 +162,7 @@ END_TEST
 
 START_TEST(a_pin_can_be_taken_from_a_pin_and_while_it_is_filled)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle fill = unit_begin(store, 1), one, two;
 
 	ck_rc(kvshm_pin(store, &fill, &one), 0);
@@ -179,7 +179,7 @@ END_TEST
 
 START_TEST(A1_a_lookup_writes_only_its_clients_row_and_its_threads_reader_slot)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	uint64_t size = store->map.g.size, row = store->map.g.row_size;
 	struct kvshm_handle ref;
 	char *before = malloc(size);
@@ -214,7 +214,7 @@ static void *look_up(void *arg)
 
 START_TEST(A1_a_lookup_waits_for_no_lock_and_no_reader)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvs_actor reader = unit_actor_of(other);
 	pthread_t thread;
 
@@ -231,7 +231,7 @@ END_TEST
 
 START_TEST(refs_and_pins_that_a_client_leaves_at_detach_are_given_back)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(other, 1, 0), pin;
 
 	ck_rc(kvshm_pin(other, &ref, &pin), 0);

@@ -13,7 +13,7 @@
 
 START_TEST(B3_a_plane_has_one_writer)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), part, again = {.life = 7};
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -36,7 +36,7 @@ END_TEST
 
 START_TEST(a_fill_that_is_not_shared_has_one_writer)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), part = {.life = 7};
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -56,7 +56,7 @@ END_TEST
 
 START_TEST(who_asks_for_a_shared_fill_of_a_key_that_is_there_or_coming_is_told_so)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), ref;
 	enum kvshm_outcome outcome;
 	uint8_t key[UNIT_KEY];
@@ -79,7 +79,7 @@ END_TEST
 
 START_TEST(B2_15_parts_of_one_client_and_then_EMFILE)
 {
-	kvshm *store = unit_planes(32);
+	kvshm_store *store = unit_planes(32);
 	struct kvshm_handle fill = unit_begin_shared(store, 1), parts[32];
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -105,7 +105,7 @@ END_TEST
 
 START_TEST(A2_32_planes_with_writers_in_three_clients)
 {
-	kvshm *store = unit_planes(32), *clients[3] = {store, unit_attach(), unit_attach()};
+	kvshm_store *store = unit_planes(32), *clients[3] = {store, unit_attach(), unit_attach()};
 	struct kvshm_handle fill = unit_begin_shared(store, 1), parts[32], ref;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -123,7 +123,7 @@ END_TEST
 
 START_TEST(a_blocks_parts_begin_anew_in_each_life)
 {
-	kvshm *store = unit_planes(2);
+	kvshm_store *store = unit_planes(2);
 	struct kvshm_handle part = {.life = 7}, fill;
 	struct kvshm_ticket ticket;
 
@@ -149,7 +149,7 @@ END_TEST
 
 START_TEST(a_part_takes_no_meta_and_is_neither_released_nor_waited_for)
 {
-	kvshm *store = unit_planes(2);
+	kvshm_store *store = unit_planes(2);
 	struct kvshm_handle fill = unit_begin_shared(store, 1), part, pin;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill), same;
 	const struct kvshm_meta meta = {.length = 1};
@@ -175,7 +175,7 @@ END_TEST
 
 START_TEST(R04_a_part_ends_once)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), parts[2], copy;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 

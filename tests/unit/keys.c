@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-static kvshm *store_for_keys_of(uint32_t key_max)
+static kvshm_store *store_for_keys_of(uint32_t key_max)
 {
 	struct kvshm_create_options options = unit_options(64);
 
@@ -18,7 +18,7 @@ static kvshm *store_for_keys_of(uint32_t key_max)
 	return unit_make(&options);
 }
 
-static void put(kvshm *store, const void *key, size_t length)
+static void put(kvshm_store *store, const void *key, size_t length)
 {
 	enum kvshm_outcome outcome;
 	struct kvshm_handle handle;
@@ -29,7 +29,7 @@ static void put(kvshm *store, const void *key, size_t length)
 	ck_rc(kvshm_release(store, &handle), 0);
 }
 
-static bool has(kvshm *store, const void *key, size_t length)
+static bool has(kvshm_store *store, const void *key, size_t length)
 {
 	struct kvshm_handle ref;
 	int rc = kvshm_get(store, key, length, &ref);
@@ -44,7 +44,7 @@ static bool has(kvshm *store, const void *key, size_t length)
 START_TEST(keys_of_every_length_differ_by_any_byte_and_by_their_length)
 {
 	static const size_t lengths[] = {1, 7, 8, 9, 31, 32, 33, 36, 40, 41, 64, 200, 255, 256};
-	kvshm *store = store_for_keys_of(256);
+	kvshm_store *store = store_for_keys_of(256);
 	uint8_t key[256];
 
 	memset(key, 3, sizeof(key));
@@ -74,7 +74,7 @@ START_TEST(A2_keys_of_one_bucket_are_told_apart_by_every_byte)
 {
 	static const size_t lengths[] = {1, 8, 31, 32, 33, 36, 63, 64};
 	struct kvshm_create_options options = unit_options(1); /* one bucket */
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 	uint8_t key[64];
 
 	memset(key, 9, sizeof(key));
@@ -93,7 +93,7 @@ END_TEST
 START_TEST(keys_are_bytes_zeros_included)
 {
 	static const uint8_t zeros[64];
-	kvshm *store = store_for_keys_of(64);
+	kvshm_store *store = store_for_keys_of(64);
 
 	put(store, zeros, 64);
 	put(store, zeros, 1);
@@ -112,7 +112,7 @@ START_TEST(keys_too_long_empty_or_NULL_are_EINVAL_in_every_call)
 		const void *key;
 		size_t length;
 	} bad[] = {{bytes, 0}, {bytes, 37}, {bytes, 300}, {bytes, SIZE_MAX}, {NULL, 4}};
-	kvshm *store = store_for_keys_of(36);
+	kvshm_store *store = store_for_keys_of(36);
 	struct kvshm_handle handle = {.kind = 77};
 	enum kvshm_outcome outcome = KVSHM_PENDING;
 	enum kvshm_next next;
@@ -148,7 +148,7 @@ END_TEST
 #define SHARED 8U
 #define REQUEST 16U
 
-static void run_request(kvshm *store, uint64_t number)
+static void run_request(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle holds[REQUEST];
 
@@ -170,7 +170,7 @@ static void run_request(kvshm *store, uint64_t number)
 
 START_TEST(R01_same_prefix_10000_requests_64_blocks)
 {
-	kvshm *stores[2] = {unit_store(64), unit_attach()};
+	kvshm_store *stores[2] = {unit_store(64), unit_attach()};
 	struct kvshm_handle all[64];
 
 	for (uint64_t i = 0; i < 10000; i++)
@@ -189,7 +189,7 @@ END_TEST
 
 START_TEST(R01_one_key_asked_for_100000_times_leaks_nothing)
 {
-	kvshm *store = unit_store(64);
+	kvshm_store *store = unit_store(64);
 	struct kvshm_handle ref;
 	enum kvshm_outcome outcome;
 
@@ -210,7 +210,7 @@ END_TEST
 
 START_TEST(B3_a_key_asked_for_by_its_own_filler_is_pending_not_a_second_fill)
 {
-	kvshm *store = unit_store(64);
+	kvshm_store *store = unit_store(64);
 	struct kvshm_handle fill = unit_begin(store, 1), again;
 	enum kvshm_outcome outcome;
 
@@ -226,7 +226,7 @@ END_TEST
 
 START_TEST(a_store_of_one_block_works)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 
 	for (uint64_t i = 0; i < 100; i++) {
 		unit_put(store, i);

@@ -17,9 +17,9 @@ static struct kvshm_key keys[COUNT];
 static struct kvshm_handle refs[COUNT];
 
 /* Keys 0 to 7; the first count of them are in the store. */
-static kvshm *prefix(unsigned count)
+static kvshm_store *prefix(unsigned count)
 {
-	kvshm *store = unit_store(64);
+	kvshm_store *store = unit_store(64);
 
 	for (uint64_t i = 0; i < COUNT; i++) {
 		unit_key(i, bytes[i]);
@@ -31,7 +31,7 @@ static kvshm *prefix(unsigned count)
 	return store;
 }
 
-static void matched(kvshm *store, size_t count, size_t wanted, enum kvshm_next wanted_next)
+static void matched(kvshm_store *store, size_t count, size_t wanted, enum kvshm_next wanted_next)
 {
 	enum kvshm_next next;
 	size_t ready;
@@ -56,7 +56,7 @@ END_TEST
 
 START_TEST(match_ends_at_a_missing_key)
 {
-	kvshm *store = prefix(5);
+	kvshm_store *store = prefix(5);
 
 	unit_put(store, 6); /* behind the gap: not reached */
 	matched(store, COUNT, 5, KVSHM_NEXT_MISSING);
@@ -65,7 +65,7 @@ END_TEST
 
 START_TEST(R07_match_ends_at_a_key_that_is_being_filled)
 {
-	kvshm *store = prefix(3);
+	kvshm_store *store = prefix(3);
 	struct kvshm_handle fill = unit_begin(store, 3);
 
 	matched(store, COUNT, 3, KVSHM_NEXT_FILLING);
@@ -84,7 +84,7 @@ END_TEST
 
 START_TEST(match_of_a_first_key_being_filled_holds_nothing)
 {
-	kvshm *store = prefix(0);
+	kvshm_store *store = prefix(0);
 
 	(void)unit_begin(store, 0);
 	matched(store, COUNT, 0, KVSHM_NEXT_FILLING);
@@ -99,7 +99,7 @@ END_TEST
 
 START_TEST(match_of_one_key_twice_holds_it_twice)
 {
-	kvshm *store = prefix(1);
+	kvshm_store *store = prefix(1);
 	enum kvshm_next next;
 	size_t ready;
 
@@ -114,7 +114,7 @@ END_TEST
 
 START_TEST(a_match_that_fails_holds_nothing_and_sets_nothing)
 {
-	kvshm *store = prefix(3);
+	kvshm_store *store = prefix(3);
 	enum kvshm_next next = KVSHM_NEXT_FILLING;
 	struct kvshm_handle first, ref;
 	size_t ready = 99;
@@ -134,7 +134,7 @@ END_TEST
 
 START_TEST(A2_a_removed_key_ends_a_match)
 {
-	kvshm *store = prefix(COUNT);
+	kvshm_store *store = prefix(COUNT);
 
 	ck_rc(unit_remove(store, 4), 0);
 	matched(store, COUNT, 4, KVSHM_NEXT_MISSING);

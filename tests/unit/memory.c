@@ -28,7 +28,7 @@
 #define BLOCKS (48 << 20 >> 12) /* planes of 48 MiB: two pieces of work each */
 
 /* How many pages of a plane have bytes that were zeroed or written: reserved ones do not count. */
-static unsigned present(const kvshm *store, unsigned plane)
+static unsigned present(const kvshm_store *store, unsigned plane)
 {
 	static unsigned char pages[BLOCKS];
 	unsigned count = 0;
@@ -117,7 +117,7 @@ START_TEST(memory_is_populated_by_as_many_threads_as_told)
 	for (unsigned i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
 		struct told told;
 		struct kvshm_create_options options = told_options(&told);
-		kvshm *store;
+		kvshm_store *store;
 
 		options.planes = 2;
 		options.populate = threads[i];
@@ -247,7 +247,7 @@ START_TEST(all_memory_is_bound_to_the_node_for_all_who_attach)
 {
 	struct kvshm_create_options options = unit_options(64);
 	char policy[256];
-	kvshm *store;
+	kvshm_store *store;
 	int mode = -1;
 
 	options.numa_node = 0;

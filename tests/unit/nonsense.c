@@ -18,9 +18,9 @@
 #include "index.h"
 #include "part.h"
 
-static kvshm *damaged_store(uint32_t blocks)
+static kvshm_store *damaged_store(uint32_t blocks)
 {
-	kvshm *store = unit_store(blocks);
+	kvshm_store *store = unit_store(blocks);
 
 	for (uint64_t i = 0; i < blocks; i++)
 		unit_put(store, i);
@@ -42,7 +42,7 @@ static void is_an_answer(int rc, const char *call)
 #define ANSWERS(call) is_an_answer(call, #call)
 
 /* A block without a key, its key, and its end. */
-static void own_and_publish(kvshm *store, uint64_t number)
+static void own_and_publish(kvshm_store *store, uint64_t number)
 {
 	enum kvshm_published published;
 	struct kvshm_handle owned;
@@ -60,7 +60,7 @@ static void own_and_publish(kvshm *store, uint64_t number)
 }
 
 /* A shared fill, by ticket. */
-static void fill_shared(kvshm *store, uint64_t number)
+static void fill_shared(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle handle, part, ref;
 	enum kvshm_outcome outcome;
@@ -73,7 +73,7 @@ static void fill_shared(kvshm *store, uint64_t number)
 	is_an_answer(rc, "get_or_fill_shared");
 	if (rc)
 		return;
-	if (kvshm_ticket(store, &handle, &ticket) == 0) {
+	if (kvshm_get_ticket(store, &handle, &ticket) == 0) {
 		rc = kvshm_hold(store, &ticket, &outcome, &ref);
 		is_an_answer(rc, "hold");
 		if (rc == 0)
@@ -96,7 +96,7 @@ static void fill_shared(kvshm *store, uint64_t number)
 }
 
 /* Many keys at once: windows, and batches. */
-static void ask_for_many(kvshm *store)
+static void ask_for_many(kvshm_store *store)
 {
 	uint8_t bytes[40][UNIT_KEY];
 	struct kvshm_key keys[40];
@@ -132,7 +132,7 @@ static void ask_for_many(kvshm *store)
 }
 
 /* The calls that came later, on some keys; whatever they say, they return. */
-static void make_more_calls(kvshm *store, uint64_t keys)
+static void make_more_calls(kvshm_store *store, uint64_t keys)
 {
 	for (uint64_t i = 0; i < keys; i++) {
 		own_and_publish(store, i);
@@ -143,7 +143,7 @@ static void make_more_calls(kvshm *store, uint64_t keys)
 }
 
 /* All calls on some keys; whatever they say, they return. */
-static void make_calls(kvshm *store, uint64_t keys)
+static void make_calls(kvshm_store *store, uint64_t keys)
 {
 	for (uint64_t i = 0; i < keys; i++) {
 		struct kvshm_handle handle = {.kind = KVSHM_NONE}, pin;
@@ -172,7 +172,7 @@ static void make_calls(kvshm *store, uint64_t keys)
 	make_more_calls(store, keys / 4);
 }
 
-static _Atomic uint32_t *bucket_of(kvshm *store, uint64_t number)
+static _Atomic uint32_t *bucket_of(kvshm_store *store, uint64_t number)
 {
 	uint8_t key[UNIT_KEY];
 
@@ -182,7 +182,7 @@ static _Atomic uint32_t *bucket_of(kvshm *store, uint64_t number)
 
 START_TEST(F1_a_cycle_in_a_chain_is_EUCLEAN_and_counted)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle ref;
 	enum kvshm_outcome outcome;
 
@@ -201,7 +201,7 @@ END_TEST
 START_TEST(F1_a_link_to_no_block_is_EUCLEAN_and_counted)
 {
 	static const uint32_t wild[] = {16, 17, 1U << 29, (UINT32_MAX >> 1) - 1};
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle ref;
 
 	for (unsigned i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
@@ -215,7 +215,7 @@ END_TEST
 
 START_TEST(F1_a_failed_search_leaves_no_block_behind)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	enum kvshm_outcome outcome;
 	struct kvshm_handle handle;
 	_Atomic uint32_t *bucket = bucket_of(store, 777);
@@ -231,7 +231,7 @@ END_TEST
 
 START_TEST(F1_states_that_do_not_exist_are_no_hits_and_counted)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle ref = unit_fill(store, 100, 0), again;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 	enum kvshm_outcome outcome;
@@ -255,7 +255,7 @@ END_TEST
 
 START_TEST(F1_a_removal_that_meets_a_broken_chain_is_counted)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 
 	atomic_store(bucket_of(store, 5), kvs_link_to(1U << 29));
 	ck_rc(kvshm_clear(store), 0); /* which goes by number, and so comes to removing it */
@@ -265,7 +265,7 @@ END_TEST
 
 START_TEST(F1_a_head_that_names_other_files_leaves_no_plane_behind)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 
 	memset(&store->map.head->planes, 0x55, sizeof(store->map.head->planes));
 	ck_rc(kvshm_destroy(unit_owner), 0);
@@ -277,7 +277,7 @@ END_TEST
 
 START_TEST(F1_a_fill_of_a_client_that_cannot_exist_is_waited_for_until_the_deadline_only)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle fill = unit_begin(store, 100), ref;
 	_Atomic uint64_t *word = &kvs_block(&store->map, fill.block)->word;
 	uint32_t slot = 8 + 50 * sizeof(struct kvs_reader) / sizeof(struct kvs_client); /* an unused reader slot */
@@ -296,7 +296,7 @@ END_TEST
 
 START_TEST(F1_a_length_beyond_the_block_is_EUCLEAN)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle ref;
 	struct kvshm_meta meta;
 
@@ -310,7 +310,7 @@ END_TEST
 
 START_TEST(F1_client_words_of_nonsense_do_no_harm)
 {
-	kvshm *store = damaged_store(16), *other;
+	kvshm_store *store = damaged_store(16), *other;
 
 	for (uint32_t slot = 1; slot < 8; slot++) {
 		atomic_store(&store->map.clients[slot].word, UINT64_MAX - slot % 4);
@@ -325,7 +325,7 @@ END_TEST
 
 START_TEST(F1_reader_words_of_nonsense_do_no_harm)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 
 	for (uint32_t i = 8; i < store->map.g.readers; i++) {
 		atomic_store(&store->map.readers[i].epoch, UINT64_MAX - i);
@@ -342,7 +342,7 @@ struct part {
 	uint64_t at, size;
 };
 
-static void scribble(kvshm *store, const struct part *part, unsigned *seed)
+static void scribble(kvshm_store *store, const struct part *part, unsigned *seed)
 {
 	unsigned char *base = (unsigned char *)store->map.head;
 
@@ -356,7 +356,7 @@ static void scribble(kvshm *store, const struct part *part, unsigned *seed)
 START_TEST(F1_random_bytes_anywhere_end_no_process)
 {
 	unsigned seed = (unsigned)time(NULL), first = seed;
-	kvshm *store = damaged_store(64);
+	kvshm_store *store = damaged_store(64);
 	const struct kvs_geometry *g = &store->map.g;
 	const struct part parts[] = {
 		{offsetof(struct kvs_head, readers_top), sizeof(uint32_t) + sizeof(uint64_t)},
@@ -381,7 +381,7 @@ START_TEST(F1_random_bytes_anywhere_end_no_process)
 			atomic_store(&store->map.head->floor, 0);
 		make_calls(store, 30);
 		if (round % 20 == 0) {
-			kvshm *other;
+			kvshm_store *other;
 
 			(void)kvshm_recover(store, NULL);
 			if (kvshm_attach(unit_name(), NULL, &other) == 0) {
@@ -434,7 +434,7 @@ static void look_everywhere(kvshm_view *view)
 START_TEST(F1_a_floor_of_nonsense_makes_no_hits_and_no_endless_loops)
 {
 	static const uint64_t wild[] = {1, KVS_CLEARS_ONE - 1, KVS_CLEARS_ONE + 12345, UINT64_MAX, UINT64_C(1) << 63};
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle ref;
 
 	for (unsigned i = 0; i < sizeof(wild) / sizeof(wild[0]); i++) {
@@ -448,7 +448,7 @@ END_TEST
 
 START_TEST(F1_parts_of_nonsense_make_no_block_ready_that_is_not)
 {
-	kvshm *store = damaged_store(16);
+	kvshm_store *store = damaged_store(16);
 	struct kvshm_handle fill = unit_begin_shared(store, 100), part, ref;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 	struct kvs_block_info *info = &store->map.infos[fill.block];
@@ -471,7 +471,7 @@ END_TEST
 START_TEST(F1_a_view_of_random_bytes_ends_no_process)
 {
 	unsigned seed = (unsigned)time(NULL);
-	kvshm *store = damaged_store(64);
+	kvshm_store *store = damaged_store(64);
 	const struct part all = {KVS_PAGE, store->map.g.rows_at + store->map.g.row_size - KVS_PAGE};
 	const struct part words = {offsetof(struct kvs_head, readers_top),
 				   sizeof(struct kvs_head) - offsetof(struct kvs_head, readers_top)};

@@ -18,10 +18,10 @@
 #define BLOCKS 64U
 
 /* A store with so many request slots, in which words are damaged; all of its keys are ready. */
-static kvshm *store_of(uint32_t requests)
+static kvshm_store *store_of(uint32_t requests)
 {
 	struct kvshm_create_options options = unit_options(BLOCKS);
-	kvshm *store;
+	kvshm_store *store;
 
 	options.requests = requests;
 	store = unit_make(&options);
@@ -31,7 +31,7 @@ static kvshm *store_of(uint32_t requests)
 	return store;
 }
 
-static struct kvshm_request open_id(kvshm *store, char id)
+static struct kvshm_request open_id(kvshm_store *store, char id)
 {
 	struct kvshm_request request;
 
@@ -39,7 +39,7 @@ static struct kvshm_request open_id(kvshm *store, char id)
 	return request;
 }
 
-static int match(kvshm *store, const struct kvshm_request *request, uint64_t first, size_t count)
+static int match(kvshm_store *store, const struct kvshm_request *request, uint64_t first, size_t count)
 {
 	static uint8_t bytes[BLOCKS][UNIT_KEY];
 	struct kvshm_handle lent[BLOCKS];
@@ -57,7 +57,7 @@ static int match(kvshm *store, const struct kvshm_request *request, uint64_t fir
 	return rc;
 }
 
-static int fill(kvshm *store, const struct kvshm_request *request, uint64_t number, struct kvshm_handle *handle)
+static int fill(kvshm_store *store, const struct kvshm_request *request, uint64_t number, struct kvshm_handle *handle)
 {
 	enum kvshm_outcome outcome;
 	uint8_t key[UNIT_KEY];
@@ -66,7 +66,7 @@ static int fill(kvshm *store, const struct kvshm_request *request, uint64_t numb
 	return kvshm_request_get_or_fill(store, request, key, sizeof(key), &outcome, handle);
 }
 
-static unsigned pins(const kvshm *store)
+static unsigned pins(const kvshm_store *store)
 {
 	unsigned sum = 0;
 
@@ -75,17 +75,17 @@ static unsigned pins(const kvshm *store)
 	return sum;
 }
 
-static uint64_t nonsense(const kvshm *store)
+static uint64_t nonsense(const kvshm_store *store)
 {
 	return unit_counter(store, KVS_COUNT_nonsense);
 }
 
-static uint64_t word_of(const kvshm *store, const struct kvshm_request *request)
+static uint64_t word_of(const kvshm_store *store, const struct kvshm_request *request)
 {
 	return atomic_load(&store->map.requests[request->slot].word);
 }
 
-static void set_word(kvshm *store, const struct kvshm_request *request, uint64_t word)
+static void set_word(kvshm_store *store, const struct kvshm_request *request, uint64_t word)
 {
 	atomic_store(&store->map.requests[request->slot].word, word);
 }
@@ -99,7 +99,7 @@ static uint64_t with_owner(uint64_t word, uint64_t owner)
 
 START_TEST(F1_a_request_in_no_state_is_EUCLEAN_and_lets_go_of_what_it_held)
 {
-	kvshm *store = store_of(4), *other = unit_attach();
+	kvshm_store *store = store_of(4), *other = unit_attach();
 	struct kvshm_request request = open_id(store, 'a');
 
 	ck_rc(match(store, &request, 0, 8), 0);
@@ -116,7 +116,7 @@ END_TEST
 
 START_TEST(F1_a_request_of_a_client_that_cannot_be_keeps_neither_its_id_nor_its_slot)
 {
-	kvshm *store = store_of(1);
+	kvshm_store *store = store_of(1);
 	struct kvshm_request request = open_id(store, 'a'), next;
 
 	set_word(store, &request, with_owner(word_of(store, &request), store->map.g.clients));
@@ -132,7 +132,7 @@ END_TEST
 
 START_TEST(F1_a_slot_that_was_taken_from_a_request_leaves_the_next_one_nothing_of_it)
 {
-	kvshm *store = store_of(1);
+	kvshm_store *store = store_of(1);
 	struct kvshm_request request = open_id(store, 'a'), next;
 
 	ck_rc(match(store, &request, 10, 40), 0);
@@ -152,7 +152,7 @@ END_TEST
 
 START_TEST(F1_a_request_of_another_number_is_EUCLEAN_for_its_owner)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = open_id(store, 'a');
 	unsigned ended = 0;
 
@@ -173,7 +173,7 @@ END_TEST
 
 START_TEST(F1_a_fill_of_a_request_that_was_taken_away_ends_with_EUCLEAN)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = open_id(store, 'a');
 	struct kvshm_handle handle;
 
@@ -189,7 +189,7 @@ END_TEST
 /* ---- Places ----------------------------------------------------------------------------------------------- */
 
 /* A request that waits in line for room as large as the store. */
-static struct kvshm_request wait_in_line(kvshm *store, uint64_t deadline)
+static struct kvshm_request wait_in_line(kvshm_store *store, uint64_t deadline)
 {
 	struct kvshm_request request = open_id(store, 'w');
 
@@ -200,7 +200,7 @@ static struct kvshm_request wait_in_line(kvshm *store, uint64_t deadline)
 
 START_TEST(F1_a_deadline_that_was_damaged_makes_nobody_late)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = wait_in_line(store, unit_in_ms(20));
 
 	atomic_store(&store->map.requests[request.slot].deadline, UINT64_MAX);
@@ -211,7 +211,7 @@ END_TEST
 
 START_TEST(F1_a_place_that_was_taken_away_or_expired_early_is_EUCLEAN)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = wait_in_line(store, UINT64_MAX);
 	_Atomic uint64_t *place = &store->map.places[request.slot];
 
@@ -229,7 +229,7 @@ END_TEST
 
 START_TEST(F1_a_place_that_no_request_has_or_of_no_state_holds_up_nobody)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = open_id(store, 'a');
 	const uint32_t nobodys = (request.slot + 1) % 4;
 
@@ -248,7 +248,7 @@ END_TEST
 /* ---- Blocks in ROOM --------------------------------------------------------------------------------------- */
 
 /* Makes all blocks ROOM of that place. */
-static void put_into_room(kvshm *store, uint64_t place)
+static void put_into_room(kvshm_store *store, uint64_t place)
 {
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		_Atomic uint64_t *word = &store->map.blocks[i].word;
@@ -259,7 +259,7 @@ static void put_into_room(kvshm *store, uint64_t place)
 
 START_TEST(F1_blocks_in_room_of_no_place_or_of_no_request_are_found_again)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 
 	ck_rc(kvshm_clear(store), 0);
 	put_into_room(store, 4095);
@@ -274,7 +274,7 @@ END_TEST
 
 START_TEST(F1_blocks_that_were_taken_out_of_a_room_are_counted)
 {
-	kvshm *store = store_of(4);
+	kvshm_store *store = store_of(4);
 	struct kvshm_request request = open_id(store, 'a');
 	struct kvshm_handle handle;
 

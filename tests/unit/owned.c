@@ -15,7 +15,7 @@
 #include "table.h"
 
 /* The client has nothing on the block of a handle that has ended, and a copy of it is refused everywhere. */
-static void is_void(kvshm *store, struct kvshm_handle copy, uint64_t number)
+static void is_void(kvshm_store *store, struct kvshm_handle copy, uint64_t number)
 {
 	enum kvshm_published published;
 	void *address;
@@ -34,7 +34,7 @@ START_TEST(A2_an_owned_block_is_found_whole_once_it_has_a_key)
 	enum kvshm_published published;
 	struct kvshm_handle owned, ref;
 	uint8_t key[UNIT_KEY];
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 3;
 	store = unit_make(&options);
@@ -61,7 +61,7 @@ END_TEST
 START_TEST(an_owned_block_published_without_meta_is_a_whole_block)
 {
 	static const uint8_t zeros[KVSHM_OPAQUE_SIZE];
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_meta meta = {.length = 7, .depth = 9, .opaque = "x"};
 	struct kvshm_handle block = unit_begin(store, 1);
 	enum kvshm_published published;
@@ -81,7 +81,7 @@ END_TEST
 
 START_TEST(R05_publish_as_of_a_key_that_is_there_holds_the_first_and_gives_back_the_second)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle first = unit_fill(other, 1, 3), owned = unit_own(store, 2), copy = owned;
 	enum kvshm_published published;
 	struct kvshm_meta meta;
@@ -105,7 +105,7 @@ END_TEST
 
 START_TEST(R07_publish_as_of_a_key_that_is_being_filled_is_pending_on_that_fill)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(other, 1), owned = unit_own(store, 2);
 	enum kvshm_published published;
 
@@ -131,7 +131,7 @@ static void fill_for_ever(void *arg)
 
 START_TEST(D3_publish_as_behind_a_filler_that_dies_is_told_and_publishes_the_next_one)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	enum kvshm_published published;
 	struct kvshm_handle owned;
 	struct child child;
@@ -153,7 +153,7 @@ END_TEST
 
 START_TEST(a_block_without_a_key_that_is_given_up_is_free_at_once)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle owned = unit_own(store, 1), copy = owned;
 
 	ck_assert_int_eq(unit_state(store, owned.block), KVS_OWNED);
@@ -169,7 +169,7 @@ END_TEST
 
 START_TEST(B2_a_handle_of_an_earlier_life_ends_nothing_of_this_one)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle first = unit_own(store, 1), copy = first, second;
 	enum kvshm_published published;
 
@@ -187,7 +187,7 @@ END_TEST
 
 START_TEST(B2_a_block_of_another_client_can_neither_be_published_nor_given_up)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle owned = unit_own(store, 1);
 	enum kvshm_published published;
 
@@ -199,7 +199,7 @@ END_TEST
 
 START_TEST(publish_as_takes_no_handle_of_another_kind)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_fill(store, 2, 0), pin;
 	enum kvshm_published published;
 
@@ -220,13 +220,13 @@ END_TEST
 
 START_TEST(a_block_without_a_key_is_neither_pinned_nor_named_nor_waited_for)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle owned = unit_own(store, 1), pin = {.life = 7};
 	struct kvshm_ticket ticket = {{42}};
 	struct kvshm_meta meta;
 
 	ck_rc(kvshm_pin(store, &owned, &pin), -EBUSY);
-	ck_rc(kvshm_ticket(store, &owned, &ticket), -EBUSY);
+	ck_rc(kvshm_get_ticket(store, &owned, &ticket), -EBUSY);
 	ck_rc(kvshm_release(store, &owned), -EBUSY);
 	ck_rc(kvshm_unpin(store, &owned), -EBADF);
 	ck_rc(kvshm_wait(store, &owned, 0), -EBADF);
@@ -243,7 +243,7 @@ END_TEST
 
 START_TEST(publish_as_checks_what_it_is_given_and_keeps_the_block)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle owned = unit_own(store, 1), none = {.kind = KVSHM_NONE};
 	struct kvshm_meta meta = {.length = 4097};
 	enum kvshm_published published = (enum kvshm_published)55;
@@ -266,7 +266,7 @@ END_TEST
 
 START_TEST(R28_a_block_taken_before_the_store_was_cleared_goes_back)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle owned = unit_own(store, 1), given_up = unit_own(store, 2), copy = owned;
 	enum kvshm_published published = (enum kvshm_published)55;
 
@@ -287,7 +287,7 @@ END_TEST
 
 START_TEST(R28_a_block_linked_when_the_store_is_cleared_is_no_hit)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvs_found mine, found;
 	uint8_t key[UNIT_KEY];
@@ -311,7 +311,7 @@ END_TEST
  * count passes, as it would just before the store is cleared. */
 START_TEST(R28_publish_as_while_the_store_is_cleared_is_canceled_and_leaves_nothing)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvshm_handle owned = unit_own(store, 1), copy = owned;
 	enum kvshm_published published;
 
@@ -328,7 +328,7 @@ END_TEST
 
 START_TEST(C2_a_key_removed_as_it_is_published_is_canceled)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvs_found mine, found;
 	uint8_t key[UNIT_KEY];
@@ -350,7 +350,7 @@ END_TEST
 
 START_TEST(C2_a_key_published_later_is_removed_at_once_and_its_bytes_stay)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle first = unit_own(store, 1), second;
 	enum kvshm_published published;
 
@@ -372,7 +372,7 @@ START_TEST(C1_the_last_release_of_a_key_published_later_frees_it_in_a_drop_store
 	struct kvshm_create_options options = unit_options(2);
 	enum kvshm_published published;
 	struct kvshm_handle owned, ref;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -394,7 +394,7 @@ START_TEST(R02_a_duplicate_is_held_for_the_one_who_was_told_of_it)
 	struct kvshm_create_options options = unit_options(2);
 	enum kvshm_published published;
 	struct kvshm_handle first, second;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -415,7 +415,7 @@ END_TEST
 
 START_TEST(R04_ending_a_request_twice_ends_its_blocks_once)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvshm_handle owned = unit_own(store, 1), finished, aborted;
 	enum kvshm_published published;
 
@@ -433,7 +433,7 @@ END_TEST
 
 START_TEST(B2_detach_gives_back_blocks_without_a_key)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	enum kvshm_published published;
 	struct kvshm_handle owned;
 
@@ -452,7 +452,7 @@ END_TEST
 
 static void own_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (uint64_t i = 0; i < *(unsigned *)arg; i++)
 		(void)unit_own(store, i);
@@ -461,7 +461,7 @@ static void own_and_die(void *arg)
 
 START_TEST(D1_a_killed_client_gives_back_blocks_without_a_key)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle mine = unit_own(store, 9);
 	unsigned count = 3;
 	struct child child;
@@ -482,7 +482,7 @@ END_TEST
 
 START_TEST(R19_a_store_full_of_a_dead_clients_blocks_has_room)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	unsigned count = 4;
 	struct child child;
 
@@ -496,7 +496,7 @@ END_TEST
 
 START_TEST(R21_blocks_without_a_key_are_never_evicted_and_others_are_for_them)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle owned[4], one;
 	enum kvshm_published published;
 	enum kvshm_outcome outcome;
@@ -522,7 +522,7 @@ END_TEST
 
 START_TEST(publish_as_of_a_key_with_65535_refs_here_is_EMFILE_and_gives_the_block_back)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), owned = unit_own(store, 1), one, copy = owned;
 	enum kvshm_published published;
 
@@ -539,7 +539,7 @@ END_TEST
 /* Another thread's copy of the handle is on its way to publish it, and stands where it has claimed the block. */
 START_TEST(B2_of_two_copies_of_a_handle_one_goes_on)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvshm_handle owned = unit_own(store, 1), copy = owned;
 	const struct kvs_found found = {.block = owned.block, .life = owned.life};
@@ -559,7 +559,7 @@ END_TEST
 
 START_TEST(B2_a_claim_leaves_no_count_behind)
 {
-	kvshm *store = unit_store(2);
+	kvshm_store *store = unit_store(2);
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvshm_handle owned = unit_own(store, 1);
 	const struct kvs_found found = {.block = owned.block, .life = owned.life};

@@ -44,7 +44,7 @@ static void dead_owners_store(void)
 
 START_TEST(a_second_store_of_a_name_with_a_living_owner_is_EEXIST)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	kvshm_owner *owner;
 
 	unit_put(store, 1);
@@ -73,7 +73,7 @@ END_TEST
 START_TEST(an_adopted_store_keeps_its_keys_and_its_clients)
 {
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	dead_owners_store();
 	store = unit_attach();
@@ -87,7 +87,7 @@ END_TEST
 
 START_TEST(a_disowned_store_stays_and_can_be_adopted)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 
 	unit_put(store, 1);
 	ck_rc(kvshm_disown(unit_owner), 0);
@@ -100,7 +100,7 @@ END_TEST
 START_TEST(what_is_not_there_cannot_be_adopted_or_attached)
 {
 	kvshm_owner *owner;
-	kvshm *store;
+	kvshm_store *store;
 
 	ck_rc(kvshm_adopt(unit_name(), NULL, &owner), -ENOENT);
 	ck_rc(kvshm_attach(unit_name(), NULL, &store), -ENOENT);
@@ -112,7 +112,7 @@ START_TEST(R30_a_dead_owners_store_is_replaced_and_its_clients_get_ESTALE)
 {
 	struct kvshm_geometry geometry;
 	struct kvshm_handle ref;
-	kvshm *old, *new;
+	kvshm_store *old, *new;
 
 	dead_owners_store();
 	old = unit_attach();
@@ -120,7 +120,7 @@ START_TEST(R30_a_dead_owners_store_is_replaced_and_its_clients_get_ESTALE)
 	ck_rc(create_again(1, &unit_owner), 0);
 	ck_rc(unit_get(old, 1, &ref), -ESTALE);
 	ck_rc(kvshm_release(old, &ref), -ESTALE);
-	ck_rc(kvshm_geometry(old, &geometry), -ESTALE);
+	ck_rc(kvshm_get_geometry(old, &geometry), -ESTALE);
 	new = unit_attach();
 	ck_assert(!unit_has(new, 1));
 	unit_put(new, 2);
@@ -131,7 +131,7 @@ END_TEST
 
 START_TEST(after_destroy_every_call_is_ESTALE_but_detach)
 {
-	kvshm *store = unit_store(16), *again;
+	kvshm_store *store = unit_store(16), *again;
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 	struct stat st;
 
@@ -147,7 +147,7 @@ END_TEST
 
 static void wait_for_ever(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref;
 
@@ -161,7 +161,7 @@ static void wait_for_ever(void *arg)
 
 START_TEST(after_destroy_a_waiter_gets_ESTALE)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct child child;
 
 	(void)unit_begin(store, 1);
@@ -177,7 +177,7 @@ END_TEST
 
 START_TEST(a_destroyed_stores_name_is_free_at_once)
 {
-	kvshm *old = unit_store(16), *new;
+	kvshm_store *old = unit_store(16), *new;
 
 	unit_put(old, 1);
 	ck_rc(kvshm_destroy(unit_owner), 0);
@@ -283,7 +283,7 @@ END_TEST
 START_TEST(B2_a_handle_of_the_store_before_is_EBADF_in_its_successor)
 {
 	struct kvshm_create_options options = unit_options(1);
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 	struct kvshm_handle old = unit_fill(store, 1, 0), now;
 
 	ck_rc(kvshm_destroy(unit_owner), 0);

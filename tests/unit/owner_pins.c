@@ -43,7 +43,7 @@ static void look(uint64_t timeout, unsigned pins, unsigned wanted)
 	ck_assert_uint_eq(lines, wanted);
 }
 
-static struct kvshm_request begin(kvshm *store, const void *id, size_t length, uint64_t key)
+static struct kvshm_request begin(kvshm_store *store, const void *id, size_t length, uint64_t key)
 {
 	struct kvshm_request request;
 	struct kvshm_handle handle;
@@ -80,7 +80,7 @@ static uint64_t counted(void)
 
 START_TEST(R18_a_living_owners_pin_is_told_of_once_with_owner_request_and_age_and_never_taken)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(other, 1, 0), pin[2];
 	struct kvshm_request request = begin(store, "abc", 3, 2);
 	char wanted[256];
@@ -109,7 +109,7 @@ END_TEST
 
 START_TEST(R18_what_takes_the_place_of_another_is_told_of_anew)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin;
 	struct kvshm_request request;
 
@@ -129,7 +129,7 @@ END_TEST
 
 START_TEST(ids_that_are_no_text_are_told_in_digits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
 
 	memset(id, 0xa7, sizeof(id));
@@ -144,7 +144,7 @@ END_TEST
 
 START_TEST(an_owner_that_is_none_or_a_file_that_is_cut_is_an_error)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	unsigned overdue = 99;
 
 	(void)begin(store, "abc", 3, 1);

@@ -18,7 +18,7 @@
 #define PLANES 3U
 
 /* Nobody finds the key, nobody is told that it is there, and its waiter is told when it waits. */
-static void is_given_up(kvshm *store, struct kvshm_handle *waiter)
+static void is_given_up(kvshm_store *store, struct kvshm_handle *waiter)
 {
 	struct kvshm_handle ref;
 
@@ -28,7 +28,7 @@ static void is_given_up(kvshm *store, struct kvshm_handle *waiter)
 }
 
 /* The key can be filled anew, in a block of its own, and nothing of the old fill is left once all have let go. */
-static void can_be_filled_anew(kvshm *store)
+static void can_be_filled_anew(kvshm_store *store)
 {
 	struct kvshm_handle fill = unit_begin_shared(store, 1);
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
@@ -49,7 +49,7 @@ static void can_be_filled_anew(kvshm *store)
 
 /* A filler, a writer of each plane, a waiter: clients of their own. */
 struct group {
-	kvshm *filler, *writers[PLANES], *waiter;
+	kvshm_store *filler, *writers[PLANES], *waiter;
 	struct kvshm_handle fill, parts[PLANES], pending;
 	struct kvshm_ticket ticket;
 };
@@ -185,7 +185,7 @@ static void try_failure(const unsigned order[PLANES + 1])
 		is_given_up(group.waiter, &group.pending);
 		for (unsigned i = at; i < PLANES; i++) { /* those who come later are told, and hold nothing */
 			unsigned late = order[i + 1];
-			kvshm *client = late < PLANES ? group.writers[late] : group.filler;
+			kvshm_store *client = late < PLANES ? group.writers[late] : group.filler;
 			struct kvshm_handle *handle = late < PLANES ? &group.parts[late] : &group.fill;
 
 			ck_rc(kvshm_publish(client, handle, NULL), -ECANCELED);
@@ -210,7 +210,7 @@ static struct kvshm_ticket *shared_ticket;
 
 static void write_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)unit_part(store, shared_ticket, *(unsigned *)arg);
 	unit_wait_for_death();
@@ -219,7 +219,7 @@ static void write_and_die(void *arg)
 /* A child writes plane 2, and dies of it; others end theirs before or after. */
 static void writer_dies(bool others_first, bool by_recovery)
 {
-	kvshm *store = unit_planes(PLANES), *other = unit_attach();
+	kvshm_store *store = unit_planes(PLANES), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), parts[2], waiter;
 	unsigned plane = 2;
 	struct child child;
@@ -274,7 +274,7 @@ END_TEST
 
 static void end_part_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle part = unit_part(store, shared_ticket, *(unsigned *)arg);
 
 	unit_end_part(store, &part, 1);
@@ -283,7 +283,7 @@ static void end_part_and_die(void *arg)
 
 START_TEST(D1_a_writer_that_dies_after_its_part_has_ended_leaves_the_fill)
 {
-	kvshm *store = unit_planes(2);
+	kvshm_store *store = unit_planes(2);
 	struct kvshm_handle fill = unit_begin_shared(store, 1), part;
 	unsigned plane = 1;
 	struct child child;
@@ -304,7 +304,7 @@ END_TEST
 
 static void fill_shared_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1);
 
 	*shared_ticket = unit_ticket(store, &fill);
@@ -315,7 +315,7 @@ static void fill_shared_and_die(void *arg)
 
 static void filler_dies(bool published)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle parts[2], waiter;
 	struct child child;
 
@@ -384,7 +384,7 @@ END_TEST
 
 START_TEST(a_fillers_own_part_is_hold_enough)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), mine, theirs;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -403,7 +403,7 @@ END_TEST
  * life, filled again by the same client. */
 START_TEST(B1_who_looks_late_gives_up_no_fill_of_the_next_life)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvshm_handle old = unit_fill(store, 1, 0), copy = old, fill;
 
@@ -471,7 +471,7 @@ END_TEST
 
 START_TEST(R23_a_writer_of_a_fill_that_was_given_up_writes_into_no_other_block)
 {
-	kvshm *store = unit_planes(2), *other = unit_attach();
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), late, ref;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 

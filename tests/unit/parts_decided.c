@@ -18,7 +18,7 @@ static struct kvshm_ticket *shared_ticket;
 
 static void end_last_part_and_stop(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle part = unit_part(store, shared_ticket, 1);
 
 	(void)arg;
@@ -29,9 +29,9 @@ static void end_last_part_and_stop(void *arg)
 
 static struct child last_writer;
 
-static kvshm *all_parts_whole_but_not_ready(struct kvshm_handle *fill)
+static kvshm_store *all_parts_whole_but_not_ready(struct kvshm_handle *fill)
 {
-	kvshm *store = unit_planes(2);
+	kvshm_store *store = unit_planes(2);
 	struct kvshm_handle part, ref;
 
 	*fill = unit_begin_shared(store, 1);
@@ -50,7 +50,7 @@ static kvshm *all_parts_whole_but_not_ready(struct kvshm_handle *fill)
 START_TEST(D4_a_waiter_makes_the_block_ready_whose_last_writer_has_stopped)
 {
 	struct kvshm_handle fill, ref;
-	kvshm *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
+	kvshm_store *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
 
 	ref = unit_pending(other, 1);
 	ck_rc(kvshm_wait(other, &ref, 0), 0); /* deadline 0 looks once */
@@ -67,7 +67,7 @@ END_TEST
 START_TEST(D4_the_writer_that_goes_on_finds_the_block_ready)
 {
 	struct kvshm_handle fill, ref;
-	kvshm *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
+	kvshm_store *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 
 	ref = unit_pending(other, 1);
@@ -83,7 +83,7 @@ END_TEST
 START_TEST(C2_the_writer_that_goes_on_after_a_removal_brings_no_key_back)
 {
 	struct kvshm_handle fill;
-	kvshm *store = all_parts_whole_but_not_ready(&fill);
+	kvshm_store *store = all_parts_whole_but_not_ready(&fill);
 	struct kvs_actor actor = unit_actor_of(store);
 
 	ck_rc(unit_remove(store, 1), 0);
@@ -97,9 +97,9 @@ END_TEST
 
 /* One who removes the key, or whose part fails, has got as far as to let the fill fail, and stops. Plane 0 and the
  * filler's part have ended, plane 1 is being written. */
-static kvshm *failed_but_not_doomed(struct kvshm_handle *fill, struct kvshm_handle *part)
+static kvshm_store *failed_but_not_doomed(struct kvshm_handle *fill, struct kvshm_handle *part)
 {
-	kvshm *store = unit_planes(2);
+	kvshm_store *store = unit_planes(2);
 	struct kvshm_ticket ticket;
 	struct kvshm_handle first;
 
@@ -117,7 +117,7 @@ static kvshm *failed_but_not_doomed(struct kvshm_handle *fill, struct kvshm_hand
 START_TEST(R26_a_fill_that_has_failed_is_whole_for_nobody_whoever_ends_its_last_part)
 {
 	struct kvshm_handle fill, part, early, late;
-	kvshm *store = failed_but_not_doomed(&fill, &part), *other = unit_attach();
+	kvshm_store *store = failed_but_not_doomed(&fill, &part), *other = unit_attach();
 
 	early = unit_pending(other, 1);
 	late = unit_pending(other, 1);
@@ -132,7 +132,7 @@ END_TEST
 START_TEST(D3_a_writer_that_ends_the_part_of_a_failed_fill_dooms_it)
 {
 	struct kvshm_handle fill, part;
-	kvshm *store = failed_but_not_doomed(&fill, &part);
+	kvshm_store *store = failed_but_not_doomed(&fill, &part);
 
 	unit_write_plane(store, &part, 1, 1);
 	ck_rc(kvshm_publish(store, &part, NULL), -ECANCELED);
@@ -144,7 +144,7 @@ END_TEST
 START_TEST(D3_a_waiter_dooms_a_failed_fill_and_can_fill_the_key_anew)
 {
 	struct kvshm_handle fill, part, ref;
-	kvshm *store = failed_but_not_doomed(&fill, &part), *other = unit_attach();
+	kvshm_store *store = failed_but_not_doomed(&fill, &part), *other = unit_attach();
 
 	ref = unit_pending(other, 1);
 	ck_rc(kvshm_wait(other, &ref, 0), -ECANCELED);
@@ -163,7 +163,7 @@ static void die_attached(void *arg)
 START_TEST(D1_recovery_dooms_a_failed_fill_of_the_living)
 {
 	struct kvshm_handle fill, part;
-	kvshm *store = failed_but_not_doomed(&fill, &part);
+	kvshm_store *store = failed_but_not_doomed(&fill, &part);
 	struct child child;
 
 	unit_child(&child, die_attached, NULL);
@@ -177,7 +177,7 @@ END_TEST
 START_TEST(R26_what_was_whole_when_its_key_was_removed_is_whole_for_all_who_hold_it)
 {
 	struct kvshm_handle fill, early, late;
-	kvshm *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
+	kvshm_store *store = all_parts_whole_but_not_ready(&fill), *other = unit_attach();
 
 	early = unit_pending(other, 1);
 	late = unit_pending(other, 1);
@@ -193,7 +193,7 @@ END_TEST
 START_TEST(D1_a_writer_that_dies_there_before_anyone_looked_gives_up_the_fill)
 {
 	struct kvshm_handle fill;
-	kvshm *store = all_parts_whole_but_not_ready(&fill);
+	kvshm_store *store = all_parts_whole_but_not_ready(&fill);
 
 	unit_kill(&last_writer);
 	ck_rc(kvshm_recover(store, NULL), 0);

@@ -18,7 +18,7 @@ START_TEST(A2_every_plane_has_bytes_of_its_own_for_every_key)
 {
 	struct kvshm_create_options options = unit_options(64);
 	struct kvshm_handle refs[64], ref;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.planes = 5;
 	store = unit_make(&options);
@@ -37,7 +37,7 @@ START_TEST(a_block_lies_at_its_number_times_its_size_in_every_plane)
 {
 	struct kvshm_create_options options = unit_options(64);
 	struct kvshm_handle refs[64];
-	kvshm *store;
+	kvshm_store *store;
 
 	options.planes = 3;
 	store = unit_make(&options);
@@ -59,7 +59,7 @@ START_TEST(a_plane_that_is_not_there_is_EINVAL)
 	struct kvshm_create_options options = unit_options(4);
 	void *address = &options;
 	struct kvshm_handle ref;
-	kvshm *store;
+	kvshm_store *store;
 
 	options.planes = 3;
 	store = unit_make(&options);
@@ -75,7 +75,7 @@ END_TEST
 static void blocks_of(uint64_t size)
 {
 	struct kvshm_create_options options = unit_options(4);
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.block_size = size;
 	options.size = 4 * size + size - 1;
@@ -124,7 +124,7 @@ static void touch(bool plane, bool behind, bool wanted_to_live)
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		const volatile char *at;
-		const kvshm *store;
+		const kvshm_store *store;
 
 		(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 		(void)signal(SIGSEGV, SIG_DFL); /* a sanitizer may have taken it */
@@ -148,7 +148,7 @@ static void touch(bool plane, bool behind, bool wanted_to_live)
 
 START_TEST(F1_segment_and_planes_lie_between_guards)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 
 	for (int behind = 0; behind < 2; behind++)
 		for (int live = 0; live < 2; live++) {

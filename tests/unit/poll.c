@@ -61,7 +61,7 @@ static void told(int fd)
 	ck_assert_msg(readable(fd, 30000), "nobody told it");
 }
 
-static int descriptor(kvshm *store)
+static int descriptor(kvshm_store *store)
 {
 	int fd = -1;
 
@@ -70,7 +70,7 @@ static int descriptor(kvshm *store)
 	return fd;
 }
 
-static void clear(kvshm *store, int fd)
+static void clear(kvshm_store *store, int fd)
 {
 	ck_rc(kvshm_poll_clear(store), 0);
 	silent(fd);
@@ -78,7 +78,7 @@ static void clear(kvshm *store, int fd)
 
 /* A client that listens, without a timer; another; and what they share. */
 struct loop {
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 	int fd;
 	struct kvshm_request request; /* the first one's, of id 1 and one block */
 };
@@ -203,7 +203,7 @@ END_TEST
 
 static void end_id_1(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = scene_find(store, 1);
 
 	(void)arg;
@@ -244,7 +244,7 @@ END_TEST
 /* ---- The timer --------------------------------------------------------------------------------------------- */
 
 /* Readable though nothing has happened: a slice after a call said "not yet". */
-static void looks_again(kvshm *store, int fd)
+static void looks_again(kvshm_store *store, int fd)
 {
 	told(fd);
 	clear(store, fd);
@@ -252,7 +252,7 @@ static void looks_again(kvshm *store, int fd)
 
 START_TEST(it_is_readable_a_slice_after_each_call_that_said_not_yet)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1), line = scene_open(store, 2, 0);
 	int fd = descriptor(store), result;
 	struct kvshm_handle ref;
@@ -282,7 +282,7 @@ END_TEST
 /* A thread that looks all the time, and never clears, keeps nothing from another one that sleeps on it. */
 START_TEST(calls_that_say_not_yet_put_off_nothing_that_another_was_told)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	uint64_t soon = unit_in_ms(UNIT_SOON);
 	int fd = descriptor(store);
 	struct kvshm_handle ref;
@@ -302,7 +302,7 @@ END_TEST
 
 static void fill_and_wait_for_death(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	(void)unit_begin(store, 1);
@@ -310,7 +310,7 @@ static void fill_and_wait_for_death(void *arg)
 }
 
 /* The loop of an engine that never blocks in a call. */
-static int loop_until_told(kvshm *store, int fd, const struct kvshm_request *request)
+static int loop_until_told(kvshm_store *store, int fd, const struct kvshm_request *request)
 {
 	int rc;
 
@@ -324,7 +324,7 @@ static int loop_until_told(kvshm *store, int fd, const struct kvshm_request *req
 
 static void sees_the_death_of_a_filler(void)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 1);
 	int fd = descriptor(store);
 	struct child child;
@@ -353,7 +353,7 @@ END_TEST
 
 START_TEST(without_an_inotify_instance_it_is_readable_every_slice)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	unsigned ended = 0;
 	int fd;
@@ -376,7 +376,7 @@ END_TEST
 
 START_TEST(there_is_one_for_each_client_and_it_is_closed_by_detach)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	int fd = descriptor(store), theirs = descriptor(other);
 	struct kvs_map *map = &store->map;
 
@@ -420,7 +420,7 @@ static void fork_while_it_is_made(void)
 
 START_TEST(a_child_that_is_forked_while_one_is_made_makes_one_for_itself)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	forks = true;
 	(void)descriptor(store);
@@ -444,7 +444,7 @@ static void has_the_first(void *arg)
 
 START_TEST(a_child_of_fork_keeps_nothing_of_it)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	int fds[] = {descriptor(store), store->poll.timer, store->poll.watch};
 	struct child child;
 
@@ -460,7 +460,7 @@ END_TEST
 
 START_TEST(what_it_is_made_of_goes_with_it)
 {
-	kvshm *store = unit_store(BLOCKS), *other;
+	kvshm_store *store = unit_store(BLOCKS), *other;
 	unsigned before = open_files();
 
 	for (int i = 0; i < 3; i++) {
@@ -476,7 +476,7 @@ END_TEST
 
 static void listen_and_wait_for_death(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	(void)descriptor(store);
@@ -485,7 +485,7 @@ static void listen_and_wait_for_death(void *arg)
 
 START_TEST(a_dead_listener_is_told_no_more)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct child child;
 
 	unit_child(&child, listen_and_wait_for_death, NULL);
@@ -502,7 +502,7 @@ static _Atomic bool coming_and_going;
 
 static void *come_and_go(void *arg)
 {
-	kvshm *store = arg;
+	kvshm_store *store = arg;
 
 	for (int i = 0; i < 2000000; i++) {
 		kvs_wait_listen(&store->map, store->slot);
@@ -538,7 +538,7 @@ END_TEST
 
 START_TEST(without_it_there_is_nothing_to_clear_and_a_place_is_needed)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	ck_rc(kvshm_poll_clear(store), -EINVAL);
 	ck_rc(kvshm_poll_fd(store, NULL), -EINVAL);
@@ -570,7 +570,7 @@ static void allow_files(int below)
 
 START_TEST(with_no_descriptor_left_there_is_EMFILE_and_nothing_stays_open)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	int fd = 77, lowest = lowest_free();
 	unsigned before = open_files();
 
@@ -589,7 +589,7 @@ END_TEST
 #define THREADS 4U
 
 struct getter {
-	kvshm *store;
+	kvshm_store *store;
 	pthread_barrier_t *barrier;
 	int fd;
 };
@@ -610,7 +610,7 @@ START_TEST(threads_get_the_same_and_clear_it_together)
 	pthread_barrier_t *barrier = unit_shared_barrier(THREADS);
 	struct getter getters[THREADS];
 	pthread_t threads[THREADS];
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	unsigned before = open_files();
 
 	for (unsigned i = 0; i < THREADS; i++) {

@@ -21,7 +21,7 @@ struct race {
 	_Atomic unsigned *arrived; /* at all meetings so far */
 	_Atomic unsigned *asleep;  /* of them, now */
 	_Atomic unsigned *fills;   /* of each round */
-	kvshm *store;
+	kvshm_store *store;
 };
 
 static void futex(_Atomic unsigned *word, int what, unsigned value)
@@ -47,7 +47,7 @@ static void meet(const struct race *race)
 }
 
 /* Asks; where room waits for another's section to end (it may have been preempted there), asks again. */
-static enum kvshm_outcome ask(kvshm *store, uint64_t number, struct kvshm_handle *handle)
+static enum kvshm_outcome ask(kvshm_store *store, uint64_t number, struct kvshm_handle *handle)
 {
 	enum kvshm_outcome outcome;
 	int rc;
@@ -158,7 +158,7 @@ static void processes_ask(enum kvshm_retain retain)
 	struct kvshm_create_options options = small(retain);
 	struct child children[ASKERS];
 	struct race race = prepare();
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 
 	for (unsigned i = 0; i < ASKERS; i++)
 		unit_child(&children[i], ask_as_process, &race);
@@ -184,7 +184,7 @@ END_TEST
 static void read_rounds(void *arg)
 {
 	struct race *race = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct kvshm_handle ref;
@@ -206,7 +206,7 @@ START_TEST(A2_what_is_found_is_whole_while_others_publish_give_up_and_remove)
 {
 	struct kvshm_create_options options = small(KVSHM_KEEP);
 	struct race race = prepare();
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 	struct child child;
 
 	unit_child(&child, read_rounds, &race);
@@ -233,7 +233,7 @@ END_TEST
 static void publish_rounds(void *arg)
 {
 	struct race *race = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		enum kvshm_published published;
@@ -276,7 +276,7 @@ END_TEST
 static void remove_rounds(void *arg)
 {
 	struct race *race = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		int rc;
@@ -295,7 +295,7 @@ START_TEST(C2_a_key_that_is_removed_as_it_is_published_is_held_or_canceled)
 {
 	struct kvshm_create_options options = small(KVSHM_KEEP);
 	struct race race = prepare();
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 	struct child child;
 
 	unit_child(&child, remove_rounds, &race);
@@ -335,7 +335,7 @@ struct writers {
 };
 
 /* Begins a shared fill, as ask() does. */
-static struct kvshm_handle begin_shared(kvshm *store, uint64_t number)
+static struct kvshm_handle begin_shared(kvshm_store *store, uint64_t number)
 {
 	struct kvshm_handle fill;
 	enum kvshm_outcome outcome;
@@ -354,7 +354,7 @@ static void end_parts_rounds(void *arg)
 {
 	const struct writers *writers = arg;
 	unsigned plane = atomic_fetch_add(writers->planes, 1);
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct kvshm_handle part;
@@ -387,7 +387,7 @@ static void join_rounds(void *arg)
 {
 	const struct writers *writers = arg;
 	bool filler = atomic_fetch_add(writers->planes, 1) == 0;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct kvshm_handle fill, part;
@@ -434,7 +434,7 @@ END_TEST
 static void *read_what_is_there(void *arg)
 {
 	const struct writers *writers = arg;
-	kvshm *store = writers->race.store;
+	kvshm_store *store = writers->race.store;
 	unsigned i = 0;
 
 	while (!atomic_load(writers->over)) {
@@ -478,7 +478,7 @@ END_TEST
 static void clear_rounds(void *arg)
 {
 	struct race *race = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		meet(race);
@@ -494,7 +494,7 @@ START_TEST(R28_what_is_published_as_the_store_is_cleared_is_no_hit_afterwards_or
 {
 	struct kvshm_create_options options = small(KVSHM_KEEP);
 	struct race race = prepare();
-	kvshm *store = unit_make(&options);
+	kvshm_store *store = unit_make(&options);
 	struct child child;
 
 	unit_child(&child, clear_rounds, &race);

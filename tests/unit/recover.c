@@ -24,7 +24,7 @@
 /* A client that holds something of each kind: refs of keys 1 and 2, a pin of 3, fills of 4 and 5, a section. */
 static void hold_all_kinds(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvshm_handle ref, pin;
 
@@ -40,9 +40,9 @@ static void hold_all_kinds(void *arg)
 	unit_wait_for_death();
 }
 
-static kvshm *store_with_keys(void)
+static kvshm_store *store_with_keys(void)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (uint64_t i = 1; i <= 3; i++)
 		unit_put(store, i);
@@ -59,7 +59,7 @@ static void kill_a_holder(void (*hold)(void *))
 }
 
 /* Nothing of any client's is left. */
-static void nothing_held(const kvshm *store)
+static void nothing_held(const kvshm_store *store)
 {
 	for (uint32_t slot = 0; slot < store->map.g.clients; slot++)
 		for (uint32_t block = 0; block < BLOCKS && kvs_client_has_row(&store->map, slot); block++)
@@ -73,7 +73,7 @@ static void nothing_held(const kvshm *store)
 
 START_TEST(D1_killed_client_gives_back_refs_pins_fills)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	unsigned recovered = 99;
 
 	kill_a_holder(hold_all_kinds);
@@ -92,7 +92,7 @@ END_TEST
 
 START_TEST(D1_a_death_in_a_section_stalls_no_grace_period_after_recovery)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	struct kvs_actor actor = unit_actor_of(store);
 
 	kill_a_holder(hold_all_kinds);
@@ -106,7 +106,7 @@ END_TEST
 
 START_TEST(D1_nothing_of_a_living_client_changes)
 {
-	kvshm *store = store_with_keys(), *other = unit_attach();
+	kvshm_store *store = store_with_keys(), *other = unit_attach();
 	struct kvshm_handle ref, pin, fill, theirs;
 	uint64_t before[BLOCKS];
 
@@ -138,7 +138,7 @@ static void hold_one_in_a_drop_store(void *arg)
 START_TEST(C1_the_last_hold_of_a_drop_block_can_end_by_recovery)
 {
 	struct kvshm_create_options options = unit_options(BLOCKS);
-	kvshm *store;
+	kvshm_store *store;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -152,7 +152,7 @@ END_TEST
 
 static void hold_removed(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle ref;
 
 	(void)arg;
@@ -163,7 +163,7 @@ static void hold_removed(void *arg)
 
 START_TEST(C2_the_last_hold_of_a_removed_key_can_end_by_recovery)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 
 	kill_a_holder(hold_removed);
 	ck_rc(kvshm_recover(store, NULL), 0);
@@ -173,7 +173,7 @@ END_TEST
 
 static void own_blocks(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	uint32_t block;
 
@@ -185,7 +185,7 @@ static void own_blocks(void *arg)
 
 static void hold_shared(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle ref;
 
 	(void)arg;
@@ -197,7 +197,7 @@ static void hold_shared(void *arg)
 
 START_TEST(R19_next_attach_recovers)
 {
-	kvshm *store = store_with_keys(), *more;
+	kvshm_store *store = store_with_keys(), *more;
 
 	kill_a_holder(hold_all_kinds);
 	more = unit_attach();
@@ -208,7 +208,7 @@ END_TEST
 
 static void hold_everything(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	for (uint64_t i = 0; i < BLOCKS; i++)
@@ -218,7 +218,7 @@ static void hold_everything(void *arg)
 
 START_TEST(R19_failed_allocation_recovers)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle fill;
 	enum kvshm_outcome outcome;
 	struct child child;
@@ -234,7 +234,7 @@ END_TEST
 
 START_TEST(R19_wait_recovers)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	struct kvshm_handle ref;
 	enum kvshm_outcome outcome;
 	struct child child;
@@ -253,7 +253,7 @@ END_TEST
 
 START_TEST(R19_recover_call_recovers)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	struct child children[3];
 	unsigned recovered;
 
@@ -271,7 +271,7 @@ END_TEST
 
 START_TEST(R19_owner_recovers)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	unsigned recovered;
 
 	kill_a_holder(hold_all_kinds);
@@ -308,7 +308,7 @@ static int stopped_recoverer(uint32_t slot)
 
 START_TEST(D2_a_stopped_recoverer_hinders_no_other_and_keeps_the_slot)
 {
-	kvshm *store = store_with_keys(), *more;
+	kvshm_store *store = store_with_keys(), *more;
 	struct kvs_actor actor = unit_actor_of(store);
 	unsigned recovered;
 	int file;
@@ -333,7 +333,7 @@ static pthread_barrier_t *shared_barrier;
 
 static void recover_at_once(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	unsigned *recovered = arg;
 
 	unit_tell_parent();
@@ -349,7 +349,7 @@ START_TEST(D2_two_recoverers_at_once_give_the_same_result)
 {
 	unsigned *recovered = unit_shared(2 * sizeof(*recovered)), last;
 	struct child victim, recoverers[2];
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 
 	shared_barrier = unit_shared_barrier(2);
 	for (int round = 0; round < 10; round++) {
@@ -381,7 +381,7 @@ END_TEST
 
 START_TEST(D2_recovery_that_was_cut_off_anywhere_is_done_by_the_next)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 
 	/* A recoverer died after it had taken a reader slot, zeroed an entry, and begun to remove a doomed fill. */
 	kill_a_holder(hold_all_kinds);
@@ -405,7 +405,7 @@ END_TEST
 
 START_TEST(D2_a_living_client_is_never_recovered)
 {
-	kvshm *store = store_with_keys();
+	kvshm_store *store = store_with_keys();
 	struct kvshm_handle refs[3];
 	unsigned recovered;
 	struct child child;
@@ -430,7 +430,7 @@ END_TEST
 
 START_TEST(D1_blocks_without_a_key_yet_are_given_back)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle all[BLOCKS];
 
 	kill_a_holder(own_blocks);

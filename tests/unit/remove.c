@@ -13,7 +13,7 @@
 #include "epoch.h"
 #include "remove.h"
 
-static kvshm *drop_store(uint32_t blocks)
+static kvshm_store *drop_store(uint32_t blocks)
 {
 	struct kvshm_create_options options = unit_options(blocks);
 
@@ -23,7 +23,7 @@ static kvshm *drop_store(uint32_t blocks)
 
 START_TEST(C2_removed_key_lives_until_last_hold)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), theirs, pin;
 
 	ck_rc(unit_get(other, 1, &theirs), 0);
@@ -46,7 +46,7 @@ START_TEST(C2_removed_key_lives_until_last_hold)
 END_TEST
 
 /* Is the block in a chain? */
-static bool linked(const kvshm *store, uint32_t number)
+static bool linked(const kvshm_store *store, uint32_t number)
 {
 	for (uint32_t i = 0; i < store->map.g.buckets; i++)
 		for (uint32_t link = atomic_load(&store->map.buckets[i]); link & ~KVS_LINK_MARK;
@@ -58,7 +58,7 @@ static bool linked(const kvshm *store, uint32_t number)
 
 START_TEST(C2_a_removed_block_is_out_of_its_chain_at_once_though_it_is_held)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 
 	ck_assert(linked(store, ref.block));
@@ -70,7 +70,7 @@ END_TEST
 
 START_TEST(C2_a_removed_key_can_be_filled_anew_at_once)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle old = unit_fill(store, 1, 0), new, newer;
 
 	ck_rc(unit_remove(store, 1), 0);
@@ -91,7 +91,7 @@ END_TEST
 
 START_TEST(C2_removing_what_is_not_there_is_ENOENT)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 
 	ck_rc(unit_remove(store, 1), -ENOENT);
 	unit_put(store, 1);
@@ -103,7 +103,7 @@ END_TEST
 
 START_TEST(C2_a_removed_key_that_nobody_holds_is_room_at_once)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 
 	for (uint64_t i = 0; i < 10; i++) {
 		unit_put(store, i);
@@ -116,7 +116,7 @@ END_TEST
 
 START_TEST(C1_the_last_release_in_a_drop_store_frees_the_block_once)
 {
-	kvshm *store = drop_store(16), *other = unit_attach();
+	kvshm_store *store = drop_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), theirs, pin;
 	uint32_t block = ref.block;
 
@@ -135,7 +135,7 @@ END_TEST
 
 START_TEST(C1_the_last_release_in_a_keep_store_keeps_the_block)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 	uint32_t block = ref.block;
 
@@ -148,7 +148,7 @@ END_TEST
 START_TEST(C1_a_drop_block_is_freed_whoever_releases_last)
 {
 	for (int first = 0; first < 2; first++) {
-		kvshm *store = first ? unit_attach() : drop_store(16), *other = unit_attach();
+		kvshm_store *store = first ? unit_attach() : drop_store(16), *other = unit_attach();
 		struct kvshm_handle ref = unit_fill(store, 1, 0), theirs;
 
 		ck_rc(unit_get(other, 1, &theirs), 0);
@@ -162,7 +162,7 @@ END_TEST
 
 START_TEST(C1_a_lookup_that_lets_go_again_frees_too)
 {
-	kvshm *store = drop_store(16), *other = unit_attach();
+	kvshm_store *store = drop_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 	uint32_t block = ref.block;
 
@@ -178,7 +178,7 @@ static pthread_barrier_t barrier;
 #define ROUNDS 2000
 
 struct releaser {
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_handle holds[ROUNDS];
 };
 
@@ -221,7 +221,7 @@ END_TEST
 
 START_TEST(B1_an_attempt_to_remove_what_is_held_is_taken_back)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 	struct kvs_actor actor = unit_actor_of(other);
 
@@ -236,7 +236,7 @@ END_TEST
 
 START_TEST(B1_a_lookup_takes_a_block_back_from_a_remover_that_stands_still)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), again;
 	struct kvs_block *block = kvs_block(&store->map, ref.block);
 	uint64_t word;
@@ -255,7 +255,7 @@ END_TEST
 START_TEST(D4_an_unfinished_removal_is_taken_over)
 {
 	static const enum kvs_state states[] = {KVS_REM_READY, KVS_DOOMED, KVS_REM_DOOMED};
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 
 	for (unsigned i = 0; i < 3; i++) {
 		_Atomic uint64_t *word = &kvs_block(&store->map, 0)->word;

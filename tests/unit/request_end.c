@@ -24,7 +24,7 @@ struct full {
 	struct kvshm_handle pending, fill;
 };
 
-static struct full make_full(kvshm *store, kvshm *other, uint64_t id, bool fills)
+static struct full make_full(kvshm_store *store, kvshm_store *other, uint64_t id, bool fills)
 {
 	struct full full = {.request = scene_open(store, id, 4)};
 
@@ -42,7 +42,7 @@ static struct full make_full(kvshm *store, kvshm *other, uint64_t id, bool fills
 
 START_TEST(R03_every_hold_of_a_request_ends_when_it_ends)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct full full = make_full(store, other, 1, true);
 
 	ck_assert_uint_eq(scene_pins(store), 4);
@@ -59,7 +59,7 @@ END_TEST
 
 START_TEST(R03_on_the_consumer_as_on_the_producer)
 {
-	kvshm *producer = scene_store(BLOCKS, KVSHM_DROP, 8), *consumer = unit_attach();
+	kvshm_store *producer = scene_store(BLOCKS, KVSHM_DROP, 8), *consumer = unit_attach();
 	struct kvshm_request sends = scene_open(producer, 1, 3), receives = scene_open(consumer, 2, 3);
 	struct kvshm_handle lent[3], refs[3];
 	enum kvshm_next next;
@@ -83,7 +83,7 @@ END_TEST
 
 START_TEST(R04_an_end_that_is_asked_for_again_changes_nothing)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1), same = scene_open(store, 2, 1);
 	struct kvshm_handle lent = scene_fill(store, &request, 1);
 
@@ -110,7 +110,7 @@ END_TEST
 
 START_TEST(R04_aborted_and_then_finished_comes_to_one_end)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct full full = make_full(store, other, 1, false);
 	struct kvshm_request same = scene_open(store, 2, 0);
 
@@ -133,7 +133,7 @@ END_TEST
 
 START_TEST(an_owner_that_is_asked_lets_go_in_its_next_call)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 
 	for (uint64_t id = 1; id <= 3; id++) {
 		struct full full = make_full(store, other, id, false);
@@ -158,7 +158,7 @@ END_TEST
 
 START_TEST(R23_a_fill_under_way_stays_its_writers_when_another_asks_for_the_end)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 
 	for (uint64_t id = 1; id <= 2; id++) {
 		struct full full = make_full(store, other, id, true);
@@ -186,7 +186,7 @@ END_TEST
 
 START_TEST(R23_the_first_call_after_another_asked_may_be_the_publish)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct full full = make_full(store, other, 1, true);
 
 	ck_rc(kvshm_request_end(other, &full.request), 0);
@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(R10_aborting_releases_the_deduplicated_keys_too)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request theirs = scene_open(other, 1, 2), request = scene_open(store, 2, 3);
 	struct kvshm_handle fill;
 
@@ -225,14 +225,14 @@ END_TEST
 #define ROUNDS 200U
 
 struct enders {
-	kvshm *store;
+	kvshm_store *store;
 	pthread_barrier_t *barrier;
 	_Atomic uint32_t slot;
 	_Atomic uint64_t number;
 	_Atomic unsigned first[ROUNDS]; /* how many were told that they ended it */
 };
 
-static void end_many(kvshm *store, struct enders *enders)
+static void end_many(kvshm_store *store, struct enders *enders)
 {
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		struct kvshm_request request = {.store = (uint32_t)store->map.g.incarnation};
@@ -260,7 +260,7 @@ static void *end_in_thread(void *arg)
 
 static void end_in_process(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	end_many(store, arg);
 	ck_rc(kvshm_detach(store), 0);
@@ -362,7 +362,7 @@ void __wrap_kvs_wait_wake(_Atomic uint64_t *word)
 
 START_TEST(R04_a_thread_that_is_told_of_another_threads_end_finds_nothing_held)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct second s = {.end = {.store = store, .request = scene_open(store, 1, 0)}};
 
 	for (uint64_t i = 0; i < 3; i++)
@@ -379,7 +379,7 @@ END_TEST
 
 static void own_and_wait_for_death(void *arg)
 {
-	kvshm *store = unit_attach(), *other = unit_attach();
+	kvshm_store *store = unit_attach(), *other = unit_attach();
 
 	(void)make_full(store, other, *(const uint64_t *)arg, true);
 	unit_wait_for_death();
@@ -388,7 +388,7 @@ static void own_and_wait_for_death(void *arg)
 START_TEST(R04_the_end_of_a_dead_owners_request_comes_once)
 {
 	uint64_t id = 1;
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request dead, own = scene_open(store, 2, 0);
 	struct child child;
 
@@ -412,7 +412,7 @@ END_TEST
 START_TEST(R04_an_end_that_was_asked_for_comes_with_the_owners_death)
 {
 	uint64_t id = 1;
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request dead;
 	struct child child;
 
@@ -431,7 +431,7 @@ END_TEST
 
 START_TEST(detach_ends_all_requests_of_the_client_and_no_others)
 {
-	kvshm *store = unit_store(2 * BLOCKS), *other = unit_attach(), *leaves = unit_attach();
+	kvshm_store *store = unit_store(2 * BLOCKS), *other = unit_attach(), *leaves = unit_attach();
 	struct kvshm_request stays = scene_open(store, 10, 0), asked, again;
 	struct full full = make_full(leaves, other, 1, true);
 
@@ -458,7 +458,7 @@ END_TEST
 /* ---- Claims, and what nobody claims ------------------------------------------------------------------------ */
 
 /* A complete request of two keys, 1 and 2. */
-static struct kvshm_request complete(kvshm *store, uint64_t id)
+static struct kvshm_request complete(kvshm_store *store, uint64_t id)
 {
 	struct kvshm_request request = scene_open(store, id, 2);
 
@@ -476,7 +476,7 @@ static struct kvshm_request complete(kvshm *store, uint64_t id)
 
 START_TEST(what_was_claimed_stays_when_the_request_ends)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *receiver = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *receiver = unit_attach();
 	struct kvshm_request request = complete(store, 1);
 	struct kvshm_handle refs[3];
 	int results[3];
@@ -497,15 +497,15 @@ START_TEST(what_was_claimed_stays_when_the_request_ends)
 END_TEST
 
 /* The owner lets go just before, or just after, a claim takes its holds. */
-static kvshm *ends_at_the_claim;
+static kvshm_store *ends_at_the_claim;
 static const struct kvshm_request *ended;
 static bool ends_behind;
-int __real_kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+int __real_kvshm_get_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
 			   int *results);
-int __wrap_kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+int __wrap_kvshm_get_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
 			   int *results);
 
-int __wrap_kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
+int __wrap_kvshm_get_batch(kvshm_store *store, const struct kvshm_key *keys, size_t count, struct kvshm_handle *refs,
 			   int *results)
 {
 	int rc;
@@ -520,7 +520,7 @@ int __wrap_kvshm_get_batch(kvshm *store, const struct kvshm_key *keys, size_t co
 
 static void ends_during_the_claim(bool behind)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *receiver = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *receiver = unit_attach();
 	struct kvshm_request request = complete(store, 1), later = complete(store, 2);
 	struct kvshm_handle refs[2];
 	int results[2] = {0, 0};
@@ -553,7 +553,7 @@ END_TEST
 /* One that was stopped behind its last look at the request goes on when the slot has another. */
 START_TEST(a_claim_that_goes_on_late_is_none_of_the_next_requests)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 1), *receiver = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 1), *receiver = unit_attach();
 	struct kvshm_request first = complete(store, 1), next;
 	unsigned count;
 
@@ -568,14 +568,14 @@ START_TEST(a_claim_that_goes_on_late_is_none_of_the_next_requests)
 }
 END_TEST
 
-static void completed_earlier(const kvshm *store, const struct kvshm_request *request)
+static void completed_earlier(const kvshm_store *store, const struct kvshm_request *request)
 {
 	atomic_fetch_sub(&store->map.requests[request->slot].completed, UINT64_C(3600000000000));
 }
 
 START_TEST(what_nobody_claims_in_time_is_ended_by_tending)
 {
-	kvshm *store = unit_store(BLOCKS), *receiver = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *receiver = unit_attach();
 	struct kvshm_request open = scene_open(store, 1, 0), claimed = complete(store, 2),
 			     unclaimed = complete(store, 3);
 	struct kvshm_handle ref;
@@ -610,7 +610,7 @@ END_TEST
 
 START_TEST(tending_ends_what_was_asked_for_and_counts_it_once)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct full full = make_full(store, other, 1, true);
 	struct kvshm_request second = scene_open(store, 2, 0), third = scene_open(store, 3, 0);
 	unsigned count = 77;
@@ -634,7 +634,7 @@ END_TEST
 
 START_TEST(R18_a_living_owners_holds_stay_until_it_ends_them)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = complete(store, 1);
 
 	ck_rc(kvshm_request_end(other, &request), 0); /* asked for, however often */

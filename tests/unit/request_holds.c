@@ -17,7 +17,7 @@
 #define BLOCKS 16U
 
 /* Everything that can have its room has it several times over. */
-static void thrash(kvshm *store)
+static void thrash(kvshm_store *store)
 {
 	for (uint64_t i = 0; i < UINT64_C(10) * BLOCKS; i++)
 		unit_put(store, 100000 + i);
@@ -25,7 +25,7 @@ static void thrash(kvshm *store)
 
 START_TEST(R01_asking_again_gives_the_same_holds_and_not_more)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle first[4], again[4];
 	enum kvshm_next next;
@@ -54,7 +54,7 @@ END_TEST
 
 START_TEST(R01_asking_again_for_what_is_being_filled_gives_the_same_hold)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle theirs = unit_begin(other, 1), own = scene_begin(store, &request, 2);
 
@@ -82,7 +82,7 @@ END_TEST
 #define PREFIX 8U
 #define OWN 4U
 
-static void shares_a_prefix(kvshm *store, struct kvshm_request *request, uint64_t id)
+static void shares_a_prefix(kvshm_store *store, struct kvshm_request *request, uint64_t id)
 {
 	struct kvshm_handle lent[PREFIX];
 	enum kvshm_next next;
@@ -103,7 +103,7 @@ static void many_share_a_prefix(enum kvshm_retain retain)
 {
 	struct kvshm_create_options options = unit_options(64);
 	struct kvshm_request requests[AT_ONCE];
-	kvshm *stores[2];
+	kvshm_store *stores[2];
 
 	options.retain = retain;
 	options.block_size = 512;
@@ -131,7 +131,7 @@ START_TEST(R01_10000_requests_that_share_a_prefix_run_through_a_drop_store_of_64
 }
 END_TEST
 
-static void first_request_ends(kvshm *store, kvshm *other)
+static void first_request_ends(kvshm_store *store, kvshm_store *other)
 {
 	struct kvshm_request first = scene_open(store, 1, 1), second = scene_open(other, 2, 1);
 	struct kvshm_handle promised;
@@ -148,7 +148,7 @@ static void first_request_ends(kvshm *store, kvshm *other)
 
 START_TEST(R02_a_deduplicated_key_is_held_for_the_request_that_was_told)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8);
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8);
 
 	first_request_ends(store, unit_attach());
 }
@@ -156,7 +156,7 @@ END_TEST
 
 START_TEST(R02_also_where_both_requests_are_one_clients)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8);
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8);
 
 	first_request_ends(store, store);
 }
@@ -164,7 +164,7 @@ END_TEST
 
 START_TEST(R02_a_key_that_was_promised_while_it_was_filled_is_held)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request first = scene_open(store, 1, 1), second = scene_open(other, 2, 1);
 	struct kvshm_handle fill = scene_begin(store, &first, 1), promised = scene_pending(other, &second, 1);
 
@@ -180,7 +180,7 @@ END_TEST
 
 START_TEST(R05_publishing_twice_changes_nothing_of_what_is_there)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = scene_begin(store, &request, 1), copy = fill, owned;
 	const struct kvshm_meta meta = {.length = 7, .depth = 9};
@@ -203,14 +203,14 @@ START_TEST(R05_publishing_twice_changes_nothing_of_what_is_there)
 END_TEST
 
 /* Fills a key between two steps of another's get-or-fill: it was missing, and a block was taken for it. */
-static kvshm *filler;
+static kvshm_store *filler;
 static struct kvshm_handle *begun; /* NULL: it publishes, too */
 void __real_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *mine);
 void __wrap_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *mine);
 
 void __wrap_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct kvs_found *mine)
 {
-	kvshm *other = filler;
+	kvshm_store *other = filler;
 
 	filler = NULL;
 	if (other && begun)
@@ -222,7 +222,7 @@ void __wrap_kvs_table_begin(const struct kvs_actor *actor, bool shared, struct k
 
 START_TEST(R05_of_two_that_fill_at_once_the_seconds_block_goes_back_and_its_room_is_one_less)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 2);
 	struct kvshm_handle lent;
 
@@ -244,7 +244,7 @@ END_TEST
 
 START_TEST(R06_the_end_of_one_that_was_late_with_a_fill_leaves_the_others_fill)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = {.kind = KVSHM_NONE};
 
@@ -262,11 +262,11 @@ END_TEST
 /* The same where no block is to be had by then. */
 int __real_kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
 int __wrap_kvs_alloc(const struct kvs_actor *actor, uint32_t *block);
-static kvshm *takes_the_last;
+static kvshm_store *takes_the_last;
 
 int __wrap_kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
 {
-	kvshm *other = takes_the_last;
+	kvshm_store *other = takes_the_last;
 
 	if (!other)
 		return __real_kvs_alloc(actor, block);
@@ -277,7 +277,7 @@ int __wrap_kvs_alloc(const struct kvs_actor *actor, uint32_t *block)
 
 START_TEST(a_key_that_came_while_there_was_no_room_for_it_is_found)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle lent;
 
@@ -289,7 +289,7 @@ END_TEST
 
 START_TEST(R06_what_one_request_lets_go_of_stays_readable_for_another)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request first = scene_open(store, 1, 0), second = scene_open(other, 2, 0),
 			     third = scene_open(store, 3, 0);
 	struct kvshm_handle one = scene_fill(store, &first, 1), two = scene_ready(other, &second, 1),
@@ -311,7 +311,7 @@ END_TEST
 
 START_TEST(R07_a_key_whose_fill_is_under_way_is_not_given_out_as_present)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request first = scene_open(store, 1, 1), second = scene_open(other, 2, 1);
 	struct kvshm_handle fill = scene_begin(store, &first, 2), lent[2], ref;
 	enum kvshm_next next;
@@ -333,7 +333,7 @@ END_TEST
 
 START_TEST(B1_what_a_request_holds_is_not_reused)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle filled = scene_fill(store, &request, 1), matched;
 	enum kvshm_next next;
@@ -351,7 +351,7 @@ END_TEST
 
 START_TEST(a_lent_handle_is_used_like_any_and_ended_by_its_request_only)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle lent = scene_fill(store, &request, 1), copy = lent, pin, ref;
 	struct kvshm_ticket ticket;
@@ -372,14 +372,14 @@ START_TEST(a_lent_handle_is_used_like_any_and_ended_by_its_request_only)
 	scene_end(store, &request);
 	unit_verify(store, &pin, 1); /* a hold of its own */
 	ck_rc(kvshm_unpin(store, &pin), 0);
-	ck_rc(kvshm_ticket(store, &lent, &ticket), -EBADF);
+	ck_rc(kvshm_get_ticket(store, &lent, &ticket), -EBADF);
 	unit_verify(other, &ref, 1);
 }
 END_TEST
 
 START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
 	struct kvshm_handle handles[5], kept;
 
@@ -404,7 +404,7 @@ END_TEST
 
 START_TEST(B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life)
 {
-	kvshm *store = scene_store(1, KVSHM_DROP, 8);
+	kvshm_store *store = scene_store(1, KVSHM_DROP, 8);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle old = scene_fill(store, &request, 1), copy = old, held;
 
@@ -419,7 +419,7 @@ END_TEST
 
 START_TEST(a_fill_of_a_requests_is_published_or_given_up_like_any)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle fill = scene_begin(store, &request, 1);
 	const struct kvshm_meta large = {.length = store->map.g.block_size + 1};
@@ -445,7 +445,7 @@ END_TEST
 
 START_TEST(a_request_keeps_through_a_clear_what_was_ready)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle others = unit_begin(store, 2), lent;
 
@@ -462,7 +462,7 @@ END_TEST
 
 START_TEST(a_request_takes_its_hold_where_there_are_too_many_pins)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
 	struct kvshm_handle held = scene_fill(store, &request, 1), pin, lent;
 
@@ -480,7 +480,7 @@ END_TEST
 
 START_TEST(R24_each_key_of_a_batch_has_its_own_result)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 5);
 	struct kvshm_key keys[6];
 	enum kvshm_outcome outcomes[6];
@@ -515,7 +515,7 @@ END_TEST
 
 START_TEST(a_large_batch_is_held_whole_and_ends_whole)
 {
-	kvshm *store = unit_store(200);
+	kvshm_store *store = unit_store(200);
 	struct kvshm_request request = scene_open(store, 1, 200);
 	enum kvshm_outcome outcomes[200];
 	struct kvshm_handle handles[200];
@@ -540,7 +540,7 @@ END_TEST
 
 START_TEST(a_match_passes_over_keys_that_are_not_asked_for_and_says_why_it_ended)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle lent[4] = {{.kind = 77}, {.kind = 77}, {.kind = 77}, {.kind = 77}};
 	struct kvshm_key keys[4];
@@ -567,7 +567,7 @@ END_TEST
 
 START_TEST(a_match_leaves_handles_behind_its_end_as_they_are)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle lent[3];
 	enum kvshm_next next;
@@ -585,7 +585,7 @@ START_TEST(a_match_leaves_handles_behind_its_end_as_they_are)
 }
 END_TEST
 
-static struct kvshm_handle begin_shared(kvshm *store, const struct kvshm_request *request, uint64_t number)
+static struct kvshm_handle begin_shared(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -601,7 +601,7 @@ static struct kvshm_handle begin_shared(kvshm *store, const struct kvshm_request
 
 START_TEST(R27_a_shared_fill_of_a_requests_is_whole_when_all_its_planes_are)
 {
-	kvshm *store = unit_planes(2), *worker = unit_attach();
+	kvshm_store *store = unit_planes(2), *worker = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = begin_shared(store, &request, 1), parts[2];
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
@@ -621,7 +621,7 @@ END_TEST
 
 START_TEST(R27_a_shared_fill_of_a_requests_of_which_a_part_fails_is_asked_for_again)
 {
-	kvshm *store = unit_planes(1), *worker = unit_attach();
+	kvshm_store *store = unit_planes(1), *worker = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill, part;
 	struct kvshm_ticket ticket;
@@ -643,7 +643,7 @@ END_TEST
 
 START_TEST(R27_a_shared_fill_of_a_request_that_ends_before_it_is_whole_is_given_up)
 {
-	kvshm *store = unit_planes(2), *worker = unit_attach();
+	kvshm_store *store = unit_planes(2), *worker = unit_attach();
 	struct kvshm_request first = scene_open(store, 1, 1), second = scene_open(store, 2, 1);
 	struct kvshm_handle fill = begin_shared(store, &first, 1), part;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
@@ -663,7 +663,7 @@ END_TEST
 
 START_TEST(R15_a_requests_last_block_that_is_not_full_keeps_its_true_length)
 {
-	kvshm *store = unit_store(BLOCKS), *receiver = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *receiver = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 2);
 	struct kvshm_meta last = {.length = 1000, .depth = 1, .opaque = {42}}, none = {.length = 0}, meta;
 	struct kvshm_handle fill = scene_begin(store, &request, 1), refs[2];

@@ -21,7 +21,7 @@ static void expect_text(const char *says)
 
 START_TEST(an_open_request_is_found_by_its_id_in_every_process)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 5), found;
 	uint64_t missing = 2;
 
@@ -39,7 +39,7 @@ END_TEST
 START_TEST(ids_are_bytes_of_any_value_and_of_1_to_64)
 {
 	static const uint8_t zeros[KVSHM_REQUEST_ID_MAX + 1];
-	kvshm *store = scene_store(8, KVSHM_KEEP, 2 * KVSHM_REQUEST_ID_MAX);
+	kvshm_store *store = scene_store(8, KVSHM_KEEP, 2 * KVSHM_REQUEST_ID_MAX);
 	struct kvshm_request requests[KVSHM_REQUEST_ID_MAX], differs, found;
 	uint8_t last[KVSHM_REQUEST_ID_MAX] = {[KVSHM_REQUEST_ID_MAX - 1] = 1};
 
@@ -58,7 +58,7 @@ END_TEST
 
 START_TEST(ids_that_are_none_and_calls_without_a_place_for_the_result_are_refused)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	uint8_t id[KVSHM_REQUEST_ID_MAX + 1] = {1};
 	struct kvshm_request request = {.slot = 77};
 
@@ -81,7 +81,7 @@ START_TEST(ids_that_are_none_and_calls_without_a_place_for_the_result_are_refuse
 END_TEST
 
 /* Every call with a request, which is refused. */
-static void all_refuse(kvshm *store, const struct kvshm_request *request, int wanted, int wanted_end)
+static void all_refuse(kvshm_store *store, const struct kvshm_request *request, int wanted, int wanted_end)
 {
 	struct kvshm_handle handle = {.kind = 77};
 	const struct kvshm_key *key = scene_keys(1, 1);
@@ -108,7 +108,7 @@ static void all_refuse(kvshm *store, const struct kvshm_request *request, int wa
 		ck_rc(kvshm_request_end(store, request), wanted_end);
 	}
 	if (wanted == -EINVAL || wanted == -EBADF)
-		ck_rc(kvshm_request_info(store, request, &info), wanted);
+		ck_rc(kvshm_request_get_info(store, request, &info), wanted);
 	ck_assert_uint_eq(handle.kind, 77);
 	ck_assert_int_eq(result, 77);
 	ck_assert_uint_eq(scene_idle(store), store->map.g.blocks);
@@ -116,7 +116,7 @@ static void all_refuse(kvshm *store, const struct kvshm_request *request, int wa
 
 START_TEST(what_is_no_request_is_refused_by_every_call)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request = scene_open(store, 1, 0), no_slot = request, huge = request, unused = request,
 			     later = request, zero = request, elsewhere = request;
 
@@ -140,7 +140,7 @@ END_TEST
 
 START_TEST(what_is_its_owners_is_refused_to_others)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 
 	all_refuse(other, &request, -EPERM, 0);
@@ -151,7 +151,7 @@ END_TEST
 
 START_TEST(the_value_of_an_earlier_request_in_a_slot_touches_no_later_one)
 {
-	kvshm *store = scene_store(8, KVSHM_KEEP, 1), *other = unit_attach();
+	kvshm_store *store = scene_store(8, KVSHM_KEEP, 1), *other = unit_attach();
 	struct kvshm_request early = scene_open(store, 1, 0), late;
 
 	scene_end(store, &early);
@@ -167,7 +167,7 @@ END_TEST
 
 START_TEST(a_second_open_of_an_id_is_told_whose_it_is)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request = scene_open(other, 1, 0), second = {.slot = 77};
 
 	ck_rc(scene_try_open(store, 1, 0, 0, &second), -EEXIST);
@@ -182,7 +182,7 @@ END_TEST
 
 START_TEST(a_late_attempt_is_refused_and_a_higher_one_opens)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request first, second, found;
 
 	ck_rc(scene_try_open(store, 1, 4, 0, &first), 0);
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(an_aborted_attempt_is_remembered_too)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 3);
 
 	ck_rc(kvshm_request_end(other, &request), 0);
@@ -216,7 +216,7 @@ END_TEST
 
 START_TEST(a_closed_request_is_remembered_for_a_turn_of_all_slots)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request = scene_open(store, 100, 0), again;
 
 	scene_end(store, &request);
@@ -236,7 +236,7 @@ END_TEST
 /* Whoever opens something claims a slot first: there is its last id still, which is nobody's. */
 START_TEST(a_slot_that_is_only_claimed_has_no_id)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request last = scene_open(other, 1, 0), found;
 	_Atomic uint64_t *word = &store->map.requests[last.slot].word;
 	uint64_t claimed = kvs_request_next(atomic_load(word), KVS_REQUEST_CLAIMED), id = 1;
@@ -254,7 +254,7 @@ END_TEST
 
 START_TEST(with_all_slots_open_there_is_ENFILE_until_one_ends)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request requests[SLOTS], one = {.slot = 77};
 
 	for (uint64_t id = 0; id < SLOTS; id++)
@@ -275,7 +275,7 @@ END_TEST
 
 static void open_and_wait_for_death(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	for (uint64_t id = 1; id <= *(const uint64_t *)arg; id++)
 		(void)scene_open(store, id, 1);
@@ -285,7 +285,7 @@ static void open_and_wait_for_death(void *arg)
 START_TEST(an_id_whose_owner_died_is_in_nobodys_way)
 {
 	uint64_t count = 1;
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request, dead;
 	struct child child;
 
@@ -304,7 +304,7 @@ END_TEST
 START_TEST(a_dead_owners_attempt_is_remembered)
 {
 	uint64_t count = 1;
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request;
 	struct child child;
 
@@ -318,7 +318,7 @@ END_TEST
 START_TEST(slots_of_a_dead_owners_are_no_reason_for_ENFILE)
 {
 	uint64_t count = SLOTS;
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct child child;
 
 	unit_child(&child, open_and_wait_for_death, &count);
@@ -330,7 +330,7 @@ END_TEST
 
 START_TEST(F1_a_request_of_no_state_is_in_nobodys_way)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request = scene_open(store, 1, 0);
 
 	unit_damaged();
@@ -347,25 +347,25 @@ uint64_t __real_kvs_now(void);
 uint64_t __wrap_kvs_now(void);
 
 /* Who opens the id 1 between two steps of another's, and what it is told. */
-static kvshm *rival;
+static kvshm_store *rival;
 static enum kvs_request_state rival_comes_at;
 static int rival_told;
 static struct kvshm_request rivals;
 
 static void let_rival_open(void)
 {
-	kvshm *store = rival;
+	kvshm_store *store = rival;
 
 	rival = NULL;
 	rival_told = scene_try_open(store, 1, 0, 0, &rivals);
 }
 
 /* Another thread of the opener's ends it as soon as it is open. */
-static kvshm *ends_at_once;
+static kvshm_store *ends_at_once;
 
 static void end_it(void)
 {
-	kvshm *store = ends_at_once;
+	kvshm_store *store = ends_at_once;
 	struct kvshm_request request;
 
 	ends_at_once = NULL;
@@ -393,7 +393,7 @@ uint64_t __wrap_kvs_now(void)
 
 START_TEST(a_request_is_ended_by_its_owner_as_soon_as_it_is_open)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_request request;
 
 	ends_at_once = store;
@@ -405,7 +405,7 @@ END_TEST
 
 static void opens_meet(enum kvs_request_state at, unsigned skip, int told, int rival_is_told)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request, winner;
 
 	/* So that the slots that the two claim are in the order that is wanted. */
@@ -445,7 +445,7 @@ END_TEST
 /* One has looked at all slots, and comes to its last step; another, of a lower slot, has not been seen by it. */
 START_TEST(of_two_that_are_opening_the_lower_slot_wins_whatever_the_other_has_seen)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request, last;
 	_Atomic uint64_t *word;
 
@@ -471,7 +471,7 @@ struct race {
 	_Atomic unsigned winners[ROUNDS];
 };
 
-static void open_at_once(kvshm *store, struct race *race)
+static void open_at_once(kvshm_store *store, struct race *race)
 {
 	for (uint64_t i = 0; i < ROUNDS; i++) {
 		struct kvshm_request request;
@@ -489,7 +489,7 @@ static void open_at_once(kvshm *store, struct race *race)
 	}
 }
 
-static void one_won_each(kvshm *store, struct race *race)
+static void one_won_each(kvshm_store *store, struct race *race)
 {
 	for (unsigned i = 0; i < ROUNDS; i++)
 		ck_assert_uint_eq(atomic_load(&race->winners[i]), 1);
@@ -499,7 +499,7 @@ static void one_won_each(kvshm *store, struct race *race)
 
 static void race_of_a_process(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	open_at_once(store, arg);
 	ck_rc(kvshm_detach(store), 0);
@@ -507,7 +507,7 @@ static void race_of_a_process(void *arg)
 
 START_TEST(of_many_processes_that_open_an_id_at_the_same_time_one_does)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct race *race = unit_shared(sizeof(*race));
 	struct child children[OPENERS];
 
@@ -521,7 +521,7 @@ START_TEST(of_many_processes_that_open_an_id_at_the_same_time_one_does)
 END_TEST
 
 struct opener {
-	kvshm *store;
+	kvshm_store *store;
 	struct race *race;
 };
 

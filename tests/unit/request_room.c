@@ -15,18 +15,18 @@
 
 #define BLOCKS 8U
 
-static int reserve(kvshm *store, const struct kvshm_request *request, uint32_t blocks)
+static int reserve(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks)
 {
 	return kvshm_request_reserve(store, request, blocks, 0);
 }
 
-static int queue(kvshm *store, const struct kvshm_request *request, uint32_t blocks)
+static int queue(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks)
 {
 	return kvshm_request_queue(store, request, blocks, UINT64_MAX);
 }
 
 /* An opened request with room, or a place in the line. */
-static struct kvshm_request with_room(kvshm *store, uint64_t id, uint32_t blocks)
+static struct kvshm_request with_room(kvshm_store *store, uint64_t id, uint32_t blocks)
 {
 	struct kvshm_request request = scene_open(store, id, 0);
 
@@ -34,7 +34,7 @@ static struct kvshm_request with_room(kvshm *store, uint64_t id, uint32_t blocks
 	return request;
 }
 
-static struct kvshm_request in_line(kvshm *store, uint64_t id, uint32_t blocks)
+static struct kvshm_request in_line(kvshm_store *store, uint64_t id, uint32_t blocks)
 {
 	struct kvshm_request request = scene_open(store, id, 0);
 
@@ -42,14 +42,14 @@ static struct kvshm_request in_line(kvshm *store, uint64_t id, uint32_t blocks)
 	return request;
 }
 
-static unsigned room(const kvshm *store)
+static unsigned room(const kvshm_store *store)
 {
 	return unit_count(store, KVS_ROOM);
 }
 
 START_TEST(R11_room_is_had_whole_and_fills_draw_on_it)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = with_room(store, 1, 3);
 	enum kvshm_outcome outcome;
 	struct kvshm_handle handle;
@@ -70,7 +70,7 @@ END_TEST
 
 START_TEST(R11_room_is_taken_of_what_can_be_evicted)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
 		unit_put(store, i);
@@ -80,7 +80,7 @@ START_TEST(R11_room_is_taken_of_what_can_be_evicted)
 END_TEST
 
 /* Fills its room, and ends. */
-static void use_up(kvshm *store, const struct kvshm_request *request, uint32_t blocks)
+static void use_up(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks)
 {
 	for (uint64_t i = 0; i < blocks; i++)
 		(void)scene_fill(store, request, request->slot * UINT64_C(1000) + i);
@@ -89,7 +89,7 @@ static void use_up(kvshm *store, const struct kvshm_request *request, uint32_t b
 }
 
 /* How far the hand of eviction has gone: as far each time that something is evicted. */
-static uint64_t evictions_of(kvshm *store, uint64_t id, uint32_t blocks)
+static uint64_t evictions_of(kvshm_store *store, uint64_t id, uint32_t blocks)
 {
 	uint64_t before = atomic_load(&store->map.head->evict_hand);
 
@@ -99,7 +99,7 @@ static uint64_t evictions_of(kvshm *store, uint64_t id, uint32_t blocks)
 
 START_TEST(room_for_many_blocks_is_evicted_at_once)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	uint64_t one;
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
@@ -112,7 +112,7 @@ END_TEST
 
 START_TEST(R11_requests_that_together_need_more_than_the_store_do_not_block_each_other)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request first = with_room(store, 1, 5);
 	struct sleeper second = {.store = other, .request = scene_open(other, 2, 0), .blocks = 5};
 
@@ -130,7 +130,7 @@ END_TEST
 
 START_TEST(R11_room_comes_in_order_of_arrival)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request has = with_room(store, 1, 6), large = in_line(other, 2, 5), small = in_line(store, 3, 1),
 			     last = in_line(other, 4, 2);
 
@@ -152,7 +152,7 @@ END_TEST
 
 START_TEST(R11_all_in_the_line_are_woken_in_turn)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8);
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8);
 	struct kvshm_request has = with_room(store, 1, BLOCKS);
 	struct sleeper waiters[4];
 
@@ -175,7 +175,7 @@ END_TEST
 
 START_TEST(R11_who_is_granted_wakes_the_next)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request has = with_room(store, 1, BLOCKS);
 	struct sleeper waiters[2];
 
@@ -206,7 +206,7 @@ static void *hear_the_bell(void *arg)
 
 START_TEST(R11_a_block_that_becomes_idle_wakes_the_first_of_the_line)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_handle held = unit_fill(store, 100, 0), fill = unit_begin(store, 101),
 			    owned = unit_own(store, 102);
 	struct sleeper waiter = {.store = other, .request = in_line(other, 1, BLOCKS)};
@@ -225,14 +225,14 @@ START_TEST(R11_a_block_that_becomes_idle_wakes_the_first_of_the_line)
 }
 END_TEST
 
-static uint32_t bell(const kvshm *store)
+static uint32_t bell(const kvshm_store *store)
 {
 	return atomic_load(&store->map.head->room_bell);
 }
 
 START_TEST(room_rings_only_for_who_waits_and_once_for_many_blocks)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request first, next;
 	uint32_t rung = bell(store);
 
@@ -252,7 +252,7 @@ END_TEST
 
 START_TEST(R11_fills_without_room_are_refused_while_somebody_waits)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle held = unit_fill(store, 100, 0), handle;
 	struct kvshm_request waits = in_line(store, 1, BLOCKS), none = scene_open(other, 2, 0);
 	enum kvshm_outcome outcome;
@@ -274,7 +274,7 @@ END_TEST
 
 START_TEST(a_key_that_was_there_gives_its_room_back_at_once)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle lent[2], fill;
 	enum kvshm_next next;
@@ -300,7 +300,7 @@ END_TEST
 
 START_TEST(R07_who_waited_for_a_filler_that_died_has_room_to_fill_itself)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = unit_begin(other, 1);
 	enum kvshm_outcome outcome;
@@ -319,7 +319,7 @@ END_TEST
 
 START_TEST(what_is_left_of_the_room_goes_back_when_the_request_is_complete)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = with_room(store, 1, 5);
 
 	(void)scene_fill(store, &request, 1);
@@ -332,7 +332,7 @@ END_TEST
 
 START_TEST(a_request_that_is_complete_waits_for_no_room)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
@@ -346,7 +346,7 @@ END_TEST
 
 START_TEST(R12_room_comes_back_on_cancel_and_end)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = with_room(store, 1, 5), waits = in_line(other, 2, 5);
 
 	ck_rc(kvshm_request_wait_room(other, &waits, 0), -EINPROGRESS);
@@ -370,7 +370,7 @@ END_TEST
 
 START_TEST(R12_room_comes_back_on_detach)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach(), *third = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach(), *third = unit_attach();
 
 	(void)with_room(other, 1, 5);
 	(void)in_line(third, 2, 5);
@@ -383,7 +383,7 @@ END_TEST
 
 START_TEST(R12_a_deadline_that_passes_leaves_nothing_held)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request has = with_room(store, 1, 5), waits = scene_open(other, 2, 0);
 	uint64_t deadline = unit_in_ms(30);
 
@@ -406,7 +406,7 @@ END_TEST
 
 START_TEST(who_did_not_look_at_its_deadline_may_go_into_the_line_again)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request has = with_room(store, 1, BLOCKS), wants = scene_open(store, 2, 0);
 	uint64_t first, late;
 
@@ -429,7 +429,7 @@ END_TEST
 /* Of several times the best: the machine may add to each. */
 START_TEST(R12_a_deadline_that_is_close_is_kept)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	uint64_t best = UINT64_MAX;
 
@@ -449,7 +449,7 @@ END_TEST
 
 START_TEST(R17_waiting_for_room_looks_until_the_time_and_keeps_its_place)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request has = with_room(store, 1, BLOCKS), waits = in_line(other, 2, 1);
 	uint64_t until = unit_in_ms(25);
 
@@ -463,7 +463,7 @@ END_TEST
 
 static void queue_and_wait_for_death(void *id)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)in_line(store, *(const uint64_t *)id, BLOCKS);
 	unit_wait_for_death();
@@ -471,7 +471,7 @@ static void queue_and_wait_for_death(void *id)
 
 static void reserve_and_wait_for_death(void *id)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)with_room(store, *(const uint64_t *)id, BLOCKS);
 	unit_wait_for_death();
@@ -480,7 +480,7 @@ static void reserve_and_wait_for_death(void *id)
 START_TEST(R12_a_dead_one_that_has_room_gives_it_to_who_waits)
 {
 	uint64_t id = 10;
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct child child;
 
@@ -496,7 +496,7 @@ END_TEST
 START_TEST(R12_the_dead_anywhere_in_the_line_hold_up_nobody)
 {
 	uint64_t ids[2] = {10, 11};
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request first = with_room(store, 1, 6), second, third;
 	struct child dead[2];
 
@@ -520,7 +520,7 @@ END_TEST
 START_TEST(R12_a_dead_one_in_the_line_refuses_no_fill)
 {
 	uint64_t id = 10;
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 1, 0);
 	struct child child;
 
@@ -544,7 +544,7 @@ struct late {
 static void queue_until(void *arg)
 {
 	const struct late *late = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = scene_open(store, 10, 0);
 
 	ck_rc(kvshm_request_queue(store, &request, late->blocks, late->deadline), -EINPROGRESS);
@@ -565,7 +565,7 @@ static void goes_on_late(const struct child *child)
 START_TEST(R12_a_stopped_one_that_is_first_holds_up_nobody_beyond_its_deadline)
 {
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 100, 0);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct child child;
@@ -586,7 +586,7 @@ END_TEST
 START_TEST(R12_a_stopped_one_in_the_middle_holds_up_nobody_beyond_its_deadline)
 {
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request has = with_room(store, 1, 6), first = in_line(store, 2, 3), last;
 	struct child child;
 
@@ -606,7 +606,7 @@ END_TEST
 START_TEST(R12_who_sees_a_deadline_pass_frees_what_the_stopped_one_had)
 {
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 100, 0);
 	const struct kvs_actor actor = unit_actor_of(store);
 	struct child child;
@@ -627,7 +627,7 @@ END_TEST
 START_TEST(R12_a_stopped_one_refuses_no_fill_beyond_its_deadline)
 {
 	struct late late = {.deadline = unit_in_ms(300), .blocks = BLOCKS};
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 100, 0), handle;
 	enum kvshm_outcome outcome;
 	struct child child;
@@ -651,7 +651,7 @@ END_TEST
 
 START_TEST(R13_more_than_the_store_fails_at_once_and_says_so)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 
 	ck_rc(kvshm_request_reserve(store, &request, BLOCKS + 1, UINT64_MAX), -E2BIG);
@@ -665,7 +665,7 @@ END_TEST
 
 START_TEST(R13_as_much_as_the_store_waits_and_has_its_turn_among_small_ones)
 {
-	kvshm *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
+	kvshm_store *store = scene_store(BLOCKS, KVSHM_DROP, 8), *other = unit_attach();
 	struct kvshm_request small[2] = {with_room(other, 1, 2), with_room(other, 2, 2)},
 			     large = in_line(store, 3, BLOCKS);
 
@@ -687,7 +687,7 @@ END_TEST
 
 START_TEST(no_room_is_had_at_once_and_room_twice_is_refused)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 
 	ck_rc(reserve(store, &request, 0), 0);
@@ -706,9 +706,9 @@ END_TEST
 
 /* ---- Cancelled from elsewhere ------------------------------------------------------------------------------ */
 
-static void cancelled(void (*cancel)(struct sleeper *waiter, kvshm *other))
+static void cancelled(void (*cancel)(struct sleeper *waiter, kvshm_store *other))
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach(), *third = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach(), *third = unit_attach();
 	struct kvshm_request has = with_room(other, 1, 5);
 	struct sleeper waiter = {.store = store, .request = scene_open(store, 2, 0), .blocks = 5},
 		       next = {.store = third, .request = scene_open(third, 3, 0), .blocks = 2};
@@ -726,32 +726,32 @@ static void cancelled(void (*cancel)(struct sleeper *waiter, kvshm *other))
 	scene_end(other, &has);
 }
 
-static void by_unreserve(struct sleeper *waiter, kvshm *other)
+static void by_unreserve(struct sleeper *waiter, kvshm_store *other)
 {
 	(void)other;
 	ck_rc(kvshm_request_unreserve(waiter->store, &waiter->request), 0);
 }
 
-static void by_end(struct sleeper *waiter, kvshm *other)
+static void by_end(struct sleeper *waiter, kvshm_store *other)
 {
 	(void)other;
 	scene_end(waiter->store, &waiter->request);
 }
 
-static void by_completion(struct sleeper *waiter, kvshm *other)
+static void by_completion(struct sleeper *waiter, kvshm_store *other)
 {
 	(void)other;
 	ck_rc(kvshm_request_complete(waiter->store, &waiter->request, 0), 0);
 }
 
-static void by_another_client(struct sleeper *waiter, kvshm *other)
+static void by_another_client(struct sleeper *waiter, kvshm_store *other)
 {
 	ck_rc(kvshm_request_end(other, &waiter->request), 0);
 }
 
 static void end_id_2(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = scene_find(store, 2);
 
 	(void)arg;
@@ -759,7 +759,7 @@ static void end_id_2(void *arg)
 	ck_rc(kvshm_detach(store), 0);
 }
 
-static void by_another_process(struct sleeper *waiter, kvshm *other)
+static void by_another_process(struct sleeper *waiter, kvshm_store *other)
 {
 	struct child child;
 
@@ -777,7 +777,7 @@ END_TEST
 
 START_TEST(R12_one_in_the_middle_of_the_line_is_cancelled_by_another_thread)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request has = with_room(other, 1, 1), first = in_line(other, 2, BLOCKS);
 	struct sleeper waiter = {.store = store, .request = scene_open(store, 3, 0), .blocks = 1};
 
@@ -817,7 +817,7 @@ END_TEST
 
 START_TEST(a_wait_for_room_ends_with_the_store)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle held = unit_fill(store, 1, 0);
 	struct sleeper waiter = {.store = store, .request = scene_open(store, 1, 0), .blocks = BLOCKS};
 

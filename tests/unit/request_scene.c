@@ -16,7 +16,7 @@
 #define KEYS_MAX 256U
 #define SLEEPERS_MAX 16U
 
-kvshm *scene_store(uint32_t blocks, enum kvshm_retain retain, uint32_t requests)
+kvshm_store *scene_store(uint32_t blocks, enum kvshm_retain retain, uint32_t requests)
 {
 	struct kvshm_create_options options = unit_options(blocks);
 
@@ -27,12 +27,12 @@ kvshm *scene_store(uint32_t blocks, enum kvshm_retain retain, uint32_t requests)
 
 /* ---- Requests whose ids are numbers ---------------------------------------------------------------------------- */
 
-int scene_try_open(kvshm *store, uint64_t id, uint32_t attempt, uint32_t blocks, struct kvshm_request *request)
+int scene_try_open(kvshm_store *store, uint64_t id, uint32_t attempt, uint32_t blocks, struct kvshm_request *request)
 {
 	return kvshm_request_open(store, &id, sizeof(id), attempt, blocks, request);
 }
 
-struct kvshm_request scene_open(kvshm *store, uint64_t id, uint32_t blocks)
+struct kvshm_request scene_open(kvshm_store *store, uint64_t id, uint32_t blocks)
 {
 	struct kvshm_request request;
 
@@ -41,7 +41,7 @@ struct kvshm_request scene_open(kvshm *store, uint64_t id, uint32_t blocks)
 	return request;
 }
 
-struct kvshm_request scene_find(kvshm *store, uint64_t id)
+struct kvshm_request scene_find(kvshm_store *store, uint64_t id)
 {
 	struct kvshm_request request;
 
@@ -49,7 +49,7 @@ struct kvshm_request scene_find(kvshm *store, uint64_t id)
 	return request;
 }
 
-enum kvs_request_state scene_state(const kvshm *store, const struct kvshm_request *request)
+enum kvs_request_state scene_state(const kvshm_store *store, const struct kvshm_request *request)
 {
 	uint64_t word = kvs_request_word(&store->map, request->slot);
 
@@ -57,7 +57,7 @@ enum kvs_request_state scene_state(const kvshm *store, const struct kvshm_reques
 	return kvs_request_state(word);
 }
 
-void scene_end(kvshm *store, const struct kvshm_request *request)
+void scene_end(kvshm_store *store, const struct kvshm_request *request)
 {
 	ck_rc(kvshm_request_end(store, request), 0);
 	ck_assert_int_eq(scene_state(store, request), KVS_REQUEST_CLOSED);
@@ -65,7 +65,7 @@ void scene_end(kvshm *store, const struct kvshm_request *request)
 
 /* ---- What they hold -------------------------------------------------------------------------------------------- */
 
-int scene_ask(kvshm *store, const struct kvshm_request *request, uint64_t number, enum kvshm_outcome *outcome,
+int scene_ask(kvshm_store *store, const struct kvshm_request *request, uint64_t number, enum kvshm_outcome *outcome,
 	      struct kvshm_handle *handle)
 {
 	uint8_t key[UNIT_KEY];
@@ -74,7 +74,7 @@ int scene_ask(kvshm *store, const struct kvshm_request *request, uint64_t number
 	return kvshm_request_get_or_fill(store, request, key, sizeof(key), outcome, handle);
 }
 
-static struct kvshm_handle ask(kvshm *store, const struct kvshm_request *request, uint64_t number,
+static struct kvshm_handle ask(kvshm_store *store, const struct kvshm_request *request, uint64_t number,
 			       enum kvshm_outcome wanted)
 {
 	struct kvshm_handle handle;
@@ -87,29 +87,29 @@ static struct kvshm_handle ask(kvshm *store, const struct kvshm_request *request
 	return handle;
 }
 
-struct kvshm_handle scene_begin(kvshm *store, const struct kvshm_request *request, uint64_t number)
+struct kvshm_handle scene_begin(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	return ask(store, request, number, KVSHM_FILL);
 }
 
-struct kvshm_handle scene_pending(kvshm *store, const struct kvshm_request *request, uint64_t number)
+struct kvshm_handle scene_pending(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	return ask(store, request, number, KVSHM_PENDING);
 }
 
-struct kvshm_handle scene_ready(kvshm *store, const struct kvshm_request *request, uint64_t number)
+struct kvshm_handle scene_ready(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	return ask(store, request, number, KVSHM_READY);
 }
 
-void scene_publish(kvshm *store, struct kvshm_handle *fill, uint64_t number)
+void scene_publish(kvshm_store *store, struct kvshm_handle *fill, uint64_t number)
 {
 	unit_write(store, fill, number);
 	ck_rc(kvshm_publish(store, fill, NULL), 0);
 	ck_assert_uint_eq(fill->kind, KVSHM_LENT);
 }
 
-struct kvshm_handle scene_fill(kvshm *store, const struct kvshm_request *request, uint64_t number)
+struct kvshm_handle scene_fill(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	struct kvshm_handle handle = scene_begin(store, request, number);
 
@@ -130,7 +130,7 @@ const struct kvshm_key *scene_keys(uint64_t first, size_t count)
 	return keys;
 }
 
-size_t scene_match(kvshm *store, const struct kvshm_request *request, uint64_t first, size_t count,
+size_t scene_match(kvshm_store *store, const struct kvshm_request *request, uint64_t first, size_t count,
 		   struct kvshm_handle *lent, enum kvshm_next *next)
 {
 	size_t ready;
@@ -139,7 +139,8 @@ size_t scene_match(kvshm *store, const struct kvshm_request *request, uint64_t f
 	return ready;
 }
 
-static unsigned sum(const kvshm *store, unsigned (*of)(const kvshm *store, const struct kvshm_handle *handle))
+static unsigned sum(const kvshm_store *store,
+		    unsigned (*of)(const kvshm_store *store, const struct kvshm_handle *handle))
 {
 	unsigned total = 0;
 
@@ -151,22 +152,22 @@ static unsigned sum(const kvshm *store, unsigned (*of)(const kvshm *store, const
 	return total;
 }
 
-unsigned scene_refs(const kvshm *store)
+unsigned scene_refs(const kvshm_store *store)
 {
 	return sum(store, unit_refs);
 }
 
-unsigned scene_pins(const kvshm *store)
+unsigned scene_pins(const kvshm_store *store)
 {
 	return sum(store, unit_pins);
 }
 
-unsigned scene_idle(const kvshm *store)
+unsigned scene_idle(const kvshm_store *store)
 {
 	return unit_count(store, KVS_FREE) + unit_count(store, KVS_LIMBO);
 }
 
-void scene_nothing_left(const kvshm *store)
+void scene_nothing_left(const kvshm_store *store)
 {
 	ck_assert_uint_eq(scene_refs(store), 0);
 	ck_assert_uint_eq(scene_pins(store), 0);

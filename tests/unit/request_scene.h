@@ -18,42 +18,42 @@
 #include "wait.h"
 
 /* A store of so many small blocks and eight clients, and a client. */
-kvshm *scene_store(uint32_t blocks, enum kvshm_retain retain, uint32_t requests);
+kvshm_store *scene_store(uint32_t blocks, enum kvshm_retain retain, uint32_t requests);
 
 /* ---- Requests whose ids are numbers ---- */
 
-int scene_try_open(kvshm *store, uint64_t id, uint32_t attempt, uint32_t blocks, struct kvshm_request *request);
+int scene_try_open(kvshm_store *store, uint64_t id, uint32_t attempt, uint32_t blocks, struct kvshm_request *request);
 /* Opens the first attempt. */
-struct kvshm_request scene_open(kvshm *store, uint64_t id, uint32_t blocks);
+struct kvshm_request scene_open(kvshm_store *store, uint64_t id, uint32_t blocks);
 /* In another process, or client. */
-struct kvshm_request scene_find(kvshm *store, uint64_t id);
-enum kvs_request_state scene_state(const kvshm *store, const struct kvshm_request *request);
+struct kvshm_request scene_find(kvshm_store *store, uint64_t id);
+enum kvs_request_state scene_state(const kvshm_store *store, const struct kvshm_request *request);
 /* Ends it, as the first. */
-void scene_end(kvshm *store, const struct kvshm_request *request);
+void scene_end(kvshm_store *store, const struct kvshm_request *request);
 
 /* ---- What they hold ---- */
 
-int scene_ask(kvshm *store, const struct kvshm_request *request, uint64_t number, enum kvshm_outcome *outcome,
+int scene_ask(kvshm_store *store, const struct kvshm_request *request, uint64_t number, enum kvshm_outcome *outcome,
 	      struct kvshm_handle *handle);
 /* Asks for a key that must be ours to fill; that another is filling; that is there. */
-struct kvshm_handle scene_begin(kvshm *store, const struct kvshm_request *request, uint64_t number);
-struct kvshm_handle scene_pending(kvshm *store, const struct kvshm_request *request, uint64_t number);
-struct kvshm_handle scene_ready(kvshm *store, const struct kvshm_request *request, uint64_t number);
+struct kvshm_handle scene_begin(kvshm_store *store, const struct kvshm_request *request, uint64_t number);
+struct kvshm_handle scene_pending(kvshm_store *store, const struct kvshm_request *request, uint64_t number);
+struct kvshm_handle scene_ready(kvshm_store *store, const struct kvshm_request *request, uint64_t number);
 /* Fills a key of its own; the lent handle. */
-struct kvshm_handle scene_fill(kvshm *store, const struct kvshm_request *request, uint64_t number);
-void scene_publish(kvshm *store, struct kvshm_handle *fill, uint64_t number);
+struct kvshm_handle scene_fill(kvshm_store *store, const struct kvshm_request *request, uint64_t number);
+void scene_publish(kvshm_store *store, struct kvshm_handle *fill, uint64_t number);
 /* Matches the keys first to first + count - 1: how many are ready. */
-size_t scene_match(kvshm *store, const struct kvshm_request *request, uint64_t first, size_t count,
+size_t scene_match(kvshm_store *store, const struct kvshm_request *request, uint64_t first, size_t count,
 		   struct kvshm_handle *lent, enum kvshm_next *next);
 /* A batch of keys: first to first + count - 1. Valid until the next call. */
 const struct kvshm_key *scene_keys(uint64_t first, size_t count);
 
 /* Refs and pins of all clients on all blocks, and the blocks that are nobody's. */
-unsigned scene_refs(const kvshm *store);
-unsigned scene_pins(const kvshm *store);
-unsigned scene_idle(const kvshm *store);
+unsigned scene_refs(const kvshm_store *store);
+unsigned scene_pins(const kvshm_store *store);
+unsigned scene_idle(const kvshm_store *store);
 /* Nothing is held, filled or reserved; in a drop store every block is idle. */
-void scene_nothing_left(const kvshm *store);
+void scene_nothing_left(const kvshm_store *store);
 
 /* ---- Threads that sleep ---- */
 
@@ -61,7 +61,7 @@ extern _Atomic bool scene_endless;
 
 /* A thread that makes one call with a request, and its result. */
 struct sleeper {
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_request request;
 	int rc;
 	uint32_t blocks;

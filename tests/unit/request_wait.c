@@ -20,7 +20,7 @@ static void expect_text(const char *says)
 
 START_TEST(R16_a_request_of_zero_blocks_completes_and_tells_who_waits)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct sleeper waiter = {.store = other, .request = request};
 
@@ -37,7 +37,7 @@ END_TEST
 
 START_TEST(R16_it_needs_no_room_and_no_keys)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	enum kvshm_next next;
 
@@ -51,7 +51,7 @@ END_TEST
 
 START_TEST(a_request_is_complete_when_it_has_all_its_blocks_and_says_why_not)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 3);
 	struct kvshm_handle theirs = unit_begin(other, 1), own;
 
@@ -79,7 +79,7 @@ END_TEST
 
 START_TEST(R17_waiting_has_a_deadline_that_is_reached_and_not_before)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	uint64_t deadlines[] = {1, 5, 25}; /* less and more than a slice, in ms */
 
@@ -103,7 +103,7 @@ END_TEST
 
 START_TEST(who_waits_is_told_how_a_request_ended)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request aborted = scene_open(store, 1, 1), complete = scene_open(store, 2, 0),
 			     asked = scene_open(store, 3, 0);
 
@@ -123,8 +123,8 @@ END_TEST
 /* ---- The owner is woken ------------------------------------------------------------------------------------ */
 
 /* The owner of a request waits for a block that `filler` fills. */
-static void owner_is_woken(kvshm *store, kvshm *filler, void (*end)(kvshm *filler, struct kvshm_handle *fill),
-			   int wanted)
+static void owner_is_woken(kvshm_store *store, kvshm_store *filler,
+			   void (*end)(kvshm_store *filler, struct kvshm_handle *fill), int wanted)
 {
 	struct sleeper owner = {.store = store, .request = scene_open(store, 1, 1)};
 	struct kvshm_handle fill = unit_begin(filler, 1);
@@ -142,30 +142,30 @@ static void owner_is_woken(kvshm *store, kvshm *filler, void (*end)(kvshm *fille
 	ck_rc(kvshm_request_complete(store, &owner.request, 0), 0);
 }
 
-static void by_publish(kvshm *filler, struct kvshm_handle *fill)
+static void by_publish(kvshm_store *filler, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_publish(filler, fill, NULL), 0);
 	ck_rc(kvshm_release(filler, fill), 0);
 }
 
-static void by_give_up(kvshm *filler, struct kvshm_handle *fill)
+static void by_give_up(kvshm_store *filler, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_give_up(filler, fill), 0);
 }
 
-static void by_removal(kvshm *filler, struct kvshm_handle *fill)
+static void by_removal(kvshm_store *filler, struct kvshm_handle *fill)
 {
 	ck_rc(unit_remove(filler, 1), 0);
 	ck_rc(kvshm_publish(filler, fill, NULL), -ECANCELED);
 }
 
-static void by_clear(kvshm *filler, struct kvshm_handle *fill)
+static void by_clear(kvshm_store *filler, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_clear(filler), 0);
 	ck_rc(kvshm_give_up(filler, fill), 0);
 }
 
-static void by_detach(kvshm *filler, struct kvshm_handle *fill)
+static void by_detach(kvshm_store *filler, struct kvshm_handle *fill)
 {
 	(void)fill;
 	unit_detach(filler);
@@ -173,7 +173,7 @@ static void by_detach(kvshm *filler, struct kvshm_handle *fill)
 
 START_TEST(D3_publish_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, unit_attach(), by_publish, 0);
 }
@@ -181,7 +181,7 @@ END_TEST
 
 START_TEST(D3_publish_wakes_a_request_of_the_fillers_own_client)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, store, by_publish, 0);
 }
@@ -189,7 +189,7 @@ END_TEST
 
 START_TEST(D3_give_up_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, unit_attach(), by_give_up, -EAGAIN);
 }
@@ -197,7 +197,7 @@ END_TEST
 
 START_TEST(D3_give_up_wakes_a_request_of_the_fillers_own_client)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, store, by_give_up, -EAGAIN);
 }
@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(D3_removal_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, unit_attach(), by_removal, -EAGAIN);
 }
@@ -213,7 +213,7 @@ END_TEST
 
 START_TEST(R28_clearing_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, unit_attach(), by_clear, -EAGAIN);
 }
@@ -221,7 +221,7 @@ END_TEST
 
 START_TEST(D3_detach_of_the_filler_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	owner_is_woken(store, unit_attach(), by_detach, -EAGAIN);
 }
@@ -229,7 +229,7 @@ END_TEST
 
 START_TEST(a_request_waits_for_all_its_blocks)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct sleeper owner = {.store = store, .request = scene_open(store, 1, 3)};
 	struct kvshm_handle fills[3];
 
@@ -252,7 +252,7 @@ END_TEST
 /* Its end is asked for while it waits: seen at its next look, since it sleeps on a block. */
 START_TEST(R10_a_request_that_waits_for_a_block_is_ended_by_another)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct sleeper owner = {.store = store, .request = scene_open(store, 1, 1)};
 	struct kvshm_handle fill = unit_begin(other, 1);
 
@@ -268,7 +268,7 @@ START_TEST(R10_a_request_that_waits_for_a_block_is_ended_by_another)
 END_TEST
 
 /* The end is asked for behind the call's look at the request, while it looks at its blocks. */
-static kvshm *asks;
+static kvshm_store *asks;
 static const struct kvshm_request *asked;
 int __real_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
 int __wrap_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
@@ -283,7 +283,7 @@ int __wrap_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_
 
 START_TEST(R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lost)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = unit_begin(other, 1);
 
@@ -303,7 +303,7 @@ END_TEST
 
 START_TEST(D3_a_lent_hold_is_waited_for_as_a_ref_is)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 2);
 	struct kvshm_handle first = unit_begin(other, 1), second = unit_begin(other, 2);
 	struct kvshm_handle good = scene_pending(store, &request, 1), bad = scene_pending(store, &request, 2), again;
@@ -323,7 +323,7 @@ START_TEST(D3_a_lent_hold_is_waited_for_as_a_ref_is)
 END_TEST
 
 struct lent_wait {
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_handle lent;
 	int rc;
 };
@@ -338,7 +338,7 @@ static void *wait_for_lent(void *arg)
 
 START_TEST(R17_who_waits_for_a_lent_hold_goes_on_when_its_request_ends)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 	struct kvshm_handle fill = unit_begin(other, 1);
 	struct lent_wait wait = {.store = store, .lent = scene_pending(store, &request, 1)};
@@ -358,9 +358,9 @@ END_TEST
 /* ---- Others are woken -------------------------------------------------------------------------------------- */
 
 /* Two wait, in other clients, until a request is complete. */
-static void others_are_woken(void (*change)(kvshm *store, const struct kvshm_request *request), int wanted)
+static void others_are_woken(void (*change)(kvshm_store *store, const struct kvshm_request *request), int wanted)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct sleeper waiters[2];
 
@@ -375,20 +375,20 @@ static void others_are_woken(void (*change)(kvshm *store, const struct kvshm_req
 		scene_woken(&waiters[i], wanted);
 }
 
-static void completes(kvshm *store, const struct kvshm_request *request)
+static void completes(kvshm_store *store, const struct kvshm_request *request)
 {
 	ck_rc(kvshm_request_complete(store, request, 0), 0);
 }
 
-static void is_asked(kvshm *store, const struct kvshm_request *request)
+static void is_asked(kvshm_store *store, const struct kvshm_request *request)
 {
-	kvshm *other = unit_attach();
+	kvshm_store *other = unit_attach();
 
 	(void)store;
 	ck_rc(kvshm_request_end(other, request), 0);
 }
 
-static void detaches(kvshm *store, const struct kvshm_request *request)
+static void detaches(kvshm_store *store, const struct kvshm_request *request)
 {
 	(void)request;
 	unit_detach(store);
@@ -422,7 +422,7 @@ END_TEST
 
 static void own_and_wait_for_death(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 1);
 
 	(void)arg;
@@ -432,7 +432,7 @@ static void own_and_wait_for_death(void *arg)
 
 START_TEST(D3_recovery_of_a_dead_owner_wakes_who_waits)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct sleeper waiter = {.store = store};
 	struct child child;
 
@@ -450,7 +450,7 @@ END_TEST
 
 START_TEST(D3_recovery_of_a_dead_filler_wakes_a_request_that_waits)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct sleeper owner = {.store = store, .request = scene_open(store, 2, 1)};
 	struct child child;
 
@@ -468,7 +468,7 @@ END_TEST
 
 static void wait_for_id_1(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = scene_find(store, 1);
 
 	(void)arg;
@@ -479,7 +479,7 @@ static void wait_for_id_1(void *arg)
 
 START_TEST(D3_all_who_wait_see_that_the_owner_is_dead)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request;
 	struct child owner, waiters[3];
 
@@ -502,7 +502,7 @@ END_TEST
 
 START_TEST(R07_a_request_whose_filler_dies_asks_again_and_fills_itself)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 2, 2);
 	struct kvshm_handle theirs = unit_begin(other, 2);
 	struct child child;
@@ -523,7 +523,7 @@ END_TEST
 
 START_TEST(waits_end_with_the_store)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct sleeper owner = {.store = store, .request = scene_open(store, 1, 1)},
 		       waiter = {.store = other, .request = owner.request};
 

@@ -14,7 +14,7 @@
 
 #define BLOCKS 8U
 
-static void no_room(kvshm *store, uint64_t number, const char *says)
+static void no_room(kvshm_store *store, uint64_t number, const char *says)
 {
 	struct kvshm_handle handle = {.kind = 77};
 	enum kvshm_outcome outcome;
@@ -26,7 +26,7 @@ static void no_room(kvshm *store, uint64_t number, const char *says)
 
 START_TEST(R21_with_everything_held_there_is_no_room_until_a_release)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle held[BLOCKS], pin;
 
 	for (uint32_t i = 0; i < BLOCKS; i++)
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(with_everything_being_filled_there_is_no_room_until_one_is_given_up)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle fills[BLOCKS];
 
 	for (uint32_t i = 0; i < BLOCKS; i++)
@@ -64,7 +64,7 @@ END_TEST
 
 START_TEST(a_key_that_is_there_is_found_where_there_is_no_room)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref;
 
@@ -80,7 +80,7 @@ END_TEST
 
 START_TEST(what_is_free_but_waits_for_a_section_is_ENOSPC_of_its_own_kind_until_it_ends)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvs_actor reader = unit_actor_of(other);
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
@@ -98,7 +98,7 @@ END_TEST
 
 START_TEST(no_room_evicts_no_more_than_it_needs)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 
 	for (uint64_t i = 0; i < BLOCKS; i++)
 		unit_put(store, i);
@@ -116,7 +116,7 @@ START_TEST(every_block_of_a_store_can_be_held_at_once_in_any_size)
 	for (unsigned n = 0; n < sizeof(sizes) / sizeof(sizes[0]); n++) {
 		struct kvshm_create_options options = unit_options(sizes[n]);
 		struct kvshm_handle handle;
-		kvshm *store;
+		kvshm_store *store;
 
 		options.block_size = 512;
 		options.size = sizes[n] * options.block_size;

@@ -17,7 +17,7 @@
 /* Holds a ref of key 1, fills key 2, keeps recovery of its process busy, and stands in a section. */
 static void hold_and_stand(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvs_actor actor = unit_actor_of(store);
 	struct kvshm_handle ref;
 
@@ -31,9 +31,9 @@ static void hold_and_stand(void *arg)
 
 static struct child stopped;
 
-static kvshm *store_with_a_stopped_client(uint32_t blocks)
+static kvshm_store *store_with_a_stopped_client(uint32_t blocks)
 {
-	kvshm *store = unit_store(blocks);
+	kvshm_store *store = unit_store(blocks);
 
 	unit_put(store, 1);
 	unit_child(&stopped, hold_and_stand, NULL);
@@ -42,7 +42,7 @@ static kvshm *store_with_a_stopped_client(uint32_t blocks)
 	return store;
 }
 
-static void end_it(kvshm *store)
+static void end_it(kvshm_store *store)
 {
 	unit_kill(&stopped);
 	ck_rc(kvshm_recover(store, NULL), 0);
@@ -50,7 +50,7 @@ static void end_it(kvshm *store)
 
 START_TEST(D4_lookups_fills_and_removals_go_on_beside_a_stopped_client)
 {
-	kvshm *store = store_with_a_stopped_client(64);
+	kvshm_store *store = store_with_a_stopped_client(64);
 	struct kvshm_handle ref;
 
 	ck_assert(unit_has(store, 1));
@@ -67,7 +67,7 @@ END_TEST
 
 START_TEST(D4_a_wait_for_a_stopped_filler_ends_at_its_deadline)
 {
-	kvshm *store = store_with_a_stopped_client(64);
+	kvshm_store *store = store_with_a_stopped_client(64);
 	uint64_t deadline = unit_in_ms(30), soon = unit_in_ms(UNIT_SOON);
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref;
@@ -82,7 +82,7 @@ END_TEST
 
 START_TEST(D4_no_room_beside_a_stopped_reader_is_said_at_once_and_ends_with_it)
 {
-	kvshm *store = store_with_a_stopped_client(8);
+	kvshm_store *store = store_with_a_stopped_client(8);
 	uint64_t soon = unit_in_ms(UNIT_SOON), filled = 10;
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -109,7 +109,7 @@ END_TEST
 
 START_TEST(D4_detach_and_destroy_do_not_wait_for_a_stopped_client)
 {
-	kvshm *store = store_with_a_stopped_client(8);
+	kvshm_store *store = store_with_a_stopped_client(8);
 
 	unit_detach(store);
 	ck_rc(kvshm_destroy(unit_owner), 0);

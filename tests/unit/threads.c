@@ -13,7 +13,7 @@
 
 #define KEYS 20U
 
-static kvshm *one_clients_store(void)
+static kvshm_store *one_clients_store(void)
 {
 	struct kvshm_create_options options = unit_options(64);
 
@@ -21,7 +21,7 @@ static kvshm *one_clients_store(void)
 	return unit_make(&options);
 }
 
-static unsigned readers_used(const kvshm *store)
+static unsigned readers_used(const kvshm_store *store)
 {
 	unsigned used = 0;
 
@@ -38,7 +38,7 @@ static void *ask_once(void *arg)
 
 START_TEST(a_thread_that_ends_gives_its_reader_slot_back)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 
 	ck_assert_uint_eq(store->map.g.readers, 16);
 	for (int i = 0; i < 50; i++) {
@@ -63,7 +63,7 @@ static void *ask_and_stay(void *arg)
 
 START_TEST(too_many_threads_at_once_are_EUSERS_until_one_ends)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 	struct kvshm_handle ref;
 	pthread_t threads[16];
 
@@ -95,7 +95,7 @@ static void *fill_half_and_end(void *arg)
 /* Nobody else could give it up while this client lives. */
 START_TEST(D3_a_fill_is_not_let_go_of_by_a_thread_that_can_not_give_it_up)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 	pthread_t threads[16], filler;
 
 	ck_assert_int_eq(pthread_create(&filler, NULL, fill_half_and_end, store), 0);
@@ -124,7 +124,7 @@ static void *fill_and_end(void *arg)
 
 START_TEST(B2_a_hold_belongs_to_the_client_and_outlives_the_thread_that_took_it)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 	pthread_t thread;
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, fill_and_end, store), 0);
@@ -148,7 +148,7 @@ static void *fail_with_text(void *arg)
 
 START_TEST(an_errors_text_belongs_to_its_thread)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 	struct kvshm_handle ref;
 	pthread_t thread;
 
@@ -163,7 +163,7 @@ END_TEST
 /* Threads of one client that take and release refs of the same keys, and fill what is missing. */
 static void *share_keys(void *arg)
 {
-	kvshm *store = arg;
+	kvshm_store *store = arg;
 
 	(void)pthread_barrier_wait(&all_here);
 	for (uint64_t i = 0; i < 3000; i++) {
@@ -187,7 +187,7 @@ static void *share_keys(void *arg)
 
 START_TEST(B2_counts_of_one_client_are_right_whatever_its_threads_do)
 {
-	kvshm *store = one_clients_store();
+	kvshm_store *store = one_clients_store();
 	pthread_t threads[4];
 
 	(void)pthread_barrier_init(&all_here, NULL, 4);
@@ -204,7 +204,7 @@ END_TEST
 
 START_TEST(a_thread_uses_several_stores_at_once)
 {
-	kvshm *first = unit_store(16), *others[10];
+	kvshm_store *first = unit_store(16), *others[10];
 
 	for (unsigned i = 0; i < 7; i++)
 		others[i] = unit_attach();
@@ -230,7 +230,7 @@ static void *end_after_detach(void *arg)
 
 START_TEST(a_thread_may_end_after_its_store_was_detached)
 {
-	kvshm *first = unit_store(16), *store = unit_attach(), *again;
+	kvshm_store *first = unit_store(16), *store = unit_attach(), *again;
 	pthread_t thread;
 
 	(void)pthread_barrier_init(&all_here, NULL, 2);

@@ -20,7 +20,7 @@
 #define WORKERS 3U
 #define KEYS 4U
 
-static void is_stale(kvshm *store, const struct kvshm_ticket *ticket)
+static void is_stale(kvshm_store *store, const struct kvshm_ticket *ticket)
 {
 	uint64_t before = unit_counter(store, KVS_COUNT_stale_tickets);
 	struct kvshm_handle ref = {.life = 7};
@@ -42,7 +42,7 @@ struct engine {
 static void be_scheduler(void *arg)
 {
 	const struct engine *engine = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle refs[KEYS];
 
 	for (uint64_t i = 0; i < KEYS; i++) {
@@ -60,7 +60,7 @@ static void be_scheduler(void *arg)
 static void be_worker(void *arg)
 {
 	const struct engine *engine = arg;
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle refs[KEYS];
 
 	unit_await_parent();
@@ -105,7 +105,7 @@ static void workers_verify(const struct engine *engine, unsigned first)
 }
 
 /* Other keys take all the room that there is. */
-static void thrash(kvshm *store)
+static void thrash(kvshm_store *store)
 {
 	for (uint64_t i = 0; i < 3 * (uint64_t)store->map.g.blocks; i++) {
 		struct kvshm_handle handle;
@@ -119,7 +119,7 @@ static void thrash(kvshm *store)
 	}
 }
 
-static void end_engine(kvshm *store, const struct engine *engine, unsigned first)
+static void end_engine(kvshm_store *store, const struct engine *engine, unsigned first)
 {
 	thrash(store);
 	workers_verify(engine, first);
@@ -132,7 +132,7 @@ static void end_engine(kvshm *store, const struct engine *engine, unsigned first
 
 START_TEST(R26_a_hit_at_the_scheduler_is_a_hit_at_every_worker)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 	uint64_t hits = unit_counter(store, KVS_COUNT_hits);
 
@@ -147,7 +147,7 @@ END_TEST
 
 START_TEST(R26_also_if_the_keys_were_removed_meanwhile)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 
 	for (uint64_t i = 0; i < KEYS; i++)
@@ -164,7 +164,7 @@ END_TEST
 
 START_TEST(R26_also_if_the_store_was_cleared_meanwhile)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 
 	ck_rc(kvshm_clear(store), 0);
@@ -180,7 +180,7 @@ END_TEST
 
 START_TEST(R26_also_if_the_keys_are_filled_anew_meanwhile)
 {
-	kvshm *store = unit_store(2 * KEYS);
+	kvshm_store *store = unit_store(2 * KEYS);
 	const struct engine *engine = start_engine();
 
 	for (uint64_t i = 0; i < KEYS; i++) {
@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(R26_also_if_the_scheduler_is_killed_once_they_hold)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 
 	workers_hold(engine);
@@ -215,7 +215,7 @@ END_TEST
 
 START_TEST(R26_also_if_another_worker_is_killed)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 
 	workers_hold(engine);
@@ -231,7 +231,7 @@ END_TEST
 /* The block of a scheduler that has not been recovered yet is held as long. */
 START_TEST(R26_a_dead_schedulers_hit_is_one_until_its_recovery)
 {
-	kvshm *store = unit_store(KEYS + 2);
+	kvshm_store *store = unit_store(KEYS + 2);
 	const struct engine *engine = start_engine();
 
 	unit_kill(&engine->scheduler);
@@ -245,7 +245,7 @@ END_TEST
 
 START_TEST(B1_a_hold_by_ticket_keeps_the_block_as_any_other)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 1000), held, copy;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 
@@ -266,7 +266,7 @@ END_TEST
 
 START_TEST(B1_a_removed_block_lives_until_the_last_hold_by_ticket_ends)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), first, second;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 
@@ -290,7 +290,7 @@ START_TEST(C1_the_last_hold_by_ticket_frees_a_block_of_a_drop_store)
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_handle ref, held;
 	struct kvshm_ticket ticket;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -311,7 +311,7 @@ START_TEST(R02_what_a_ticket_holder_was_told_of_outlasts_the_first_request)
 	struct kvshm_create_options options = unit_options(4);
 	struct kvshm_handle fill, second, third;
 	struct kvshm_ticket ticket;
-	kvshm *store, *other;
+	kvshm_store *store, *other;
 
 	options.retain = KVSHM_DROP;
 	store = unit_make(&options);
@@ -329,7 +329,7 @@ END_TEST
 
 START_TEST(R04_a_hold_by_ticket_ends_once)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), held, copy;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 
@@ -344,7 +344,7 @@ END_TEST
 
 START_TEST(a_ticket_is_the_same_from_every_hold_and_differs_from_life_to_life)
 {
-	kvshm *store = unit_store(1), *other = unit_attach();
+	kvshm_store *store = unit_store(1), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref, pin;
 	struct kvshm_ticket from_fill = unit_ticket(store, &fill), one;
 
@@ -369,15 +369,15 @@ END_TEST
 
 START_TEST(a_ticket_needs_a_hold_and_the_calls_need_a_place)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), none = {.kind = KVSHM_NONE}, held;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref), untouched = {{42}};
 	enum kvshm_outcome outcome;
 
-	ck_rc(kvshm_ticket(other, &ref, &untouched), -EBADF); /* another's hold */
-	ck_rc(kvshm_ticket(store, &none, &untouched), -EBADF);
-	ck_rc(kvshm_ticket(store, NULL, &untouched), -EINVAL);
-	ck_rc(kvshm_ticket(store, &ref, NULL), -EINVAL);
+	ck_rc(kvshm_get_ticket(other, &ref, &untouched), -EBADF); /* another's hold */
+	ck_rc(kvshm_get_ticket(store, &none, &untouched), -EBADF);
+	ck_rc(kvshm_get_ticket(store, NULL, &untouched), -EINVAL);
+	ck_rc(kvshm_get_ticket(store, &ref, NULL), -EINVAL);
 	ck_assert_uint_eq(untouched.bytes[0], 42);
 	ck_rc(kvshm_hold(store, NULL, &outcome, &held), -EINVAL);
 	ck_rc(kvshm_hold(store, &ticket, NULL, &held), -EINVAL);
@@ -387,13 +387,13 @@ START_TEST(a_ticket_needs_a_hold_and_the_calls_need_a_place)
 	ck_assert_uint_eq(unit_refs(store, &ref), 1);
 	ck_rc(kvshm_release(store, &ref), 0);
 	none = (struct kvshm_handle){.life = held.life, .block = 0, .kind = KVSHM_REF};
-	ck_rc(kvshm_ticket(store, &none, &untouched), -EBADF); /* it has been released */
+	ck_rc(kvshm_get_ticket(store, &none, &untouched), -EBADF); /* it has been released */
 }
 END_TEST
 
 START_TEST(B2_65535_holds_by_ticket_and_then_EMFILE)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), one;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 	enum kvshm_outcome outcome;
@@ -413,7 +413,7 @@ END_TEST
 
 START_TEST(R07_a_ticket_of_a_fill_is_pending_until_it_is_published)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 	enum kvshm_outcome outcome;
@@ -431,7 +431,7 @@ END_TEST
 
 START_TEST(R20_a_ticket_of_a_fill_that_was_given_up_holds_nothing)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref, again = {.life = 7};
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 	enum kvshm_outcome outcome;
@@ -453,7 +453,7 @@ static struct kvshm_ticket *shared_ticket;
 
 static void fill_name_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1);
 
 	(void)arg;
@@ -463,7 +463,7 @@ static void fill_name_and_die(void *arg)
 
 START_TEST(R20_a_ticket_of_a_dead_fillers_block_holds_nothing)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	enum kvshm_outcome outcome;
 	struct kvshm_handle ref, again;
 	struct child child;
@@ -483,7 +483,7 @@ END_TEST
 
 START_TEST(R26_a_fill_removed_when_all_its_bytes_were_there_is_held_by_ticket)
 {
-	kvshm *store = unit_store(4), *other = unit_attach();
+	kvshm_store *store = unit_store(4), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 
@@ -503,7 +503,7 @@ END_TEST
 
 START_TEST(R26_a_stale_ticket_never_finds_another_key)
 {
-	kvshm *store = unit_store(1), *other = unit_attach();
+	kvshm_store *store = unit_store(1), *other = unit_attach();
 	struct kvshm_ticket tickets[8];
 	struct kvshm_handle ref;
 
@@ -525,7 +525,7 @@ END_TEST
  * holds: that thread's count stays. */
 START_TEST(B2_a_ticket_that_gets_stale_as_it_is_used_takes_no_hold_of_the_next_life)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle old = unit_fill(store, 1, 0), ref, pin;
 	struct kvshm_ticket ticket = unit_ticket(store, &old);
 	_Atomic uint64_t *life;
@@ -550,10 +550,10 @@ END_TEST
 /* The other way round: what is left of a stale ticket's count does not keep a client from its hold. */
 START_TEST(B2_a_count_for_an_earlier_life_is_overwritten)
 {
-	kvshm *store = unit_store(1);
+	kvshm_store *store = unit_store(1);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), held;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
-	kvshm *other = unit_attach();
+	kvshm_store *other = unit_attach();
 
 	atomic_store(&kvs_row(&store->map, other->slot)[ref.block], (ref.life - 1) << 32 | KVS_ENTRY_REF);
 	held = unit_hold(other, &ticket);
@@ -565,7 +565,7 @@ END_TEST
 /* The block is on its way out, and stands there. */
 static void ticket_while(enum kvs_state state, uint64_t owner, enum kvs_state after)
 {
-	kvshm *store = unit_store(2), *other = unit_attach();
+	kvshm_store *store = unit_store(2), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(store, 1, 0), held;
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 	_Atomic uint64_t *word = &kvs_block(&store->map, ref.block)->word;
@@ -615,7 +615,7 @@ END_TEST
 
 START_TEST(a_ticket_of_another_store_is_stale)
 {
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 	struct kvshm_ticket ticket = unit_ticket(store, &ref);
 
@@ -636,7 +636,7 @@ static uint64_t random64(unsigned *seed)
 START_TEST(F1_tickets_of_random_bytes_hold_nothing_and_harm_nothing)
 {
 	unsigned seed = (unsigned)time(NULL), first = seed;
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle refs[8], held;
 	struct kvshm_ticket good;
 	enum kvshm_outcome outcome;

@@ -106,7 +106,7 @@ static void look(kvshm_view *view, bool readers_left, bool requests_left, bool r
 
 START_TEST(views_of_a_segment_that_is_cut_at_any_section_say_so)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	const struct kvs_geometry g = store->map.g;
 	void *bytes = read_file(g.size);
 	uint64_t cuts[CUTS];
@@ -128,7 +128,7 @@ END_TEST
 
 START_TEST(an_owner_of_a_segment_that_is_cut_anywhere_goes_on_and_ends)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	const struct kvs_geometry g = store->map.g;
 	uint64_t cuts[CUTS];
 
@@ -176,7 +176,7 @@ bool __wrap_kvs_wait_count(_Atomic uint32_t *count, uint32_t seen, uint64_t unti
 }
 
 /* The calls that wait: for a key that another fills, in one way or another, or for as much room as the store has. */
-static int wait_for_key(kvshm *store, const struct kvshm_request *request)
+static int wait_for_key(kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvshm_handle ref = unit_pending(store, 1);
 
@@ -184,7 +184,7 @@ static int wait_for_key(kvshm *store, const struct kvshm_request *request)
 	return kvshm_wait(store, &ref, UINT64_MAX);
 }
 
-static int complete(kvshm *store, const struct kvshm_request *request)
+static int complete(kvshm_store *store, const struct kvshm_request *request)
 {
 	enum kvshm_outcome outcome;
 	struct kvshm_handle lent;
@@ -196,17 +196,17 @@ static int complete(kvshm *store, const struct kvshm_request *request)
 	return kvshm_request_complete(store, request, UINT64_MAX);
 }
 
-static int wait_for_request(kvshm *store, const struct kvshm_request *request)
+static int wait_for_request(kvshm_store *store, const struct kvshm_request *request)
 {
 	return kvshm_request_wait(store, request, UINT64_MAX);
 }
 
-static int wait_for_room(kvshm *store, const struct kvshm_request *request)
+static int wait_for_room(kvshm_store *store, const struct kvshm_request *request)
 {
 	return kvshm_request_reserve(store, request, 16, UINT64_MAX);
 }
 
-static int (*const waits[])(kvshm *store, const struct kvshm_request *request) = {
+static int (*const waits[])(kvshm_store *store, const struct kvshm_request *request) = {
 	wait_for_key,
 	complete,
 	wait_for_request,
@@ -216,7 +216,7 @@ static int (*const waits[])(kvshm *store, const struct kvshm_request *request) =
 
 struct cut_wait {
 	uint64_t at;
-	int (*wait)(kvshm *store, const struct kvshm_request *request);
+	int (*wait)(kvshm_store *store, const struct kvshm_request *request);
 };
 
 /* Waits in a thread that ends before its client detaches. */
@@ -224,7 +224,7 @@ static void *wait_for_it(void *arg)
 {
 	const struct cut_wait *what = arg;
 	struct kvshm_request request;
-	kvshm *store;
+	kvshm_store *store;
 
 	ck_rc(kvshm_attach(unit_name(), NULL, &store), 0);
 	ck_rc(kvshm_request_open(store, "1", 1, 0, 1, &request), 0);
@@ -246,7 +246,7 @@ static void waiter(void *arg)
 
 START_TEST(who_waits_when_the_segment_is_cut_is_told_and_can_detach)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	const struct kvs_geometry g = store->map.g;
 	struct kvshm_handle fill = unit_begin(store, 1);
 	void *bytes = read_file(g.size);
@@ -288,7 +288,7 @@ static void check_planes(unsigned wrong)
 
 START_TEST(a_check_finds_planes_that_are_cut_replaced_or_gone)
 {
-	kvshm *store = unit_planes(3);
+	kvshm_store *store = unit_planes(3);
 	uint64_t size = store->map.plane_size;
 	int file;
 

@@ -136,7 +136,7 @@ START_TEST(R30_a_dead_store_is_replaced_whatever_has_become_of_it)
 	struct kvshm_create_options options = the_options(1);
 
 	for (enum fate fate = UNTOUCHED; fate < FATES; fate++) {
-		kvshm *store;
+		kvshm_store *store;
 
 		leave_dead();
 		change(fate);
@@ -218,7 +218,7 @@ END_TEST
 
 START_TEST(R30_a_store_with_a_living_client_is_not_unlinked)
 {
-	kvshm *store;
+	kvshm_store *store;
 
 	leave_dead();
 	store = unit_attach();
@@ -238,7 +238,7 @@ START_TEST(a_store_of_another_version_that_clients_have_is_neither_replaced_nor_
 	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
 		struct kvshm_create_options options = the_options(1);
 		kvshm_owner *owner;
-		kvshm *store;
+		kvshm_store *store;
 
 		leave_dead();
 		store = unit_attach();
@@ -290,7 +290,7 @@ END_TEST
 START_TEST(a_plane_that_looks_like_a_segment_is_not_taken_for_a_store)
 {
 	char name[KVSHM_NAME_MAX + 1];
-	kvshm *store;
+	kvshm_store *store;
 	struct kvshm_handle handle;
 	void *address;
 
@@ -311,7 +311,7 @@ END_TEST
 
 struct race {
 	pthread_barrier_t barrier;
-	kvshm *store;
+	kvshm_store *store;
 	int attached;
 };
 

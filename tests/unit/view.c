@@ -29,7 +29,7 @@ START_TEST(a_view_says_what_the_store_is)
 	struct kvshm_store_info info;
 	struct kvs_actor actor;
 	kvshm_view *view;
-	kvshm *store;
+	kvshm_store *store;
 
 	options.label = "a label";
 	options.planes = 2;
@@ -64,7 +64,7 @@ END_TEST
 START_TEST(a_view_of_a_store_without_owner_or_name_says_so)
 {
 	struct kvshm_store_info info;
-	kvshm *store = unit_store(4);
+	kvshm_store *store = unit_store(4);
 	kvshm_view *view = look();
 
 	ck_rc(kvshm_disown(unit_owner), 0);
@@ -85,7 +85,7 @@ END_TEST
 
 START_TEST(usage_counts_blocks_by_state_and_holds)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle ref, pin, removed;
 	struct kvshm_usage usage;
 	kvshm_view *view = look();
@@ -131,7 +131,7 @@ static void hold_and_die(void *arg)
 {
 	struct kvshm_attach_options how = {.name = "the dead one"};
 	struct kvshm_handle ref, pin;
-	kvshm *store;
+	kvshm_store *store;
 
 	(void)arg;
 	ck_rc(kvshm_attach(unit_name(), &how, &store), 0);
@@ -143,7 +143,7 @@ static void hold_and_die(void *arg)
 
 START_TEST(clients_are_shown_with_their_holds_and_whether_they_live)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_check_result result;
 	kvshm_view *view = look();
 	struct child child;
@@ -226,7 +226,7 @@ static void keep_finding(const char *finding, void *arg)
 /* What the check finds is tested in check_finds.c. */
 START_TEST(a_view_checks_the_store)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_check_result result;
 	char finding[256], wanted[256];
 	struct kvshm_handle ref;

@@ -60,7 +60,7 @@ static const struct kvshm_block_info *seen(uint32_t block)
 
 START_TEST(blocks_are_shown_with_key_state_holds_and_what_was_published)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_meta meta = {.length = 100, .depth = 7, .opaque = "an engine's"};
 	struct kvshm_handle ready = unit_begin(store, 1), pin, filling, doomed;
 	const struct kvshm_block_info *info;
@@ -103,7 +103,7 @@ START_TEST(a_long_key_is_shown_whole)
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
 	uint8_t key[KVSHM_KEY_MAX];
-	kvshm *store;
+	kvshm_store *store;
 
 	options.key_max = KVSHM_KEY_MAX;
 	store = unit_make(&options);
@@ -118,7 +118,7 @@ END_TEST
 
 START_TEST(the_age_of_a_block_begins_anew_when_it_is_ready)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	uint64_t before = kvs_now(), begun, filling, ready;
 	struct kvshm_handle fill = unit_begin(store, 1);
 
@@ -165,14 +165,14 @@ START_TEST(R27_parts_of_a_shared_fill_are_shown_by_plane_and_by_client)
 	struct kvshm_ticket ticket;
 	enum kvshm_outcome outcome;
 	uint8_t key[UNIT_KEY];
-	kvshm *store, *worker;
+	kvshm_store *store, *worker;
 
 	options.planes = 3;
 	store = unit_make(&options);
 	worker = unit_attach();
 	unit_key(1, key);
 	ck_rc(kvshm_get_or_fill_shared(store, key, sizeof(key), &outcome, &fill), 0);
-	ck_rc(kvshm_ticket(store, &fill, &ticket), 0);
+	ck_rc(kvshm_get_ticket(store, &fill, &ticket), 0);
 	ck_rc(kvshm_join(worker, &ticket, 0, &part[0]), 0);
 	ck_rc(kvshm_join(worker, &ticket, 2, &part[1]), 0);
 	ck_rc(kvshm_alloc(store, &owned), 0);
@@ -196,7 +196,7 @@ END_TEST
 
 START_TEST(R28_what_was_cleared_is_counted_and_shown_as_such)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle old = unit_fill(store, 1, 0), fill = unit_begin(store, 2), new;
 	struct kvshm_store_info info;
 	struct kvshm_usage usage;
@@ -222,7 +222,7 @@ END_TEST
 
 START_TEST(words_of_no_state_are_told_apart)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_usage usage;
 	kvshm_view *view = look();
 
@@ -254,7 +254,7 @@ static int keep_times(const struct kvshm_histogram *histogram, void *arg)
 
 START_TEST(histograms_are_the_sums_over_all_readers)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvs_reader *readers = store->map.readers;
 	kvshm_view *view = look();
 
@@ -276,7 +276,7 @@ END_TEST
 
 START_TEST(fills_and_pins_are_timed)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), pin;
 	kvshm_view *view = look();
 
@@ -315,7 +315,7 @@ END_TEST
 
 START_TEST(the_slowest_reader_is_named_with_its_client_and_epoch)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvs_actor slow = unit_actor_of(other), fast;
 	struct kvshm_store_info info;
 	kvshm_view *view = look();
@@ -349,7 +349,7 @@ static void attach_and_die(void *arg)
 
 START_TEST(a_pending_recovery_is_told_from_one_that_someone_is_at)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_store_info info;
 	kvshm_view *view = look();
 	struct child child;

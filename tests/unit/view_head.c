@@ -40,7 +40,7 @@ START_TEST(R02_the_head_of_another_version_is_told)
 {
 	struct kvshm_head_info info;
 	kvshm_view *view;
-	kvshm *store;
+	kvshm_store *store;
 
 	write_head(&foreign, 1 << 20);
 	ck_rc(kvshm_view_head(unit_name(), NULL, &info), 0);
@@ -60,7 +60,7 @@ END_TEST
 
 START_TEST(R02_who_lives_is_told_by_the_locks_alone)
 {
-	kvshm *store = unit_store(8), *other = unit_attach();
+	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_head_info info;
 
 	ck_rc(kvshm_view_head(unit_name(), NULL, &info), 0);

@@ -67,7 +67,7 @@ static void see_pins(void)
 	kvshm_view_close(view);
 }
 
-static struct kvshm_request begin(kvshm *store, const char *id, uint32_t attempt, uint32_t blocks)
+static struct kvshm_request begin(kvshm_store *store, const char *id, uint32_t attempt, uint32_t blocks)
 {
 	struct kvshm_request request;
 
@@ -76,7 +76,7 @@ static struct kvshm_request begin(kvshm *store, const char *id, uint32_t attempt
 }
 
 /* A request's own fill of a key, published; its lent handle. */
-static struct kvshm_handle fill(kvshm *store, const struct kvshm_request *request, uint64_t number)
+static struct kvshm_handle fill(kvshm_store *store, const struct kvshm_request *request, uint64_t number)
 {
 	struct kvshm_handle handle;
 	enum kvshm_outcome outcome;
@@ -100,7 +100,7 @@ static uint64_t later(void)
 	return kvs_now();
 }
 
-static _Atomic uint64_t *note_of(kvshm *store, uint32_t block)
+static _Atomic uint64_t *note_of(kvshm_store *store, uint32_t block)
 {
 	return &kvs_row_pins(&store->map, store->row)[block];
 }
@@ -109,7 +109,7 @@ static _Atomic uint64_t *note_of(kvshm *store, uint32_t block)
 
 START_TEST(requests_are_shown_with_id_owner_age_and_what_they_hold)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request first = begin(store, "first", 3, 2), second;
 	uint64_t opened = later(), looked;
 	const struct kvshm_request_info *info = &requests[0];
@@ -138,7 +138,7 @@ END_TEST
 
 START_TEST(the_oldest_come_first_whatever_their_slots)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request first = begin(store, "first", 1, 1), second = begin(store, "second", 1, 1);
 
 	(void)fill(store, &first, 1);
@@ -155,13 +155,13 @@ END_TEST
 /* Both are told by the same hand; only the age goes on. */
 START_TEST(an_attached_process_is_told_the_same_as_a_view)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = begin(store, "abc", 7, 1);
 	struct kvshm_request_info info;
 
 	(void)fill(store, &request, 1);
 	ck_rc(kvshm_request_complete(store, &request, 0), 0);
-	ck_rc(kvshm_request_info(other, &request, &info), 0);
+	ck_rc(kvshm_request_get_info(other, &request, &info), 0);
 	see_requests();
 	ck_assert_uint_eq(request_count, 1);
 	ck_assert(info.state == KVSHM_REQUEST_COMPLETE && info.completed && info.owner_alive);
@@ -169,23 +169,23 @@ START_TEST(an_attached_process_is_told_the_same_as_a_view)
 	info.age = requests[0].age;
 	info.held_age = requests[0].held_age;
 	ck_assert_mem_eq(&info, &requests[0], sizeof(info));
-	ck_rc(kvshm_request_info(other, &request, NULL), -EINVAL);
-	ck_rc(kvshm_request_info(other, NULL, &info), -EINVAL);
+	ck_rc(kvshm_request_get_info(other, &request, NULL), -EINVAL);
+	ck_rc(kvshm_request_get_info(other, NULL, &info), -EINVAL);
 	request.number++;
-	ck_rc(kvshm_request_info(other, &request, &info), -EBADF);
+	ck_rc(kvshm_request_get_info(other, &request, &info), -EBADF);
 }
 END_TEST
 
 START_TEST(a_closed_request_is_remembered_and_has_nothing)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = begin(store, "abc", 1, 1);
 	struct kvshm_request_info info;
 
 	(void)fill(store, &request, 1);
 	ck_rc(kvshm_request_end(store, &request), 0);
 	store->map.requests[request.slot].held = 9; /* as a dead owner leaves it */
-	ck_rc(kvshm_request_info(store, &request, &info), 0);
+	ck_rc(kvshm_request_get_info(store, &request, &info), 0);
 	ck_assert(info.state == KVSHM_REQUEST_CLOSED && !info.completed && !info.owner_alive);
 	ck_assert(info.held == 0 && info.held_age == 0 && info.fills == 0 && info.room == 0);
 	see_requests();
@@ -196,7 +196,7 @@ END_TEST
 
 START_TEST(places_in_the_line_are_shown_in_their_order)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request has = begin(store, "has", 1, 1), first = begin(store, "first", 1, 1),
 			     second = begin(store, "second", 1, 1);
 	struct kvshm_request_info info;
@@ -204,7 +204,7 @@ START_TEST(places_in_the_line_are_shown_in_their_order)
 	ck_rc(kvshm_request_reserve(store, &has, BLOCKS - 2, 0), 0);
 	ck_rc(kvshm_request_queue(store, &second, 4, UINT64_MAX), -EINPROGRESS);
 	ck_rc(kvshm_request_queue(store, &first, 3, UINT64_MAX), -EINPROGRESS);
-	ck_rc(kvshm_request_info(store, &first, &info), 0);
+	ck_rc(kvshm_request_get_info(store, &first, &info), 0);
 	ck_assert(info.wanted == 3 && info.ahead == 1);
 	see_requests();
 	ck_assert(requests[0].room == BLOCKS - 2 && requests[0].wanted == 0 && requests[0].ahead == 0);
@@ -218,7 +218,7 @@ END_TEST
 
 static void pin_and_die(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_request request = begin(store, "dead", 1, 1);
 	struct kvshm_handle ref, pin;
 
@@ -231,7 +231,7 @@ static void pin_and_die(void *arg)
 
 START_TEST(what_the_dead_had_is_no_pin_and_their_requests_say_so)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct child child;
 
 	unit_child(&child, pin_and_die, NULL);
@@ -253,7 +253,7 @@ END_TEST
 
 START_TEST(F1_nonsense_is_passed_over_or_becomes_nothing)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = begin(store, "abc", 1, 1);
 	struct kvs_request *slot = &store->map.requests[request.slot];
 	struct kvshm_request_info info;
@@ -274,11 +274,11 @@ START_TEST(F1_nonsense_is_passed_over_or_becomes_nothing)
 	slot->id_length = 3;
 	see_requests();
 	ck_assert(requests[0].owner == KVSHM_NO_SLOT && !requests[0].owner_alive);
-	ck_rc(kvshm_request_info(store, &request, &info), -EUCLEAN);
+	ck_rc(kvshm_request_get_info(store, &request, &info), -EUCLEAN);
 	see_pins();
 	ck_assert_uint_eq(pin_count, 0);
 	slot->word = kvs_request_next(slot->word, KVS_REQUEST_CLOSED);
-	ck_rc(kvshm_request_info(store, &request, &info), 0);
+	ck_rc(kvshm_request_get_info(store, &request, &info), 0);
 	ck_assert(info.owner == KVSHM_NO_SLOT && !info.owner_alive);
 	slot->word = word | 15; /* of no state */
 	see_requests();
@@ -305,7 +305,7 @@ int __wrap_kvs_inspect_read(const struct kvs_view *view, uint64_t at, void *to, 
 	return __real_kvs_inspect_read(view, at, to, size);
 }
 
-static void change(kvshm *store, const struct kvshm_request *request, int times)
+static void change(kvshm_store *store, const struct kvshm_request *request, int times)
 {
 	changing = &store->map.requests[request->slot];
 	changes_at = store->map.g.requests_at + request->slot * sizeof(*changing);
@@ -314,7 +314,7 @@ static void change(kvshm *store, const struct kvshm_request *request, int times)
 
 START_TEST(a_slot_that_others_take_is_read_again_and_at_last_passed_over)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = begin(store, "abc", 1, 1), other = begin(store, "other", 1, 1);
 
 	unit_damaged();
@@ -333,7 +333,7 @@ END_TEST
 
 START_TEST(R18_a_pin_has_an_owner_a_request_and_an_age)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(other, 1, 0), pin[3];
 	struct kvshm_request request;
 	uint64_t pinned, looked;
@@ -364,7 +364,7 @@ END_TEST
 
 START_TEST(R18_pins_that_overlap_age_only_with_the_one_that_stays)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle ref = unit_fill(store, 1, 0), first, stays, last;
 	_Atomic uint64_t *note = note_of(store, ref.block);
 	uint64_t since, before;
@@ -394,7 +394,7 @@ END_TEST
 
 START_TEST(R04_a_pin_of_a_requests_is_not_ended_by_an_old_handle)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = begin(store, "abc", 1, 1);
 	struct kvshm_handle lent = fill(store, &request, 1), ref, pin, old;
 
@@ -412,7 +412,7 @@ END_TEST
 
 START_TEST(batches_of_pins_leave_the_same_notes)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_handle refs[2] = {unit_fill(store, 1, 0), unit_fill(store, 2, 0)}, some[2];
 	int results[2];
 
@@ -427,7 +427,7 @@ END_TEST
 
 START_TEST(who_leaves_leaves_no_note)
 {
-	kvshm *store = unit_store(BLOCKS), *other = unit_attach();
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_handle ref = unit_fill(other, 1, 0), pin;
 	_Atomic uint64_t *note = &kvs_row_pins(&store->map, kvs_row(&store->map, other->slot))[ref.block];
 
@@ -452,7 +452,7 @@ static int stop_pins(const struct kvshm_pin_info *some, void *arg)
 
 START_TEST(a_walk_ends_where_its_reader_says_so)
 {
-	kvshm *store = unit_store(BLOCKS);
+	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request first = begin(store, "first", 1, 1), second = begin(store, "second", 1, 1);
 	kvshm_view *view = look();
 	int calls = 0;

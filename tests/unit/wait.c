@@ -21,7 +21,7 @@
 
 START_TEST(R17_deadline_0_looks_once)
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 
 	ck_rc(kvshm_wait(other, &ref, 0), -ETIMEDOUT);
@@ -36,7 +36,7 @@ END_TEST
 
 START_TEST(R17_a_past_deadline_looks_once)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(store, 1);
 
 	ck_rc(kvshm_wait(store, &ref, 1), -ETIMEDOUT);
@@ -48,7 +48,7 @@ END_TEST
 
 START_TEST(R17_a_future_deadline_is_reached_and_not_before)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	uint64_t deadlines[] = {1, 5, 25}; /* less and more than a slice, in ms */
 
 	(void)unit_begin(store, 1);
@@ -69,7 +69,7 @@ END_TEST
 
 START_TEST(a_wait_for_what_is_ready_returns_at_once)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref = unit_fill(store, 1, 0);
 
 	ck_rc(kvshm_wait(store, &ref, UINT64_MAX), 0);
@@ -81,9 +81,9 @@ END_TEST
 /* What another client does, while this one waits. */
 static void fill_and(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1);
-	void (*end)(kvshm *, struct kvshm_handle *) = *(void (**)(kvshm *, struct kvshm_handle *))arg;
+	void (*end)(kvshm_store *, struct kvshm_handle *) = *(void (**)(kvshm_store *, struct kvshm_handle *))arg;
 
 	unit_write(store, &fill, 1);
 	unit_tell_parent();
@@ -92,38 +92,38 @@ static void fill_and(void *arg)
 	ck_rc(kvshm_detach(store), 0);
 }
 
-static void by_publish(kvshm *store, struct kvshm_handle *fill)
+static void by_publish(kvshm_store *store, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_publish(store, fill, NULL), 0);
 }
 
-static void by_give_up(kvshm *store, struct kvshm_handle *fill)
+static void by_give_up(kvshm_store *store, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_give_up(store, fill), 0);
 }
 
-static void by_remove(kvshm *store, struct kvshm_handle *fill)
+static void by_remove(kvshm_store *store, struct kvshm_handle *fill)
 {
 	ck_rc(unit_remove(store, 1), 0);
 	ck_rc(kvshm_publish(store, fill, NULL), -ECANCELED);
 }
 
-static void by_detach(kvshm *store, struct kvshm_handle *fill)
+static void by_detach(kvshm_store *store, struct kvshm_handle *fill)
 {
 	(void)store;
 	(void)fill;
 }
 
-static void by_exit(kvshm *store, struct kvshm_handle *fill)
+static void by_exit(kvshm_store *store, struct kvshm_handle *fill)
 {
 	(void)store;
 	(void)fill;
 	_exit(0);
 }
 
-static void wait_that_ends(void (*end)(kvshm *, struct kvshm_handle *), int wanted)
+static void wait_that_ends(void (*end)(kvshm_store *, struct kvshm_handle *), int wanted)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref, copy;
 	struct child child;
 
@@ -177,7 +177,7 @@ END_TEST
 
 static void fill_for_ever(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 
 	(void)arg;
 	(void)unit_begin(store, 1);
@@ -186,7 +186,7 @@ static void fill_for_ever(void *arg)
 
 START_TEST(R07_second_asker_waits_and_fills_when_filler_dies)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref;
 	struct child child;
 
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(D3_who_waits_in_slices_shorter_than_a_look_sees_that_its_filler_is_dead)
 {
-	kvshm *store = unit_store(8);
+	kvshm_store *store = unit_store(8);
 	struct kvshm_handle ref;
 	struct child filler;
 	int rc = -ETIMEDOUT;
@@ -228,7 +228,7 @@ static void on_alarm(int signal)
 START_TEST(D3_signals_do_not_keep_a_waiter_from_seeing_that_its_filler_is_dead)
 {
 	const struct itimerval each_ms = {{0, 1000}, {0, 1000}}, off = {{0, 0}, {0, 0}};
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct kvshm_handle ref;
 	struct child child;
 
@@ -246,7 +246,7 @@ END_TEST
 /* Waiters of several clients; one of them becomes the filler. */
 static void wait_and_ask_again(void *arg)
 {
-	kvshm *store = unit_attach();
+	kvshm_store *store = unit_attach();
 	struct kvshm_handle ref = unit_pending(store, 1);
 	enum kvshm_outcome outcome;
 
@@ -266,7 +266,7 @@ static void wait_and_ask_again(void *arg)
 
 START_TEST(D3_when_a_filler_dies_all_waiters_ask_again_and_one_of_them_fills)
 {
-	kvshm *store = unit_store(16);
+	kvshm_store *store = unit_store(16);
 	struct child filler, waiters[4];
 
 	unit_child(&filler, fill_for_ever, NULL);
@@ -340,9 +340,9 @@ static void all_woken(const struct sleeper sleepers[SLEEPERS])
 	ck_assert_msg(kvs_now() < sleepers[0].until, "somebody was not woken");
 }
 
-static void woken_by(void (*end)(kvshm *, struct kvshm_handle *))
+static void woken_by(void (*end)(kvshm_store *, struct kvshm_handle *))
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin(store, 1), ref = unit_pending(other, 1);
 	struct sleeper sleepers[SLEEPERS];
 
@@ -370,7 +370,7 @@ START_TEST(D3_removal_wakes_who_waits)
 }
 END_TEST
 
-static void by_clear(kvshm *store, struct kvshm_handle *fill)
+static void by_clear(kvshm_store *store, struct kvshm_handle *fill)
 {
 	ck_rc(kvshm_clear(store), 0);
 	ck_rc(kvshm_publish(store, fill, NULL), -ECANCELED);
@@ -383,9 +383,9 @@ START_TEST(R28_clearing_wakes_who_waits)
 END_TEST
 
 /* The same of a shared fill of one plane, whose filler has said what it is. */
-static void woken_by_part(void (*end)(kvshm *, struct kvshm_handle *))
+static void woken_by_part(void (*end)(kvshm_store *, struct kvshm_handle *))
 {
-	kvshm *store = unit_store(16), *other = unit_attach();
+	kvshm_store *store = unit_store(16), *other = unit_attach();
 	struct kvshm_handle fill = unit_begin_shared(store, 1), ref = unit_pending(other, 1), part;
 	struct kvshm_ticket ticket = unit_ticket(store, &fill);
 	struct sleeper sleepers[SLEEPERS];

@@ -17,7 +17,7 @@
 
 enum presence { MISSING, FILLING, READY, NOT_ASKED };
 
-static kvshm *store;
+static kvshm_store *store;
 static enum presence presence[KEYS];
 static uint8_t bytes[KEYS][UNIT_KEY];
 static struct kvshm_key keys[KEYS];

@@ -256,7 +256,7 @@ class StoreInfo(ctypes.Structure):
     """struct kvshm_store_info"""
 
     _fields_ = [
-        ("geometry", Geometry),
+        ("get_geometry", Geometry),
         ("name", c_char * (NAME_MAX + 1)),
         ("label", c_char * (LABEL_MAX + 1)),
         ("maker", c_char * 24),
@@ -460,8 +460,8 @@ list_stores = _releases("list", c_char_p, NAMED, c_void_p)
 
 attach = _releases("attach", c_char_p, POINTER(AttachOptions), POINTER(c_void_p))
 detach = _releases("detach", _S)
-geometry = _keeps("geometry", _S, POINTER(Geometry))
-plane_info = _keeps("plane_info", _S, _U, POINTER(PlaneInfo))
+get_geometry = _keeps("get_geometry", _S, POINTER(Geometry))
+get_plane_info = _keeps("get_plane_info", _S, _U, POINTER(PlaneInfo))
 recover = _releases("recover", _S, POINTER(c_uint))
 clear = _releases("clear", _S)
 poll_fd = _keeps("poll_fd", _S, POINTER(c_int))
@@ -484,7 +484,7 @@ get_meta = _keeps("get_meta", _S, _P, POINTER(Meta))
 address = _keeps("address", _S, _P, _U, POINTER(c_void_p))
 alloc = _releases("alloc", _S, _P)
 publish_as = _releases("publish_as", _S, _P, c_char_p, _N, POINTER(Meta), POINTER(c_uint))
-ticket = _keeps("ticket", _S, _P, _P)
+get_ticket = _keeps("get_ticket", _S, _P, _P)
 hold = _keeps("hold", _S, _P, POINTER(c_uint), _P)
 join = _keeps("join", _S, _P, _U, _P)
 
@@ -503,7 +503,7 @@ unpin_batch = _keeps("unpin_batch", _S, _P, _N, _P)
 get_meta_batch = _keeps("get_meta_batch", _S, _P, _N, _P, _P)
 address_batch = _keeps("address_batch", _S, _P, _U, _N, _P, _P)
 alloc_batch = _releases("alloc_batch", _S, _N, _P, _P)
-ticket_batch = _keeps("ticket_batch", _S, _P, _N, _P, _P)
+get_ticket_batch = _keeps("get_ticket_batch", _S, _P, _N, _P, _P)
 hold_batch = _keeps("hold_batch", _S, _P, _N, _P, _P, _P)
 join_batch = _keeps("join_batch", _S, _P, _U, _N, _P, _P)
 
@@ -523,7 +523,7 @@ request_wait = _releases("request_wait", _S, _P, _T)
 request_claim = _keeps("request_claim", _S, _P, _P, _N, _P, _P)
 request_end = _releases("request_end", _S, _P)
 request_tend = _releases("request_tend", _S, _T, POINTER(c_uint))
-request_info = _keeps("request_info", _S, _P, POINTER(RequestInfo))
+request_get_info = _keeps("request_get_info", _S, _P, POINTER(RequestInfo))
 
 derive_key = _keeps("derive_key", c_char_p, _I, c_char_p, _N, _P)
 derive_key_batch = _keeps("derive_key_batch", c_char_p, _I, _P, _N, _P, _P)

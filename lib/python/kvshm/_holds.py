@@ -271,7 +271,7 @@ class Hold(_Held):
     def ticket(self) -> bytes:
         """The block's ticket: 16 bytes, by which another process takes a hold (Store.hold())."""
         ticket = bytearray(_abi.TICKET_SIZE)
-        self._check(_abi.ticket(self._array.store.pointer, self.address_of_handles, address_of(ticket)))
+        self._check(_abi.get_ticket(self._array.store.pointer, self.address_of_handles, address_of(ticket)))
         return bytes(ticket)
 
     def meta(self) -> Meta:
@@ -458,7 +458,7 @@ class Holds(_Held):
     def tickets(self) -> bytes:
         """Their tickets, 16 bytes each, one after the other."""
         tickets = bytearray(_abi.TICKET_SIZE * self._count)
-        self._batch2(_abi.ticket_batch, address_of(tickets)).check()
+        self._batch2(_abi.get_ticket_batch, address_of(tickets)).check()
         return bytes(tickets)
 
     def metas(self) -> List[Meta]:

@@ -196,7 +196,7 @@ class Request:
     def info(self) -> RequestInfo:
         """How it is at this moment."""
         info: Any = _abi.RequestInfo()
-        self._check(_abi.request_info(self.store.pointer, self.address, info))
+        self._check(_abi.request_get_info(self.store.pointer, self.address, info))
         return make_info(info)
 
     def __repr__(self) -> str:

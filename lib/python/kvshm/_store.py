@@ -56,7 +56,7 @@ class Store:
         self._seen: WeakSet[_Export] = WeakSet()
         self.name = name
         geometry = _abi.Geometry()
-        self._check(_abi.geometry(pointer, geometry))
+        self._check(_abi.get_geometry(pointer, geometry))
         self.block_size: int = geometry.block_size
         self.blocks: int = geometry.blocks
         self.planes: int = geometry.planes
@@ -126,7 +126,7 @@ class Store:
     def plane(self, number: int) -> Memory:
         """A plane's whole memory, of the shape (blocks, block_size)."""
         info = _abi.PlaneInfo()
-        self._check(_abi.plane_info(self.pointer, fits(number, "plane"), info))
+        self._check(_abi.get_plane_info(self.pointer, fits(number, "plane"), info))
         shape = (self.blocks, self.block_size)
         return Memory(self, info.address, shape, PlaneMemory(info.memory), info.device, True)
 
