@@ -183,7 +183,7 @@ int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned 
 	if (rc)
 		return rc;
 	if (plane >= store->map.g.planes)
-		return kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
+		return kvl_no_plane(store, plane);
 	*address = store->map.planes[plane] + held->block * store->map.g.block_size;
 	return 0;
 }

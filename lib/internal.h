@@ -111,6 +111,12 @@ static inline int kvl_no_place(void)
 	return kvs_routine(EINVAL, "no place for the result was given (NULL)");
 }
 
+/* A plane that the store does not have. */
+static inline int kvl_no_plane(const struct kvshm_store *store, unsigned plane)
+{
+	return kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
+}
+
 /* A look at a store without a view, a function to tell, or a place for its result. */
 static inline int kvl_no_view(void)
 {

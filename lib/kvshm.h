@@ -227,6 +227,28 @@ struct kvshm_geometry {
 /* How the store was made, and which slot this client has. */
 int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry);
 
+/* Which memory a plane has. */
+enum kvshm_memory {
+	KVSHM_MEMORY_HOST = 0, /* of the machine */
+	KVSHM_MEMORY_CUDA = 1, /* of a GPU; no store of this version has such planes yet */
+};
+
+/* A plane as this process sees it. */
+struct kvshm_plane_info {
+	void *address;		  /* of block 0, at a page's beginning; block n is at n * block_size */
+	uint64_t size;		  /* bytes of all blocks: blocks * block_size; mapped up to the end of the last page */
+	uint64_t page_size;	  /* of its pages: those of the store's huge pages, or the system's */
+	enum kvshm_memory memory; /* which memory it is */
+	int device;		  /* the GPU's ordinal in this process; -1 of host memory */
+};
+
+/* Where a plane, counted from 0, is mapped, without a hold: for an engine that registers it, whole, with a driver or a
+ * NIC, or sees all blocks as one tensor. Who may read and write a block's bytes, and when, is as in kvshm_address(). It
+ * stays mapped there until kvshm_detach(), also where the store is destroyed meanwhile, and is missing in children of
+ * fork().
+ *   -EINVAL  there is no such plane */
+int kvshm_get_plane_info(kvshm_store *store, unsigned plane, struct kvshm_plane_info *info);
+
 /* ---- Keys and holds -------------------------------------------------------------------------------------- */
 
 enum kvshm_kind {

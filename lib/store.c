@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * store.c: attaching, detaching, recovering, and the library's own texts. Contracts in kvshm.h.
+ * store.c: attaching, detaching, what a store is and where its planes lie, recovering, and the library's own texts.
+ * Contracts in kvshm.h.
  */
 #include "config.h"
 
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "epoch.h"
@@ -197,6 +199,27 @@ int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry)
 		.requests = store->map.g.requests,
 		.slot = store->slot,
 		.retain = store->map.g.drop ? KVSHM_DROP : KVSHM_KEEP,
+	};
+	return 0;
+}
+
+int kvshm_get_plane_info(kvshm_store *store, unsigned plane, struct kvshm_plane_info *info)
+{
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	if (rc)
+		return rc;
+	if (!info)
+		return kvl_no_place();
+	if (plane >= store->map.g.planes)
+		return kvl_no_plane(store, plane);
+	*info = (struct kvshm_plane_info){
+		.address = store->map.planes[plane],
+		.size = store->map.g.blocks * store->map.g.block_size,
+		.page_size = store->map.files.page ? store->map.files.page : (uint64_t)sysconf(_SC_PAGESIZE),
+		.memory = KVSHM_MEMORY_HOST,
+		.device = -1,
 	};
 	return 0;
 }

@@ -148,7 +148,7 @@ int kvshm_join(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned p
 	if (rc)
 		return rc;
 	if (plane >= store->map.g.planes)
-		return kvs_fault(EINVAL, "plane %u: this store has %u", plane, store->map.g.planes);
+		return kvl_no_plane(store, plane);
 	rc = take(store, &actor, ticket, &found);
 	if (rc < 0)
 		return rc;

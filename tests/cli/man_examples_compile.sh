@@ -28,6 +28,7 @@ cat >"$tmp/before" <<-'END'
 	void hold_and_fill(kvshm_store *store, struct kvshm_request *request, const struct kvshm_key *keys,
 			   size_t count);
 	void decode(const struct kvshm_handle *refs, size_t count);
+	void register_memory(void *address, uint64_t size);
 	void send_to_all_ranks(const char *what, const struct kvshm_ticket *ticket);
 	extern const char id[64], key[32], prefix_hash[32];
 	extern const struct kvshm_key *keys;

@@ -268,6 +268,18 @@ static void requests(kvshm_store *store, const struct kvshm_geometry *geometry)
 		target_must(ended <= IMAGE_REQUESTS);
 }
 
+static void planes(kvshm_store *store, const struct kvshm_geometry *geometry)
+{
+	struct kvshm_plane_info info;
+
+	for (unsigned plane = 0; plane < geometry->planes; plane++)
+		if (kvshm_get_plane_info(store, plane, &info) == 0) {
+			target_must(info.size == geometry->blocks * geometry->block_size);
+			memset(info.address, 1, info.size);
+		}
+	target_must(kvshm_get_plane_info(store, geometry->planes, &info) < 0);
+}
+
 static void work(uint8_t steps)
 {
 	const struct kvshm_attach_options options = {.dir = image_dir(), .name = "work"};
@@ -282,6 +294,7 @@ static void work(uint8_t steps)
 	if (kvshm_get_geometry(store, &geometry) == 0) {
 		for (unsigned i = 0; i < IMAGE_KEYS; i++)
 			ask(store, i, &geometry);
+		planes(store, &geometry);
 		match(store);
 		own(store, IMAGE_KEYS);
 		requests(store, &geometry);

@@ -82,6 +82,7 @@ int worker_call_ticket(struct worker *w);
 int worker_call_hold(struct worker *w);
 int worker_call_join(struct worker *w);
 int worker_call_geometry(struct worker *w);
+int worker_call_plane_info(struct worker *w);
 int worker_call_recover(struct worker *w);
 int worker_call_match(struct worker *w);
 int worker_call_match_window(struct worker *w);

@@ -272,6 +272,22 @@ int worker_call_geometry(struct worker *w)
 	return rc;
 }
 
+int worker_call_plane_info(struct worker *w)
+{
+	struct kvshm_plane_info info;
+	int rc;
+
+	live_begin(w->p, LIVE_plane_info);
+	rc = live_end(w->p, LIVE_plane_info, kvshm_get_plane_info(w->store, worker_below(w, w->geometry.planes), &info));
+	if (rc == 0) {
+		const volatile unsigned char *bytes = info.address;
+
+		base_check(info.size == w->geometry.blocks * w->geometry.block_size);
+		(void)(unsigned char)(bytes[0] + bytes[info.size - 1]);
+	}
+	return rc;
+}
+
 int worker_call_recover(struct worker *w)
 {
 	live_begin(w->p, LIVE_recover);

@@ -101,6 +101,7 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 {
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
+	struct kvshm_plane_info plane;
 
 	unit_key(1, bytes);
 	key = (struct kvshm_key){bytes, sizeof(bytes)};
@@ -115,6 +116,7 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
+	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
 	ck_assert(handle.life == held->life && handle.block == held->block && handle.kind == held->kind);
 	ck_assert_int_eq(result, 12345); /* a batch that is refused sets nothing */
 	ck_assert_uint_eq(ready, 12345);

@@ -72,6 +72,70 @@ START_TEST(a_plane_that_is_not_there_is_EINVAL)
 }
 END_TEST
 
+/* Of a store whose last page is not full: 12 blocks of 1,536 bytes. */
+START_TEST(a_whole_plane_lies_where_plane_info_says)
+{
+	struct kvshm_create_options options = unit_options(12);
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct kvshm_handle refs[12];
+	struct kvshm_plane_info info;
+	kvshm_store *store;
+
+	options.planes = 3;
+	options.block_size = 1536;
+	options.size = 12 * options.block_size;
+	store = unit_make(&options);
+	for (unsigned i = 0; i < 12; i++)
+		refs[i] = unit_fill(store, i, 0);
+	for (unsigned plane = 0; plane < 3; plane++) {
+		ck_rc(kvshm_get_plane_info(store, plane, &info), 0);
+		ck_assert_uint_eq((uintptr_t)info.address % page, 0);
+		ck_assert_uint_eq(info.size, 12 * options.block_size);
+		ck_assert_uint_eq(info.page_size, page);
+		ck_assert_int_eq(info.memory, KVSHM_MEMORY_HOST);
+		ck_assert_int_eq(info.device, -1);
+		for (unsigned i = 0; i < 12; i++) {
+			void *address;
+
+			ck_rc(kvshm_address(store, &refs[i], plane, &address), 0);
+			ck_assert_ptr_eq(address, (char *)info.address + refs[i].block * options.block_size);
+		}
+	}
+}
+END_TEST
+
+START_TEST(a_plane_stays_mapped_until_detach)
+{
+	struct kvshm_plane_info info;
+	kvshm_store *store = unit_store(4);
+
+	ck_rc(kvshm_get_plane_info(store, 0, &info), 0);
+	ck_rc(kvshm_destroy(unit_owner), 0);
+	unit_owner = NULL;
+	memset(info.address, 1, info.size);
+	ck_rc(kvshm_get_plane_info(store, 0, &info), -ESTALE);
+}
+END_TEST
+
+START_TEST(plane_info_refuses_what_is_no_plane)
+{
+	static const unsigned planes[] = {3, 4, 32, UINT32_MAX};
+	struct kvshm_create_options options = unit_options(4);
+	struct kvshm_plane_info info = {.size = 12345};
+	kvshm_store *store;
+
+	options.planes = 3;
+	store = unit_make(&options);
+	for (unsigned i = 0; i < 4; i++) {
+		ck_rc(kvshm_get_plane_info(store, planes[i], &info), -EINVAL);
+		ck_assert_ptr_nonnull(strstr(kvshm_error(), "this store has 3"));
+	}
+	ck_assert_uint_eq(info.size, 12345);
+	ck_rc(kvshm_get_plane_info(store, 2, NULL), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "NULL"));
+}
+END_TEST
+
 static void blocks_of(uint64_t size)
 {
 	struct kvshm_create_options options = unit_options(4);
@@ -165,6 +229,9 @@ int main(void)
 		A2_every_plane_has_bytes_of_its_own_for_every_key,
 		a_block_lies_at_its_number_times_its_size_in_every_plane,
 		a_plane_that_is_not_there_is_EINVAL,
+		a_whole_plane_lies_where_plane_info_says,
+		a_plane_stays_mapped_until_detach,
+		plane_info_refuses_what_is_no_plane,
 		blocks_of_512_bytes,
 		blocks_of_1536_bytes,
 		blocks_of_1179648_bytes,
