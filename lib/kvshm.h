@@ -714,6 +714,11 @@ int kvshm_poll_clear(kvshm_store *store);
 int kvshm_derive_key(const char *label, uint32_t group, const void *hash, size_t hash_size,
 		     uint8_t key[KVSHM_DERIVED_KEY_SIZE]);
 
+/* The same for count hashes, each with a result, as in the other batches (see Batches). The keys lie behind each other,
+ * without a gap; that of a hash that was refused stays as it is. */
+int kvshm_derive_key_batch(const char *label, uint32_t group, const struct kvshm_key *hashes, size_t count,
+			   uint8_t (*keys)[KVSHM_DERIVED_KEY_SIZE], int *results);
+
 /* ---- Looking at a store: what the tools use -------------------------------------------------------------- */
 
 /* A view needs no slot, writes nothing, maps nothing, and works on a store whose owner is dead. What it shows of a

@@ -31,7 +31,7 @@ cat >"$tmp/before" <<-'END'
 	void register_memory(void *address, uint64_t size);
 	void send_to_all_ranks(const char *what, const struct kvshm_ticket *ticket);
 	extern const char id[64], key[32], prefix_hash[32];
-	extern const struct kvshm_key *keys;
+	extern const struct kvshm_key *keys, *hashes;
 	extern size_t length;
 	extern uint32_t count, attempt;
 	extern uint64_t deadline;

@@ -96,6 +96,50 @@ START_TEST(derive_key_checks_what_it_is_given)
 }
 END_TEST
 
+/* Of sizes that change and stay, with one in between that is refused. */
+START_TEST(R24_a_batch_derives_the_keys_that_single_calls_do)
+{
+	static const size_t sizes[] = {32, 32, 8, 0, 8, 256, 1, 1, 32};
+	enum { COUNT = sizeof(sizes) / sizeof(sizes[0]) };
+	uint8_t hashes[COUNT][256], keys[COUNT][KVSHM_DERIVED_KEY_SIZE], key[KVSHM_DERIVED_KEY_SIZE];
+	struct kvshm_key asked[COUNT];
+	char label[301] = "";
+	int results[COUNT];
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		memset(hashes[i], (int)i + 1, sizeof(hashes[i]));
+		asked[i] = (struct kvshm_key){sizes[i] ? hashes[i] : NULL, sizes[i]};
+	}
+	for (unsigned length = 0; length <= 300; length += 100) { /* also of more than one block of the hash's */
+		memset(label, 'x', length);
+		memset(keys, 42, sizeof(keys));
+		ck_rc(kvshm_derive_key_batch(length ? label : NULL, length, asked, COUNT, keys, results), 0);
+		for (unsigned i = 0; i < COUNT; i++) {
+			memset(key, 42, sizeof(key));
+			ck_rc(kvshm_derive_key(label, length, asked[i].bytes, asked[i].length, key), results[i]);
+			ck_assert_int_eq(results[i], sizes[i] ? 0 : -EINVAL);
+			ck_assert_mem_eq(keys[i], key, sizeof(key));
+		}
+	}
+}
+END_TEST
+
+START_TEST(a_batch_without_its_arrays_derives_nothing)
+{
+	const struct kvshm_key hash = {"abc", 3};
+	uint8_t key[1][KVSHM_DERIVED_KEY_SIZE] = {{42}};
+	int result = 12345;
+
+	ck_rc(kvshm_derive_key_batch("x", 0, NULL, 1, key, &result), -EINVAL);
+	ck_rc(kvshm_derive_key_batch("x", 0, &hash, 1, NULL, &result), -EINVAL);
+	ck_rc(kvshm_derive_key_batch("x", 0, &hash, 1, key, NULL), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "NULL"));
+	ck_rc(kvshm_derive_key_batch("x", 0, NULL, 0, NULL, NULL), 0);
+	ck_assert_int_eq(result, 12345);
+	ck_assert_uint_eq(key[0][0], 42);
+}
+END_TEST
+
 static void *derive(void *arg)
 {
 	ck_rc(kvshm_derive_key("x", 1, "abc", 3, arg), 0);
@@ -132,6 +176,8 @@ int main(void)
 		derived_keys_are_the_bytes_that_the_contract_tells_of,
 		A2_inputs_that_differ_never_derive_one_key,
 		derive_key_checks_what_it_is_given,
+		R24_a_batch_derives_the_keys_that_single_calls_do,
+		a_batch_without_its_arrays_derives_nothing,
 		keys_derived_by_threads_at_once_and_used_in_a_store,
 	};
 
