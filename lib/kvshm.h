@@ -58,7 +58,7 @@ extern "C" {
 #define KVSHM_CLIENTS_MAX 1024	 /* processes attached to one store at the same time */
 #define KVSHM_PLANES_MAX 32	 /* planes of one store */
 #define KVSHM_REQUESTS_MAX 4095	 /* requests that are open in one store at the same time */
-#define KVSHM_REQUEST_ID_MAX 64	 /* bytes of a request's id */
+#define KVSHM_REQUEST_ID_MAX 128 /* bytes of a request's id */
 #define KVSHM_BLOCK_UNIT 512	 /* a block's size is a multiple of this */
 #define KVSHM_BLOCKS_MAX (UINT32_C(1) << 30) /* blocks of one store */
 

@@ -54,7 +54,7 @@
 #define KVS_PLANES_MAX 32U
 #define KVS_READERS_PER_CLIENT 16U
 #define KVS_REQUESTS_MAX 4095U /* a place fits into a word's owner */
-#define KVS_REQUEST_ID_SIZE 64
+#define KVS_REQUEST_ID_SIZE 128
 #define KVS_BLOCK_UNIT 512U
 #define KVS_BLOCKS_MAX (1U << 30)
 #define KVS_NONE UINT32_MAX /* no block, no client */

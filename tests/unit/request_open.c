@@ -36,7 +36,7 @@ START_TEST(an_open_request_is_found_by_its_id_in_every_process)
 }
 END_TEST
 
-START_TEST(ids_are_bytes_of_any_value_and_of_1_to_64)
+START_TEST(ids_are_bytes_of_any_value_and_of_1_to_128)
 {
 	static const uint8_t zeros[KVSHM_REQUEST_ID_MAX + 1];
 	kvshm_store *store = scene_store(8, KVSHM_KEEP, 2 * KVSHM_REQUEST_ID_MAX);
@@ -65,7 +65,7 @@ START_TEST(ids_that_are_none_and_calls_without_a_place_for_the_result_are_refuse
 	ck_rc(kvshm_request_open(store, id, 0, 0, 0, &request), -EINVAL);
 	expect_text("0 bytes");
 	ck_rc(kvshm_request_open(store, id, sizeof(id), 0, 0, &request), -EINVAL);
-	expect_text("65 bytes");
+	expect_text("129 bytes");
 	ck_rc(kvshm_request_open(store, NULL, 8, 0, 0, &request), -EINVAL);
 	expect_text("no id");
 	ck_rc(kvshm_request_open(store, id, 8, 0, 0, NULL), -EINVAL);
@@ -552,7 +552,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		an_open_request_is_found_by_its_id_in_every_process,
-		ids_are_bytes_of_any_value_and_of_1_to_64,
+		ids_are_bytes_of_any_value_and_of_1_to_128,
 		ids_that_are_none_and_calls_without_a_place_for_the_result_are_refused,
 		what_is_no_request_is_refused_by_every_call,
 		what_is_its_owners_is_refused_to_others,
