@@ -12,7 +12,7 @@
 //     another key's
 //   - nothing is left of the dead, and the store is sound
 //
-// one_file [TRACE]: of Mooncake's format, a JSON object with "hash_ids" in each line. Unless told it is the conversation
+// one_file [TRACE]: a JSON object with "hash_ids" in each line (Mooncake's format). Unless told it is the conversation
 // trace, where that is beside the sources; or else one that is made up.
 
 #include "kvshm.h"
@@ -225,10 +225,10 @@ private:
 
 // ---- What the processes of the engine share -------------------------------------------------------------------------
 
-constexpr size_t REQUESTS = 1000;
+constexpr size_t REQUESTS = 500;
 constexpr size_t LINE_MAX_BLOCKS = 256; // longer ones are cut
 constexpr size_t IN_FLIGHT = 200;
-constexpr size_t BLOCKS = 2048;	    // of the store: about a tenth of what the requests want
+constexpr size_t BLOCKS = 2048; // of the store: a sixth of what the requests want
 constexpr size_t BLOCK_SIZE = 2048; // in each plane
 constexpr size_t KILLS = 40;
 constexpr auto PATIENCE = std::chrono::milliseconds(300); // for room: then a request goes on without saving its blocks
@@ -259,8 +259,8 @@ enum class Kind : uint32_t {
 
 enum class Result : uint8_t { FINE, MISSED, WRONG };
 
-// A process that is started in the place of a dead one has a higher number than that. The sockets outlive them: what was
-// meant for a dead process, or comes from one, is passed over.
+// A process that is started in the place of a dead one has a higher number. The sockets outlive them: what was meant for
+// a dead process, or comes from one, is passed over.
 struct Message {
 	explicit Message(Kind of = {}) : kind(of) {}
 
@@ -325,7 +325,8 @@ bool is_right(const void *bytes, uint64_t id, unsigned plane)
 class Worker {
 public:
 	Worker(const Engine &engine, unsigned rank, uint32_t life)
-		: store(attach(engine.store, LABEL, "worker")), plane(rank), number(life), socket(engine.sockets[rank][1])
+		: store(attach(engine.store, LABEL, "worker")), plane(rank), number(life),
+		  socket(engine.sockets[rank][1])
 	{
 	}
 
@@ -362,7 +363,8 @@ private:
 		std::array<kvshm_outcome, LINE_MAX_BLOCKS> outcomes{};
 		std::array<int, LINE_MAX_BLOCKS> results{};
 
-		ok(kvshm_hold_batch(store.get(), message.tickets.data(), message.count, outcomes.data(), holds.data(), results.data()),
+		ok(kvshm_hold_batch(store.get(), message.tickets.data(), message.count, outcomes.data(), holds.data(),
+				    results.data()),
 		   "hold");
 		for (size_t i = 0; i < message.count; i++)
 			message.results[i] = results[i] || outcomes[i] != KVSHM_READY ? Result::MISSED : Result::FINE;
@@ -389,7 +391,9 @@ private:
 		Holds parts(store.get(), message.count);
 		std::array<int, LINE_MAX_BLOCKS> results{};
 
-		ok(kvshm_join_batch(store.get(), message.tickets.data(), plane, message.count, parts.data(), results.data()), "join");
+		ok(kvshm_join_batch(store.get(), message.tickets.data(), plane, message.count, parts.data(),
+				    results.data()),
+		   "join");
 		for (size_t i = 0; i < message.count; i++) {
 			if (ok(results[i], "join", {-EBUSY, -EALREADY, -ESTALE, -ECANCELED}))
 				continue;
@@ -410,8 +414,8 @@ private:
 class Scheduler {
 public:
 	Scheduler(const Engine &of, uint32_t life)
-		: engine(of), board(of.board), store(attach(of.store, LABEL, "scheduler")), number(life), random(of.seed + life),
-		  workers(of.planes), outboxes(of.planes)
+		: engine(of), board(of.board), store(attach(of.store, LABEL, "scheduler")), number(life),
+		  random(of.seed + life), workers(of.planes), outboxes(of.planes)
 	{
 		ok(kvshm_poll_fd(store.get(), &event_fd), "poll_fd");
 	}
@@ -463,7 +467,8 @@ private:
 		for (; jobs.size() < IN_FLIGHT && next_line < engine.trace.size(); next_line++) {
 			if (board.done[next_line])
 				continue;
-			Job &job = jobs.try_emplace(next_line, store.get(), next_line, engine.trace[next_line], number).first->second;
+			Job &job = jobs.try_emplace(next_line, store.get(), next_line, engine.trace[next_line], number)
+					   .first->second;
 			std::vector<size_t> hits(job.request.match());
 
 			std::iota(hits.begin(), hits.end(), 0);
@@ -736,8 +741,6 @@ public:
 			start(i);
 	}
 
-	size_t size() const { return pids.size(); }
-
 	void start(size_t i)
 	{
 		uint32_t number = ++started;
@@ -755,26 +758,26 @@ public:
 				Scheduler(engine, number).run();
 			_exit(0);
 		} catch (const std::exception &error) {
-			std::fprintf(stderr, "%s %u: %s\n", i < engine.planes ? "worker" : "scheduler", number, error.what());
+			std::cerr << (i < engine.planes ? "worker: " : "scheduler: ") << error.what() << std::endl;
 			_exit(1);
 		}
 	}
 
-	void kill(size_t i)
-	{
-		::kill(pids[i], SIGKILL);
-		wait(i, SIGKILL);
-	}
-
-	// Waits for the end of one, by itself or by a signal.
+	// Waits for the end of one: of itself, or by the signal that it was sent.
 	void wait(size_t i, int signal = 0)
 	{
 		int status = 0;
 
 		waitpid(pids[i], &status, 0);
-		pids[i] = 0;
 		if (status != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == signal))
-			throw std::runtime_error("process " + std::to_string(i) + " ended with status " + std::to_string(status));
+			throw std::runtime_error("a process has ended with status " + std::to_string(status));
+	}
+
+	void kill_and_start(size_t i)
+	{
+		kill(pids[i], SIGKILL);
+		wait(i, SIGKILL);
+		start(i);
 	}
 
 	// Whether one has ended that nobody has killed, and not well.
@@ -804,9 +807,7 @@ void run_and_kill(const Engine &engine, kvshm_owner *owner, Processes &processes
 		usleep(static_cast<useconds_t>(random() % 2000));
 		if (done * KILLS < (kills + 1) * engine.trace.size())
 			continue;
-		size_t victim = random() % processes.size();
-		processes.kill(victim);
-		processes.start(victim);
+		processes.kill_and_start(random() % (engine.planes + 1));
 		kills++;
 	}
 	processes.wait(engine.planes);
@@ -837,8 +838,6 @@ bool is_clean(const View &view)
 
 	ok(kvshm_view_check(view.get(), tell, nullptr, &found), "view_check");
 	ok(kvshm_view_usage(view.get(), &usage), "view_usage");
-	std::cout << found.unsound << " unsound, " << found.leaked << " leaked, " << usage.held << " held, "
-		  << usage.filling + usage.room << " not given back\n";
 	return found.quiescent && found.unsound + found.leaked + found.pending == 0 &&
 	       usage.held + usage.filling + usage.room == 0;
 }
@@ -852,24 +851,26 @@ size_t take_stock(const Engine &engine, const View &view)
 		return 0;
 	};
 	const Store store = attach(engine.store, LABEL, "stock");
+	size_t ready = 0;
 
 	blocks.reserve(BLOCKS); // a callback must not throw
 	ok(kvshm_view_blocks(view.get(), collect, &blocks), "view_blocks");
 	for (const kvshm_block_info &block : blocks) {
-		if (std::strcmp(block.state, "ready") != 0 || block.cleared)
-			continue;
 		Holds holds(store.get(), 1);
 		uint64_t id;
 		unsigned wrong = 0;
 
+		if (std::strcmp(block.state, "ready") != 0)
+			continue;
 		ok(kvshm_get(store.get(), block.key, block.key_length, holds.data()), "get");
+		ready++;
 		std::memcpy(&id, block.opaque, sizeof(id));
 		for (unsigned plane = 0; plane < engine.planes; plane++)
 			wrong += !is_right(holds.bytes(0, plane), id, plane);
 		engine.board.wrong += wrong == engine.planes;
 		engine.board.torn += wrong > 0 && wrong < engine.planes;
 	}
-	return blocks.size();
+	return ready;
 }
 
 bool test(const Trace &trace, unsigned planes, uint64_t seed)
@@ -888,19 +889,17 @@ bool test(const Trace &trace, unsigned planes, uint64_t seed)
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair.data()))
 			throw std::runtime_error("socketpair");
 
-	std::cout << planes << " workers: " << std::flush;
-	{
-		Processes processes(engine);
-		run_and_kill(engine, owner.get(), processes, random);
-	}
+	Processes processes(engine);
+	run_and_kill(engine, owner.get(), processes, random);
 	View view = look_at(engine.store);
 	bool clean = is_clean(view);
 	size_t stock = take_stock(engine, view);
-	std::cout << trace.size() << " requests, " << board.aborted << " aborted, " << KILLS << " kills, " << board.hits
-		  << " hits, " << board.filled << " filled, " << board.pending << " pending, " << board.asked_again
-		  << " asked again, " << board.not_saved << " not saved, " << board.compared << " compared, " << stock
-		  << " in the end; " << board.missed << " missed at a worker, " << board.wrong << " wrong, "
-		  << board.torn << " torn\n";
+	std::cout << planes << " workers: " << trace.size() << " requests, " << KILLS << " kills, " << board.aborted
+		  << " aborted; blocks: " << board.hits << " hits, " << board.filled << " filled, " << board.pending
+		  << " pending, " << board.asked_again << " asked again, " << board.not_saved << " not saved, "
+		  << board.compared << " compared, " << stock << " in the end; " << board.missed
+		  << " missed at a worker, " << board.wrong << " wrong, " << board.torn << " torn; "
+		  << (clean ? "all" : "NOT all") << " given back and sound" << std::endl;
 	return clean && board.missed + board.wrong + board.torn == 0 && board.hits && board.pending && stock;
 }
 
@@ -925,36 +924,22 @@ Trace read_trace(std::ifstream &file)
 			ids.push_back(id);
 		ids.resize(std::min(ids.size(), LINE_MAX_BLOCKS));
 	}
+	if (trace.size() < REQUESTS)
+		throw std::runtime_error("the trace has too few lines");
 	return trace;
 }
 
-// Conversations: each turn has the blocks of the last one, and some more.
-Trace make_trace(uint64_t seed)
+// Conversations that take turns: each turn has the blocks of the last one, and some more. All have the first in common.
+Trace make_trace()
 {
-	std::mt19937_64 random(seed);
-	Trace trace;
-	uint64_t next = 1;
+	Trace trace(REQUESTS);
 
-	while (trace.size() < REQUESTS) {
-		bool goes_on = !trace.empty() && random() % 2;
-		std::vector<uint64_t> ids = {0};
-
-		if (goes_on)
-			ids = trace[trace.size() - 1 - random() % std::min<size_t>(trace.size(), IN_FLIGHT)];
-		if (ids.size() > 200)
-			ids.resize(200);
-		for (uint64_t more = 1 + random() % 30; more > 0; more--)
-			ids.push_back(next++);
-		trace.push_back(ids);
+	for (size_t n = 0; n < REQUESTS; n++) {
+		trace[n].resize(20 + n / IN_FLIGHT * 20);
+		std::iota(trace[n].begin(), trace[n].end(), n % IN_FLIGHT * LINE_MAX_BLOCKS);
+		trace[n][0] = 0;
 	}
 	return trace;
-}
-
-std::string default_trace()
-{
-	const char *sources = std::getenv("top_srcdir");
-
-	return (sources ? sources : ".") + std::string("/../shared/traces/conversation_trace.jsonl");
 }
 
 } // namespace
@@ -964,11 +949,11 @@ int main(int argc, char **argv)
 	try {
 		const char *text = std::getenv("KVSHM_TEST_SEED");
 		uint64_t seed = text ? std::strtoull(text, nullptr, 0) : std::random_device()();
-		std::ifstream file(argc > 1 ? argv[1] : default_trace());
-		Trace trace = file ? read_trace(file) : make_trace(seed);
+		const char *sources = std::getenv("top_srcdir");
+		std::string root = sources ? sources : ".";
+		std::ifstream file(argc > 1 ? argv[1] : root + "/../shared/traces/conversation_trace.jsonl");
+		Trace trace = file ? read_trace(file) : make_trace();
 
-		if (trace.size() != REQUESTS)
-			throw std::runtime_error("the trace has fewer lines than " + std::to_string(REQUESTS));
 		std::cout << "KVSHM_TEST_SEED=" << seed << std::endl;
 		return test(trace, 2, seed) && test(trace, 4, seed) ? 0 : 1;
 	} catch (const std::exception &error) {
