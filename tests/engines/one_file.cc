@@ -878,7 +878,7 @@ bool test(const Trace &trace, unsigned planes, uint64_t seed)
 	void *memory = mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		throw std::runtime_error("mmap");
-	Board &board = *new (memory) Board{};
+	Board &board = *new (memory) Board();
 	const char *prefix = std::getenv("KVSHM_TEST_PREFIX");
 	Engine engine{(prefix ? prefix : "") + std::string("one_file"), planes, trace, board, seed, {}};
 	std::mt19937_64 random(seed);
