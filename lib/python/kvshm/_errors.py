@@ -9,7 +9,7 @@ of that class: who catches TimeoutError, PermissionError or BlockingIOError catc
 from __future__ import annotations
 
 import errno
-from typing import Dict, Type
+from typing import Any, Dict, NoReturn, Type
 
 
 class Error(OSError):
@@ -86,6 +86,17 @@ class Damaged(Error):
 
 class Forked(Error, ChildProcessError):
     """ECHILD: the store is from before fork(): the child attaches it for itself."""
+
+
+class Local:
+    """What means something in its own process only, and is one there: copies of it would be let go of twice."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, _: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} can be neither copied nor pickled: send tickets, keys or bytes(request)"
+        )
 
 
 _classes: Dict[int, Type[Error]] = {

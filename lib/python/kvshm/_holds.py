@@ -16,11 +16,11 @@ import time
 import warnings
 from array import array
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union, overload
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 from . import _abi
 from ._abi import Kind, Next, Outcome, Published, fits, nanoseconds
-from ._errors import Busy, make_error
+from ._errors import Busy, Local, make_error
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 from ._memory import Memory
 
@@ -64,6 +64,9 @@ class Results(Sequence[int]):
         self._values = array("i", bytes(4 * count))
         self.address = self._values.buffer_info()[0]
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _make_results, (self._values,)
+
     def __len__(self) -> int:
         return len(self._values)
 
@@ -96,7 +99,14 @@ class Results(Sequence[int]):
         return f"<kvshm.Results of {len(self)}, failed: {self.failed()}>"
 
 
-class HandleArray:
+def _make_results(values: array[int]) -> Results:
+    results = Results(0)
+    results._values = values
+    results.address = values.buffer_info()[0]
+    return results
+
+
+class HandleArray(Local):
     """Memory for handles, and their end."""
 
     __slots__ = ("store", "data", "address")
@@ -152,7 +162,7 @@ def _checked(meta: Meta) -> Meta:
     return meta
 
 
-class _Held:
+class _Held(Local):
     """What Hold and Holds share: which handles of which array they are."""
 
     __slots__ = ("_array", "_first", "_count")

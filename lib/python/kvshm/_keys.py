@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from typing import Iterable, Iterator, List, Optional, Union, overload
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union, overload
 
 from . import _abi
 from ._errors import make_error
@@ -77,6 +77,9 @@ class Keys:
         self._first = 0
         self._count = len(pairs) // 2
         self.address = pairs.buffer_info()[0]  # of the first struct kvshm_key
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return Keys, (list(self),)  # the addresses are this process's
 
     def __len__(self) -> int:
         return self._count

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
 from . import _dlpack
 from ._abi import PlaneMemory
+from ._errors import Local
 
 if TYPE_CHECKING:
     from ._store import Store
 
 
-class Memory:
+class Memory(Local):
     """Bytes of a store in this process: of one block in one plane (shape: its bytes), or of a plane (blocks, bytes).
 
     The library does not know who looks at memory: a block's bytes are what its hold says they are while it is held, no

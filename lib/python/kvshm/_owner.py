@@ -9,7 +9,7 @@ from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import _abi
 from ._abi import Phase, Retain, nanoseconds
-from ._errors import Error, make_error
+from ._errors import Error, Local, make_error
 
 _NUMBERS = (
     "size", "block_size", "planes", "key_max", "clients", "requests", "mode", "fence", "hugepages", "numa_node",
@@ -19,7 +19,7 @@ _NUMBERS = (
 Progress = Callable[[Phase, int, int], Any]
 
 
-class Owner:
+class Owner(Local):
     """A store's owner. As a context manager it destroys the store at the end of the block."""
 
     def __init__(self, pointer: int, name: str) -> None:

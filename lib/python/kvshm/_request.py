@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from . import _abi
 from ._abi import Next, Outcome, RequestState, fits, nanoseconds
+from ._errors import Local
 from ._holds import HandleArray, Hold, Holds, Results, wait_in_slices
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 
@@ -39,7 +40,7 @@ class RequestInfo(NamedTuple):
     id: bytes
 
 
-class Request:
+class Request(Local):
     """A request of a store, opened here (Store.open_request()) or elsewhere (find_request(), request()).
 
     As a context manager it is ended at the end of the block. bytes(request) names it in every process of the node.

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from . import _abi
 from ._abi import Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
-from ._errors import Busy, make_error
+from ._errors import Busy, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 from ._memory import Memory
@@ -44,7 +44,7 @@ class _Calling:
         self._store._inside.discard(self)
 
 
-class Store:
+class Store(Local):
     """An attached store: made by attach(), to be closed by close(), or by a with statement.
 
     Any thread may call it. A child of fork() can't (Forked): it attaches the store for itself.

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type
 
 from . import _abi
-from ._errors import make_error
+from ._errors import Local, make_error
 from ._request import RequestInfo, make_info
 
 
@@ -23,7 +23,7 @@ class Check(NamedTuple):
     findings: List[str]
 
 
-class View:
+class View(Local):
     """A look at the store of that name; as a context manager it is closed at the end of the block.
 
     What its calls return has the names of kvshm.h: struct kvshm_store_info, kvshm_usage, kvshm_client_info and so on.
