@@ -31,20 +31,26 @@ class Keys:
 
     def __init__(self, keys: Iterable[Optional[BytesLike]] = ()) -> None:
         """Copies the keys."""
+        if isinstance(keys, (bytes, bytearray, memoryview)):
+            raise TypeError("keys are wanted, not bytes: put one into a list; Keys.packed() takes many in one")
         items = keys if isinstance(keys, list) else list(keys)
+        asked = items
         try:
-            data = bytearray().join(items)
-            lengths = list(map(len, items))
+            data = bytearray().join(asked)
         except TypeError:
-            items = [b"" if key is None else bytes(key) for key in items]
-            data = bytearray().join(items)
-            lengths = list(map(len, items))
-        count = len(items)
-        size = lengths[0] if count else 0
-        if size and lengths.count(size) == count:
-            self._set_uniform(data, size, count)
-        else:
-            self._set_various(data, lengths)
+            asked = [key for key in items if key is not None]
+            data = bytearray().join(asked)
+        lengths = list(map(len, asked))
+        size = lengths[0] if lengths else 0
+        if size and lengths.count(size) == len(items) and size * len(items) == len(data):
+            self._set_uniform(data, size, len(items))
+            return
+        if sum(lengths) != len(data):
+            raise TypeError("the items of a key are bytes: it has others")
+        if 0 in lengths:
+            raise ValueError("a key has one byte at least; None stands for one that is not asked for")
+        left = iter(lengths)
+        self._set_various(data, [0 if key is None else next(left) for key in items])
 
     @classmethod
     def packed(cls, data: BytesLike, size: int) -> Keys:
