@@ -64,8 +64,16 @@ class Results(Sequence[int]):
         self._values = array("i", bytes(4 * count))
         self.address = self._values.buffer_info()[0]
 
+    @classmethod
+    def of(cls, values: array[int]) -> Results:
+        """Results that have come already."""
+        results = cls(0)
+        results._values = values
+        results.address = values.buffer_info()[0]
+        return results
+
     def __reduce__(self) -> Tuple[Any, ...]:
-        return _make_results, (self._values,)
+        return Results.of, (self._values,)
 
     def __len__(self) -> int:
         return len(self._values)
@@ -97,13 +105,6 @@ class Results(Sequence[int]):
 
     def __repr__(self) -> str:
         return f"<kvshm.Results of {len(self)}, failed: {self.failed()}>"
-
-
-def _make_results(values: array[int]) -> Results:
-    results = Results(0)
-    results._values = values
-    results.address = values.buffer_info()[0]
-    return results
 
 
 class HandleArray(Local):
@@ -314,11 +315,11 @@ class Hold(_Held):
 class Holds(_Held):
     """Holds on many blocks, made by a batch or a match. As a context manager it lets go of all in the end.
 
-    results tells what came of each key or ticket, where the call has that; outcomes likewise. Items that failed, and
-    keys that were not asked for, are no holds: their kind is NONE.
+    results tells what came of each key or ticket, where the call has that; outcomes and published likewise. Items that
+    failed, and keys that were not asked for, are no holds: their kind is NONE.
     """
 
-    __slots__ = ("results", "_outcomes", "next")
+    __slots__ = ("results", "_outcomes", "_published", "next")
 
     def __init__(
         self,
@@ -332,6 +333,7 @@ class Holds(_Held):
         super().__init__(handles, first, count)
         self.results = results
         self._outcomes = outcomes
+        self._published: Optional[array[int]] = None
         self.next = next  # of a match: why it ended where it did
 
     def __enter__(self) -> Holds:
@@ -354,12 +356,23 @@ class Holds(_Held):
             start, stop, step = index.indices(self._count)
             if step != 1:
                 raise ValueError("a slice of holds has no step")
-            return Holds(self._array, self._first + start, max(stop - start, 0))
+            return self._slice(start, max(stop - start, 0))
         if not -self._count <= index < self._count:
             raise IndexError("there is no such hold")
         index %= self._count
-        outcome = None if self._outcomes is None else Outcome(self._outcomes[index])
+        outcome = None
+        if self._outcomes is not None and (self.results is None or not self.results[index]):
+            outcome = Outcome(self._outcomes[index])
         return Hold(self._array, self._first + index, outcome)
+
+    def _slice(self, start: int, count: int) -> Holds:
+        """So many of them, with what came of each."""
+        part = Holds(self._array, self._first + start, count)
+        of = slice(start, start + count)
+        part.results = None if self.results is None else Results.of(self.results[of])
+        part._outcomes = None if self._outcomes is None else self._outcomes[of]
+        part._published = None if self._published is None else self._published[of]
+        return part
 
     def __iter__(self) -> Iterator[Hold]:
         return (self[i] for i in range(self._count))
@@ -373,6 +386,11 @@ class Holds(_Held):
     def outcomes(self) -> Optional[List[int]]:
         """What came of each key: Outcome's numbers; of those only that succeeded."""
         return None if self._outcomes is None else self._outcomes.tolist()
+
+    @property
+    def published(self) -> Optional[List[int]]:
+        """What came of each in publish_as(): Published's numbers; of those only that succeeded."""
+        return None if self._published is None else self._published.tolist()
 
     @property
     def blocks(self) -> List[int]:
@@ -403,7 +421,7 @@ class Holds(_Held):
         return self._batch(_abi.publish_batch, address_of(packed) if packed else None)
 
     def publish_as(self, keys: AnyKeys, metas: Optional[Sequence[Meta]] = None) -> Results:
-        """Publishes blocks without a key under keys; outcomes then has Published's numbers."""
+        """Publishes blocks without a key under keys: see published. Each is a ref of its key's block then."""
         names = as_keys(keys)
         if len(names) != self._count:
             raise ValueError(f"{len(names)} keys for {self._count} holds")
@@ -423,7 +441,7 @@ class Holds(_Held):
             )
         if result:
             store.fail(result)
-        self._outcomes = published
+        self._published = published
         return results
 
     def give_up(self) -> Results:
