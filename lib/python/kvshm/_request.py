@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from . import _abi
 from ._abi import Next, Outcome, RequestState, fits, nanoseconds
-from ._errors import Local
+from ._errors import InProgress, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results, wait_in_slices
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 
@@ -127,6 +127,9 @@ class Request(Local):
         if not self.queue(blocks, timeout):
             try:
                 self.wait_room(timeout)
+            except InProgress as error:  # with a timeout of 0
+                self.unreserve()
+                raise make_error(-errno.ETIMEDOUT, "there is no room now: nothing is held for the request") from error
             except BaseException:
                 self.unreserve()
                 raise
