@@ -60,6 +60,12 @@ class Memory(Local):
         return view if self.writable else view.toreadonly()
 
     @property
+    def __array_interface__(self) -> Dict[str, Any]:
+        if self.kind != PlaneMemory.HOST:
+            raise AttributeError("memory of a GPU has no __array_interface__")
+        return {"shape": self.shape, "typestr": "|u1", "data": self.buffer(), "version": 3}
+
+    @property
     def __cuda_array_interface__(self) -> Dict[str, Any]:
         if self.kind != PlaneMemory.CUDA:
             raise AttributeError("host memory has no __cuda_array_interface__")
