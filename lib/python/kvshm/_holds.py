@@ -235,9 +235,12 @@ class Hold(_Held):
         self._check(call(self._array.store.pointer, self.address_of_handles))
 
     def publish(self, length: Optional[int] = None, depth: int = 0, opaque: BytesLike = b"") -> None:
-        """Publishes a fill, whose bytes are written, or a part of one; it is a ref then. length None: a whole block."""
+        """Publishes a fill, whose bytes are written; it is a ref then. length None: a whole block.
+
+        Of a part of a shared fill too, without arguments: what the block is says the fill.
+        """
         meta = None
-        if self._field(2) != _PART and not (length is None and depth == 0 and not opaque):
+        if not (length is None and depth == 0 and not opaque):
             meta = self._meta(length, depth, opaque)
         self._check(_abi.publish(self._array.store.pointer, self.address_of_handles, meta))
 
@@ -298,9 +301,10 @@ class Hold(_Held):
         return int(at.value or 0)
 
     def memory(self, plane: int = 0) -> Memory:
-        """Its bytes in a plane, to be read; to be written if the hold is a fill, a part or a block without a key."""
+        """Its bytes in a plane, to be read; to be written if the hold is a fill, that plane's part or a block without a key."""
         store = self._array.store
-        writable = self._field(2) in (_WRITER, _OWNED, _PART)
+        kind = self._field(2)
+        writable = kind in (_WRITER, _OWNED) or (kind == _PART and self._field(3) == plane)
         whole = store.plane(plane)
         return Memory(store, self.address(plane), (store.block_size,), whole.kind, whole.device, writable)
 
