@@ -85,13 +85,13 @@ def create(
 
     retain: "keep" (a cache) or "drop" (a transfer buffer). Other options are those of kvshm_create(3): key_max,
     clients, requests, mode, fence, hugepages, numa_node, group, populate. progress(phase, done, total) is told how far
-    it is, and calls it off by a true result.
+    it is, and calls it off by a true result (Canceled), or an exception.
     """
     given = _abi.CreateOptions()
     _abi.create_defaults(given)
     given.dir = None if dir is None else dir.encode()
     given.label = label.encode()
-    given.retain = Retain[retain.upper()] if isinstance(retain, str) else retain
+    given.retain = _retain(retain) if isinstance(retain, str) else retain
     given.replace_dead = replace_dead
     for option, value in {"size": size, "block_size": block_size, "planes": planes, **options}.items():
         if option not in _NUMBERS:
@@ -99,17 +99,31 @@ def create(
         setattr(given, option, value)
         if getattr(given, option) != value:
             raise ValueError(f"{option}={value} is out of range")
+    raised: List[BaseException] = []
     if progress is not None:
-        given.progress = _told(progress)
+        given.progress = _told(progress, raised)
     pointer = ctypes.c_void_p()
-    _check(_abi.create(name.encode(), given, pointer))
+    result = _abi.create(name.encode(), given, pointer)
+    if result and raised:
+        raise raised[0]
+    _check(result)
     assert pointer.value is not None
     return Owner(pointer.value, name)
 
 
-def _told(progress: Progress) -> Any:
+def _retain(word: str) -> Retain:
+    if word not in ("keep", "drop"):
+        raise ValueError(f"retain={word!r}: it is 'keep' or 'drop'")
+    return Retain[word.upper()]
+
+
+def _told(progress: Progress, raised: List[BaseException]) -> Any:
     def tell(phase: int, done: int, total: int, _: Any) -> int:
-        return 1 if progress(Phase(phase), done, total) else 0
+        try:
+            return 1 if progress(Phase(phase), done, total) else 0
+        except BaseException as error:  # an interrupt, too: it would end here
+            raised.append(error)
+            return 1
 
     return _abi.PROGRESS(tell)
 
