@@ -41,6 +41,11 @@ class View(Local):
         if pointer is not None:
             _abi.view_close(pointer)
 
+    def _open(self) -> int:
+        if self._pointer is None:
+            raise ValueError("the view is closed")
+        return self._pointer
+
     def __enter__(self) -> View:
         return self
 
@@ -90,11 +95,11 @@ class View(Local):
         def tell(finding: bytes, _: Any) -> None:
             findings.append(finding.decode("utf-8", "replace"))
 
-        _check(_abi.view_check(self._pointer, _abi.FINDING(tell), None, result))
+        _check(_abi.view_check(self._open(), _abi.FINDING(tell), None, result))
         return Check(result.unsound, result.pending, result.leaked, bool(result.quiescent), findings)
 
     def _one(self, call: Any, into: Any) -> SimpleNamespace:
-        _check(call(self._pointer, into))
+        _check(call(self._open(), into))
         return _plain(into)
 
     def _all(self, call: Any, kind: Type[Any], make: Callable[[Any], Any]) -> List[Any]:
@@ -104,7 +109,7 @@ class View(Local):
             items.append(make(kind.from_address(item)))
             return 0
 
-        _check(call(self._pointer, _abi.WALK(tell), None))
+        _check(call(self._open(), _abi.WALK(tell), None))
         return items
 
 
