@@ -88,8 +88,13 @@ class Store(Local):
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except (BufferError, Busy):
+            if kind is None:
+                raise
+            # An exception holds what its frames had, perhaps memory: it is to be seen, and the store ends after it.
 
     def __del__(self) -> None:
         pointer = getattr(self, "pointer", None)
