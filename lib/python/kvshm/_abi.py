@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import importlib
+import operator
 import os
 from ctypes import (
     CFUNCTYPE,
@@ -29,7 +30,9 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any, Optional
+from typing import Any, Optional, Union
+
+AnyPath = Union[str, "os.PathLike[str]"]
 
 NAME_MAX = 64
 LABEL_MAX = 255
@@ -550,9 +553,24 @@ def last_error() -> str:
 
 def fits(number: int, what: str, bits: int = 32) -> int:
     """A number that a call takes: ctypes would cut it."""
-    if not 0 <= number < 1 << bits:
+    whole = operator.index(number)
+    if not 0 <= whole < 1 << bits:
         raise ValueError(f"{what}: {number} is out of range")
-    return number
+    return whole
+
+
+def text(what: str, name: str) -> bytes:
+    """Text that a call takes: C would see it up to its first NUL."""
+    if not isinstance(what, str):
+        raise TypeError(f"{name}: text is wanted, not {type(what).__name__}")
+    if "\0" in what:
+        raise ValueError(f"{name}: text with a NUL")
+    return what.encode()
+
+
+def directory(path: Optional[AnyPath]) -> Optional[bytes]:
+    """Where stores live, as a call takes it."""
+    return None if path is None else text(os.fspath(path), "dir")
 
 
 def nanoseconds(seconds: float) -> int:

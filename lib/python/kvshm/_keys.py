@@ -55,10 +55,11 @@ class Keys:
     @classmethod
     def packed(cls, data: BytesLike, size: int) -> Keys:
         """Keys of `size` bytes each, one after the other in `data`, which is copied."""
-        if size <= 0 or len(data) % size:
-            raise ValueError(f"{len(data)} bytes are no whole number of keys of {size} bytes")
+        copy = bytearray(memoryview(data))
+        if size <= 0 or len(copy) % size:
+            raise ValueError(f"{len(copy)} bytes are no whole number of keys of {size} bytes")
         keys = cls.__new__(cls)
-        keys._set_uniform(bytearray(data), size, len(data) // size)
+        keys._set_uniform(copy, size, len(copy) // size)
         return keys
 
     def _set_uniform(self, data: bytearray, size: int, count: int) -> None:
@@ -141,18 +142,14 @@ def as_keys(keys: AnyKeys) -> Keys:
 
 def as_bytes(what: BytesLike) -> bytes:
     """Bytes whose address a call is given."""
-    if isinstance(what, bytes):
-        return what
-    if isinstance(what, (bytearray, memoryview)):
-        return bytes(what)
-    raise TypeError(f"bytes are wanted, not {type(what).__name__}")
+    return what if isinstance(what, bytes) else memoryview(what).tobytes()
 
 
 def derive_key(label: str, group: int, block_hash: BytesLike) -> bytes:
     """A key of 32 bytes from an engine's label (model, dtype, layout), a group (of layers, say), and its hash."""
     data = as_bytes(block_hash)
     key = bytearray(_abi.DERIVED_KEY_SIZE)
-    result = _abi.derive_key(label.encode(), _abi.fits(group, "group"), data, len(data), address_of(key))
+    result = _abi.derive_key(_abi.text(label, "label"), _abi.fits(group, "group"), data, len(data), address_of(key))
     if result:
         raise make_error(result, _abi.last_error())
     return bytes(key)
@@ -165,7 +162,12 @@ def derive_keys(label: str, group: int, hashes: AnyKeys) -> Keys:
     keys = bytearray(_abi.DERIVED_KEY_SIZE * count)
     results = array("i", bytes(4 * count))
     result = _abi.derive_key_batch(
-        label.encode(), _abi.fits(group, "group"), names.address, count, address_of(keys), results.buffer_info()[0]
+        _abi.text(label, "label"),
+        _abi.fits(group, "group"),
+        names.address,
+        count,
+        address_of(keys),
+        results.buffer_info()[0],
     )
     if result or any(results):
         raise make_error(result or min(results), _abi.last_error())

@@ -8,7 +8,7 @@ import ctypes
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import _abi
-from ._abi import Phase, Retain, nanoseconds
+from ._abi import AnyPath, Phase, Retain, nanoseconds
 from ._errors import Error, Local, make_error
 
 _NUMBERS = (
@@ -73,7 +73,7 @@ def create(
     *,
     size: int,
     block_size: int,
-    dir: Optional[str] = None,
+    dir: Optional[AnyPath] = None,
     label: str = "",
     planes: int = 1,
     retain: Union[Retain, str] = Retain.KEEP,
@@ -89,8 +89,8 @@ def create(
     """
     given = _abi.CreateOptions()
     _abi.create_defaults(given)
-    given.dir = None if dir is None else dir.encode()
-    given.label = label.encode()
+    given.dir = _abi.directory(dir)
+    given.label = _abi.text(label, "label")
     given.retain = _retain(retain) if isinstance(retain, str) else retain
     given.replace_dead = replace_dead
     for option, value in {"size": size, "block_size": block_size, "planes": planes, **options}.items():
@@ -103,7 +103,7 @@ def create(
     if progress is not None:
         given.progress = _told(progress, raised)
     pointer = ctypes.c_void_p()
-    result = _abi.create(name.encode(), given, pointer)
+    result = _abi.create(_abi.text(name, "name"), given, pointer)
     if result and raised:
         raise raised[0]
     _check(result)
@@ -128,20 +128,20 @@ def _told(progress: Progress, raised: List[BaseException]) -> Any:
     return _abi.PROGRESS(tell)
 
 
-def adopt(name: str, *, dir: Optional[str] = None) -> Owner:
+def adopt(name: str, *, dir: Optional[AnyPath] = None) -> Owner:
     """Becomes the owner of a store whose owner is gone, with all its blocks."""
     pointer = ctypes.c_void_p()
-    _check(_abi.adopt(name.encode(), None if dir is None else dir.encode(), pointer))
+    _check(_abi.adopt(_abi.text(name, "name"), _abi.directory(dir), pointer))
     assert pointer.value is not None
     return Owner(pointer.value, name)
 
 
-def unlink(name: str, *, dir: Optional[str] = None) -> None:
+def unlink(name: str, *, dir: Optional[AnyPath] = None) -> None:
     """Removes a store that nobody has. Busy: somebody has it."""
-    _check(_abi.unlink(name.encode(), None if dir is None else dir.encode()))
+    _check(_abi.unlink(_abi.text(name, "name"), _abi.directory(dir)))
 
 
-def unlink_dead(*, dir: Optional[str] = None) -> List[Tuple[str, Optional[Error]]]:
+def unlink_dead(*, dir: Optional[AnyPath] = None) -> List[Tuple[str, Optional[Error]]]:
     """Removes all stores that nobody has: their names, and why one could not be removed."""
     removed: List[Tuple[str, Optional[Error]]] = []
 
@@ -149,11 +149,11 @@ def unlink_dead(*, dir: Optional[str] = None) -> List[Tuple[str, Optional[Error]
         removed.append((name.decode(), make_error(result, _abi.last_error()) if result else None))
         return 0
 
-    _check(_abi.unlink_dead(None if dir is None else dir.encode(), _abi.NAMED_RESULT(tell), None))
+    _check(_abi.unlink_dead(_abi.directory(dir), _abi.NAMED_RESULT(tell), None))
     return removed
 
 
-def list_stores(*, dir: Optional[str] = None) -> List[str]:
+def list_stores(*, dir: Optional[AnyPath] = None) -> List[str]:
     """The names of all stores."""
     names: List[str] = []
 
@@ -161,7 +161,7 @@ def list_stores(*, dir: Optional[str] = None) -> List[str]:
         names.append(name.decode())
         return 0
 
-    _check(_abi.list_stores(None if dir is None else dir.encode(), _abi.NAMED(tell), None))
+    _check(_abi.list_stores(_abi.directory(dir), _abi.NAMED(tell), None))
     return names
 
 

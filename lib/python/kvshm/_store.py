@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Optional, Set, Union
 from weakref import WeakSet
 
 from . import _abi
-from ._abi import Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
+from ._abi import AnyPath, Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
 from ._errors import Busy, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
@@ -247,7 +247,7 @@ class Store(Local):
 
     def alloc_batch(self, count: int) -> Holds:
         """So many blocks without a key, each with its result."""
-        return self._take(_abi.alloc_batch, count)
+        return self._take(_abi.alloc_batch, fits(count, "count"))
 
     def hold_batch(self, tickets: bytes) -> Holds:
         """hold() of each of the tickets, which are 16 bytes each, one after the other."""
@@ -323,27 +323,27 @@ class Store(Local):
 
 
 def _tickets(tickets: BytesLike, count: Optional[int] = None) -> bytearray:
-    packed = bytearray(tickets)
+    packed = bytearray(memoryview(tickets))
     if len(packed) % _abi.TICKET_SIZE or (count is not None and len(packed) != count * _abi.TICKET_SIZE):
         raise ValueError(f"{len(packed)} bytes: tickets are {_abi.TICKET_SIZE} bytes each")
     return packed
 
 
 def attach(
-    name: str, *, dir: Optional[str] = None, label: Optional[str] = None, client: Optional[str] = None
+    name: str, *, dir: Optional[AnyPath] = None, label: Optional[str] = None, client: Optional[str] = None
 ) -> Store:
     """Attaches a store. label: it must have that one (Mismatch); client: this client's name, for people.
 
     NotFound, NotPermitted, Mismatch (another version too), Stale (it is being destroyed), Full: no client slot.
     """
-    options = _abi.AttachOptions(_encode(dir), _encode(label), _encode(client))
+    options = _abi.AttachOptions(
+        _abi.directory(dir),
+        None if label is None else _abi.text(label, "label"),
+        None if client is None else _abi.text(client, "client"),
+    )
     pointer = ctypes.c_void_p()
-    result = _abi.attach(name.encode(), options, pointer)
+    result = _abi.attach(_abi.text(name, "name"), options, pointer)
     if result:
         raise make_error(result, _abi.last_error())
     assert pointer.value is not None
     return Store(pointer.value, name)
-
-
-def _encode(text: Optional[str]) -> Optional[bytes]:
-    return None if text is None else text.encode()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Type
 
 from . import _abi
+from ._abi import AnyPath
 from ._errors import Local, make_error
 from ._request import RequestInfo, make_info
 
@@ -29,10 +30,10 @@ class View(Local):
     What its calls return has the names of kvshm.h: struct kvshm_store_info, kvshm_usage, kvshm_client_info and so on.
     """
 
-    def __init__(self, name: str, *, dir: Optional[str] = None) -> None:
+    def __init__(self, name: str, *, dir: Optional[AnyPath] = None) -> None:
         self._pointer: Optional[int] = None
         pointer = ctypes.c_void_p()
-        _check(_abi.view_open(name.encode(), None if dir is None else dir.encode(), pointer))
+        _check(_abi.view_open(_abi.text(name, "name"), _abi.directory(dir), pointer))
         self._pointer = pointer.value
 
     def close(self) -> None:
