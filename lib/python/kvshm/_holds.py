@@ -47,7 +47,8 @@ class Meta(NamedTuple):
 
 def wait_in_slices(timeout: float, attempt: Callable[[int], int], not_yet: int = -errno.ETIMEDOUT) -> int:
     """Calls attempt with deadlines until it says something else than not_yet, or the time is over."""
-    end = time.monotonic_ns() + nanoseconds(timeout) if timeout > 0 else 0
+    wait = nanoseconds(timeout)
+    end = time.monotonic_ns() + wait if wait else 0
     while True:
         until = min(end, time.monotonic_ns() + _SLICE) if end else 0
         result = attempt(until)
@@ -139,9 +140,8 @@ class HandleArray(Local):
     def __del__(self) -> None:
         count = len(self.data) // _SIZE
         left = self.kinds(0, count).translate(None, b"\0\6")
-        if left and self.store.pointer:
+        if left and not self.store.closed and self.let_go(0, count, _CLOSES) != -errno.ECHILD:
             warnings.warn(f"{len(left)} holds were not released", ResourceWarning, stacklevel=2)
-            self.let_go(0, count, _CLOSES)
 
 
 def _packed_metas(metas: Optional[Sequence[Meta]], count: int) -> Optional[bytearray]:
@@ -156,11 +156,10 @@ def _packed_metas(metas: Optional[Sequence[Meta]], count: int) -> Optional[bytea
 
 
 def _checked(meta: Meta) -> Meta:
-    if len(meta.opaque) > _abi.OPAQUE_SIZE:
-        raise ValueError(f"{len(meta.opaque)} opaque bytes: a block has {_abi.OPAQUE_SIZE}")
-    fits(meta.length, "length", 64)
-    fits(meta.depth, "depth")
-    return meta
+    opaque = as_bytes(meta.opaque)
+    if len(opaque) > _abi.OPAQUE_SIZE:
+        raise ValueError(f"{len(opaque)} opaque bytes: a block has {_abi.OPAQUE_SIZE}")
+    return Meta(fits(meta.length, "length", 64), fits(meta.depth, "depth"), opaque)
 
 
 class _Held(Local):

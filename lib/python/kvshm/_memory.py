@@ -27,7 +27,7 @@ class Memory(Local):
     longer. `writable` is true where the hold is that of who writes, and of planes.
     """
 
-    __slots__ = ("_store", "address", "shape", "kind", "device", "writable")
+    __slots__ = ("_store", "address", "shape", "kind", "device", "writable", "export")
 
     def __init__(
         self, store: Store, address: int, shape: Tuple[int, ...], kind: PlaneMemory, device: int, writable: bool
@@ -69,6 +69,7 @@ class Memory(Local):
     def __cuda_array_interface__(self) -> Dict[str, Any]:
         if self.kind != PlaneMemory.CUDA:
             raise AttributeError("host memory has no __cuda_array_interface__")
+        self._store.note_export(self)  # who takes the address keeps this object
         return {
             "shape": self.shape,
             "typestr": "|u1",

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from array import array
-from typing import Any, NoReturn, Optional, Set, Union
+from typing import Any, List, NoReturn, Optional, Set, Union
 from weakref import WeakSet
 
 from . import _abi
@@ -31,17 +31,23 @@ class _Export:
 class _Calling:
     """A thread in a call that releases the interpreter lock: the store can't be detached meanwhile."""
 
-    __slots__ = ("_store",)
+    __slots__ = ("_inside", "_pointer")
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, inside: Set[int], pointer: ctypes.c_void_p) -> None:
+        self._inside = inside
+        self._pointer = pointer
 
-    def __enter__(self) -> Optional[int]:
-        self._store._inside.add(self)
-        return self._store.pointer
+    def __enter__(self) -> int:
+        self._inside.add(id(self))  # before the look: who detaches looks there when it has said so
+        pointer = self._pointer.value
+        if pointer is None:
+            raise ValueError("the store is closed")
+        return pointer
 
     def __exit__(self, *_: object) -> None:
-        self._store._inside.discard(self)
+        self._inside.discard(id(self))
+
+    __del__ = __exit__  # a signal's handler may raise before the body of `with` is entered
 
 
 class Store(Local):
@@ -51,8 +57,9 @@ class Store(Local):
     """
 
     def __init__(self, pointer: int, name: str) -> None:
-        self.pointer: Optional[int] = pointer  # None: closed
-        self._inside: Set[_Calling] = set()
+        self.pointer = ctypes.c_void_p(pointer)  # its value is None when closed: also to calls that are under way
+        self._attached: List[int] = [pointer]  # who takes it from here detaches
+        self._inside: Set[int] = set()
         self._seen: WeakSet[_Export] = WeakSet()
         self.name = name
         geometry = _abi.Geometry()
@@ -74,16 +81,28 @@ class Store(Local):
 
         BufferError: its memory is still seen (memoryview, an array, a tensor), Busy: a thread is in a call.
         """
-        pointer, self.pointer = self.pointer, None
-        if pointer is None:
+        try:
+            pointer = self._attached.pop()
+        except IndexError:
             return
-        if self._inside:
-            self.pointer = pointer
-            raise Busy(errno.EBUSY, "another thread is in a call with the store")
-        if len(self._seen):
-            self.pointer = pointer
-            raise BufferError("memory of the store is still seen by a memoryview, an array or a tensor")
+        try:
+            self._refuse_if_in_use(pointer)
+            self.pointer.value = None  # from here on nobody begins a call, or to see memory
+            self._refuse_if_in_use(pointer)
+        except BaseException:
+            self.pointer.value = pointer
+            self._attached.append(pointer)
+            raise
         _abi.detach(pointer)  # what it can fail with (fork) leaves nothing to do
+
+    def _refuse_if_in_use(self, pointer: int) -> None:
+        if not self._inside and not len(self._seen):
+            return
+        if _abi.get_geometry(pointer, _abi.Geometry()) == -errno.ECHILD:
+            return  # a child of fork() has neither the threads nor the memory
+        if self._inside:
+            raise Busy(errno.EBUSY, "another thread is in a call with the store")
+        raise BufferError("memory of the store is still seen by a memoryview, an array or a tensor")
 
     def __enter__(self) -> Store:
         return self
@@ -97,19 +116,18 @@ class Store(Local):
             # An exception holds what its frames had, perhaps memory: it is to be seen, and the store ends after it.
 
     def __del__(self) -> None:
-        pointer = getattr(self, "pointer", None)
-        if pointer is not None:
-            self.pointer = None
-            _abi.detach(pointer)
+        if getattr(self, "_attached", None):
+            self.pointer.value = None
+            _abi.detach(self._attached.pop())
 
     @property
     def closed(self) -> bool:
         """Was it closed?"""
-        return self.pointer is None
+        return self.pointer.value is None
 
     def fail(self, result: int) -> NoReturn:
         """Raises the error of a call that has just failed in this thread."""
-        if self.pointer is None:
+        if self.closed:
             raise ValueError("the store is closed")
         raise make_error(result, _abi.last_error())
 
@@ -119,12 +137,14 @@ class Store(Local):
 
     def calling(self) -> _Calling:
         """For calls that release the interpreter lock: gives the store's address to call with."""
-        return _Calling(self)
+        return _Calling(self._inside, self.pointer)
 
     def note_export(self, memory: Any) -> None:
         """Remembers that its memory is seen through that object, until that is gone."""
         memory.export = _Export(self)
         self._seen.add(memory.export)
+        if self.closed:
+            raise ValueError("the store is closed")
 
     # -- All of it --
 
