@@ -53,10 +53,11 @@ class Keys(unittest.TestCase):
         self.are(kvshm.Keys([b"abcd", bytearray(b"efgh"), memoryview(b"ijkl")]), expected)
         self.are(kvshm.Keys([None, bytearray(b"efgh"), memoryview(b"ijkl")]), [None, *expected[1:]])
 
-    def test_the_length_of_a_view_is_its_bytes(self) -> None:
+    def test_a_view_of_words_is_taken_for_no_key_and_packed_by_its_bytes(self) -> None:
         words = array("Q", [1, 2])
-        self.are(kvshm.Keys([memoryview(words), memoryview(words)]), [words.tobytes()] * 2)
-        self.are(kvshm.Keys([memoryview(words), b"a"]), [words.tobytes(), b"a"])
+        for keys in ([memoryview(words)], [memoryview(words), memoryview(words)], [b"ab", memoryview(words)]):
+            with self.assertRaises(TypeError):
+                untyped.Keys(keys)
         self.are(kvshm.Keys.packed(memoryview(words), 8), [struct.pack("=Q", 1), struct.pack("=Q", 2)])
 
     def test_a_key_that_is_changed_later_is_a_copy(self) -> None:
