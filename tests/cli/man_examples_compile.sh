@@ -4,7 +4,7 @@
 #
 # Each example of kvshm(7) and of the man pages of calls compiles without a warning, given what its names say: the
 # calls' arguments, and functions of the engine's own. (That of kvshm_get_ticket(3) has two columns, and that of
-# kvshm_error(3) a function beside its statements.)
+# kvshm_error(3) a function beside its statements; those of kvshm-python(7) are run: tests/engines/man_examples.py.)
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 : "${top_srcdir:?}" "${KVSHM_TEST_CC:?is to be the compiler}"
@@ -68,7 +68,7 @@ for page in "$top_srcdir"/lib/man/*.[37]; do
 	[ ! -L "$page" ] || continue
 	name=${page##*/}
 	case $name in
-	kvshm_get_ticket.3 | kvshm_error.3) continue ;;
+	kvshm-python.7 | kvshm_get_ticket.3 | kvshm_error.3) continue ;;
 	esac
 	awk -v out="$tmp/$name" '/^\.Sh/ { here = $2 == "EXAMPLES" }
 		here && /^\.Bd -literal/ { file = out "." ++count ".body"; next }
