@@ -16,7 +16,20 @@ import time
 import warnings
 from array import array
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    overload,
+)
 
 from . import _abi
 from ._abi import Kind, Next, Outcome, Published, fits, nanoseconds
@@ -300,7 +313,7 @@ class Hold(_Held):
         return int(at.value or 0)
 
     def memory(self, plane: int = 0) -> Memory:
-        """Its bytes in a plane, to be read; to be written if the hold is a fill, that plane's part or a block without a key."""
+        """Its bytes in a plane, to be read; to be written by a fill, that plane's part, or a block without a key."""
         store = self._array.store
         kind = self._field(2)
         writable = kind in (_WRITER, _OWNED) or (kind == _PART and self._field(3) == plane)
