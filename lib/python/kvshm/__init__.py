@@ -21,6 +21,7 @@ called.
 
 from __future__ import annotations
 
+import atexit
 import logging
 from typing import Any, Callable, Optional
 
@@ -88,6 +89,8 @@ _log: Any = None  # the library's callback, kept as long as the library has it
 def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
     """Has tell(level, text) called with what a program's log should have; None: nobody. It must not call kvshm."""
     global _log
+    if tell is not None and not callable(tell):
+        raise TypeError(f"a function to tell is wanted, not {type(tell).__name__}")
 
     def told(level: int, text: bytes, _: Any) -> None:
         if tell is not None:
@@ -95,6 +98,8 @@ def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
 
     log: Any = _abi.LOG(told) if tell is not None else _abi.LOG(0)
     _abi.set_log(log, None)
+    if _log is None:
+        atexit.register(set_log, None)  # what ends later, with the interpreter, has nobody to tell
     _log = log
 
 

@@ -328,7 +328,7 @@ class Store(Local):
 
     def request(self, name: bytes) -> Request:
         """The request that another process has sent the bytes of: bytes(request)."""
-        return Request(self, name)
+        return Request(self, as_bytes(name))
 
     def tend_requests(self, claim_timeout: float = 0) -> int:
         """Ends those of this client's requests whose end was asked for, and complete ones that nobody has claimed for
