@@ -2,14 +2,19 @@
 # Copyright (c) the kvshm authors
 """DLPack: memory handed to torch, numpy, cupy or jax as a capsule, without a copy.
 
-Source: the DLPack specification (dmlc.github.io/dlpack, versions 0.8 and 1.0) and the Python array API's protocol. A
-capsule that nobody consumes frees its tensor; one that was consumed leaves that to the consumer, who calls the deleter,
-in any thread and at any time, perhaps at the interpreter's end: so the deleter is never freed, and needs no globals.
+Source: the DLPack specification (dmlc.github.io/dlpack, versions 0.8 and 1.0) and the Python array API's protocol. Who
+takes a capsule renames it, and calls its tensor's deleter when it is done: in any thread, without the interpreter's
+lock, at the interpreter's end, or while an exception is on its way, as when a capsule is dropped that nobody took. None
+of these can bear a function of Python's (the exception is lost, or the interpreter crashes). So the deleter is one of
+libc that zeroes the tensor's memory, which is never freed before, and a capsule has no destructor: what is over is
+found by a look (sweep()): when a store is closed, and now and then when a capsule is made.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
+import sys
 from typing import Any, Dict, Optional, Tuple
 
 CPU = 1  # kDLCPU
@@ -18,6 +23,8 @@ _UINT = 1  # kDLUInt
 _READ_ONLY = 1  # DLPACK_FLAG_BITMASK_READ_ONLY
 _PLAIN = b"dltensor"
 _VERSIONED = b"dltensor_versioned"
+_deleter = ctypes.cast(ctypes.CDLL(None).sigemptyset, ctypes.c_void_p).value
+_SIGSET = ctypes.c_uint8 * 128  # what it may zero, from where it is told; the first word always
 
 
 class _Tensor(ctypes.Structure):
@@ -40,7 +47,12 @@ class _Tensor(ctypes.Structure):
 class _Managed(ctypes.Structure):
     """DLManagedTensor"""
 
-    _fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
+    _fields_ = [
+        ("tensor", _Tensor),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("room", _SIGSET),
+    ]
 
 
 class _Versioned(ctypes.Structure):
@@ -53,39 +65,61 @@ class _Versioned(ctypes.Structure):
         ("deleter", ctypes.c_void_p),
         ("flags", ctypes.c_uint64),
         ("tensor", _Tensor),
+        ("room", _SIGSET),
     ]
 
-
-_live: Dict[int, Any] = {}  # what consumers have, by its address: kept until the deleter is called
-
-
-def _delete(managed: int, live: Dict[int, Any] = _live) -> None:
-    live.pop(managed, None)
-
-
-def _capsule_ends(
-    capsule: int,
-    live: Dict[int, Any] = _live,
-    names: Tuple[bytes, bytes] = (_PLAIN, _VERSIONED),
-    is_valid: Any = ctypes.pythonapi.PyCapsule_IsValid,
-    get_pointer: Any = ctypes.pythonapi.PyCapsule_GetPointer,
-) -> None:
-    for name in names:  # a consumer has renamed the one that it took
-        if is_valid(capsule, name):
-            live.pop(get_pointer(capsule, name), None)
-
-
-_deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_delete)
-_destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_capsule_ends)
 
 _new = ctypes.pythonapi.PyCapsule_New
 _new.restype = ctypes.py_object
 _new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-ctypes.pythonapi.PyCapsule_IsValid.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-ctypes.pythonapi.PyCapsule_GetPointer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-ctypes.pythonapi.PyCapsule_GetPointer.restype = ctypes.c_void_p
-for _lasting in (_deleter, _destructor, _PLAIN, _VERSIONED):  # a capsule does not copy its name
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_lasting))  # never freed, see above
+_is_valid = ctypes.pythonapi.PyCapsule_IsValid
+_is_valid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+class _Lent:
+    """A tensor that a consumer has, or may take: and all that must be there as long."""
+
+    __slots__ = ("managed", "dimensions", "owner", "capsule", "name")
+
+    def __init__(self, managed: Any, dimensions: Any, owner: Any, name: bytes) -> None:
+        self.managed = managed
+        self.dimensions = dimensions
+        self.owner = owner
+        self.name = name
+        self.capsule: Any = None
+
+    def others(self) -> int:
+        """How many have the capsule, with what it takes to count them."""
+        return sys.getrefcount(self.capsule)
+
+    def is_over(self) -> bool:
+        """Was the deleter called; or can nobody take the capsule any more, and nobody has?"""
+        if self.capsule is not None and self.others() == _nobody:
+            if _is_valid(self.capsule, self.name):
+                return True
+            self.capsule = None
+        return ctypes.c_uint64.from_buffer(self.managed).value == 0
+
+
+def _count_nobody() -> int:
+    lent = _Lent(None, None, None, b"")
+    lent.capsule = object()
+    return lent.others()
+
+
+_nobody = _count_nobody()
+_numbers = itertools.count()
+_live: Dict[int, _Lent] = {}
+_many = 64  # more than that are looked through before there is another one
+for _lasting in (_live, _PLAIN, _VERSIONED):  # never freed: consumers outlive the interpreter
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_lasting))
+
+
+def sweep() -> None:
+    """Lets go of what no consumer has any more."""
+    for number, lent in list(_live.items()):
+        if lent.is_over():
+            _live.pop(number, None)
 
 
 def capsule(
@@ -95,6 +129,10 @@ def capsule(
 
     Only a versioned one can say that its bytes are not to be written.
     """
+    global _many
+    if len(_live) > _many:
+        sweep()
+        _many = max(64, 2 * len(_live))
     managed: Any = _Versioned() if versioned else _Managed()
     dimensions = (ctypes.c_int64 * len(shape))(*shape)
     tensor = managed.tensor
@@ -103,17 +141,14 @@ def capsule(
     tensor.ndim = len(shape)
     tensor.code, tensor.bits, tensor.lanes = _UINT, 8, 1
     tensor.shape = dimensions
-    managed.deleter = ctypes.cast(_deleter, ctypes.c_void_p).value
+    managed.deleter = _deleter
     if versioned:
         managed.major = 1
         managed.flags = 0 if writable else _READ_ONLY
-    at = ctypes.addressof(managed)
-    _live[at] = (managed, dimensions, owner)
-    try:
-        return _new(at, _VERSIONED if versioned else _PLAIN, ctypes.cast(_destructor, ctypes.c_void_p))
-    except BaseException:
-        del _live[at]
-        raise
+    lent = _Lent(managed, dimensions, owner, _VERSIONED if versioned else _PLAIN)
+    lent.capsule = _new(ctypes.addressof(managed), lent.name, None)
+    _live[next(_numbers)] = lent
+    return lent.capsule
 
 
 def supported(max_version: Optional[Tuple[int, int]]) -> bool:

@@ -10,7 +10,7 @@ from array import array
 from typing import Any, List, NoReturn, Optional, Set, Union
 from weakref import WeakSet
 
-from . import _abi
+from . import _abi, _dlpack
 from ._abi import AnyPath, Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
 from ._errors import Busy, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results
@@ -96,6 +96,7 @@ class Store(Local):
         _abi.detach(pointer)  # what it can fail with (fork) leaves nothing to do
 
     def _refuse_if_in_use(self, pointer: int) -> None:
+        _dlpack.sweep()
         if not self._inside and not len(self._seen):
             return
         if _abi.get_geometry(pointer, _abi.Geometry()) == -errno.ECHILD:
