@@ -8,6 +8,7 @@ removes them by their names, which begin with $KVSHM_TEST_PREFIX.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -17,7 +18,7 @@ import traceback
 import unittest
 import warnings
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import kvshm
 
@@ -110,11 +111,22 @@ def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-class InCall(threading.Thread):
-    """A thread that is in a call when `with` is entered: and the call has let go of the interpreter lock.
+@contextlib.contextmanager
+def hand_over_only_by_waiting() -> Iterator[None]:
+    """No thread is made to hand the interpreter lock on: only who waits, or is in a call that releases it, does."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
-    Meanwhile no thread is made to hand the lock on: only who lets go of it does, as a call that releases it. So the one
-    that starts this thread goes on when that one is in its call, or, if the call keeps the lock, when it has returned.
+
+class InCall(threading.Thread):
+    """A thread that is in a call when `with` is entered, if the call releases the interpreter lock.
+
+    The one that starts this thread goes on when that one hands the lock on: in its call, or, if that keeps the lock,
+    when it has returned.
     """
 
     def __init__(self, call: Callable[[], Any]) -> None:
@@ -132,11 +144,11 @@ class InCall(threading.Thread):
         self.done = True
 
     def __enter__(self) -> InCall:
-        self._interval = sys.getswitchinterval()
-        sys.setswitchinterval(1000)
+        self._handing = hand_over_only_by_waiting()
+        self._handing.__enter__()
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setswitchinterval(self._interval)
+        self._handing.__exit__(None, None, None)
         self.join()
