@@ -139,6 +139,54 @@ AS_IF([test "$enable_cuda" = no], [AC_MSG_RESULT([not wanted])],
     Name the directory of a CUDA toolkit, or use --disable-cuda])])])
 AC_SUBST([CUDA_CFLAGS])])
 
+# KVS_PYTHON: looks for Python 3.8 or newer, which the module of lib/python is installed for, and its tests run with:
+# $PYTHON, else of those in PATH the first that looks for modules below the prefix, else the first. Sets pythondir to
+# where it looks: on Debian that is dist-packages, which automake does not know. Sets kvs_python and kvs_why_python as
+# KVS_DECIDE does; and KVS_NO_PYTHON_TESTS to why its tests can't run with this build, if so.
+AC_DEFUN([KVS_PYTHON],
+[AC_ARG_WITH([python], [AS_HELP_STRING([--without-python], [no Python module [it is there where Python 3.8 is found]])],
+	[], [with_python=auto])
+AS_CASE([$with_python],
+	[yes|auto], [],
+	[no], [PYTHON=:],
+	[AC_MSG_ERROR([--with-python=$with_python: it is yes or no; PYTHON=PROGRAM chooses one])])
+
+# kvs_looks_below PYTHON PREFIX: prints the directory of modules below PREFIX that it looks into, if there is one.
+kvs_looks_below () {
+	KVS_PREFIX=$[]2 $[]1 -c '
+import os, site
+for place in site.getsitepackages():
+    if place.startswith(os.environ.get("KVS_PREFIX") + "/lib/"):
+        print(place)
+        break' 2>/dev/null
+}
+kvs_prefix=$prefix
+test "$kvs_prefix" != NONE || kvs_prefix=$ac_default_prefix
+AC_CACHE_CHECK([for a Python that looks below $kvs_prefix], [ac_cv_path_PYTHON],
+	[AC_PATH_PROGS_FEATURE_CHECK([PYTHON], [python3 python],
+		[AM_PYTHON_CHECK_VERSION([$ac_path_PYTHON], [3.8],
+			[test -n "$ac_cv_path_PYTHON" || ac_cv_path_PYTHON=$ac_path_PYTHON
+			AS_IF([test -n "`kvs_looks_below "$ac_path_PYTHON" "$kvs_prefix"`"],
+				[ac_cv_path_PYTHON=$ac_path_PYTHON ac_path_PYTHON_found=:])])],
+		[ac_cv_path_PYTHON=:])])
+PYTHON=$ac_cv_path_PYTHON
+AM_PATH_PYTHON([3.8], [], [:])
+
+kvs_python=yes kvs_why_python= KVS_NO_PYTHON_TESTS=
+AS_IF([test "$with_python" = no], [kvs_python=no kvs_why_python=" (--without-python)"],
+	[test "$PYTHON" = :], [kvs_python=no kvs_why_python=" (missing: python3, 3.8 or newer)"])
+AS_IF([test "$with_python:$kvs_python" = yes:no], [AS_VAR_APPEND([kvs_missing], [" python3"])])
+AS_IF([test "$kvs_python" = no], [KVS_NO_PYTHON_TESTS="there is no Python$kvs_why_python"],
+	[test "$cross_compiling" = yes], [KVS_NO_PYTHON_TESTS="$PYTHON can not load a library for $host"],
+	[test -n "$KVS_SANITIZERS"], [KVS_NO_PYTHON_TESTS="$PYTHON can not load a sanitized library"])
+AS_IF([test "$kvs_python" = yes],
+	[eval "kvs_prefix=\"`prefix=$kvs_prefix; eval echo "$PYTHON_PREFIX"`\""
+	kvs_place=`kvs_looks_below "$PYTHON" "$kvs_prefix"`
+	AS_IF([test -n "$kvs_place"],
+		[pythondir="\${PYTHON_PREFIX}${kvs_place#"$kvs_prefix"}" kvs_why_python=" ($PYTHON)"],
+		[kvs_why_python=" ($PYTHON does not look there: set PYTHONPATH)"])])
+AC_SUBST([KVS_NO_PYTHON_TESTS])])
+
 # KVS_MISSING_IS_AN_ERROR: ends configure when something that is needed was not found, and says what to do.
 AC_DEFUN([KVS_MISSING_IS_AN_ERROR],
 [AS_IF([test -n "$kvs_missing"], [AC_MSG_ERROR([what is needed is missing. On Debian:
