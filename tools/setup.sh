@@ -73,7 +73,7 @@ make_configure()
 
 	mkdir -p "$build" && : >"$log" || return
 	if [ ! -x "$top/configure" ] || [ ! -e "$top/Makefile.in" ] ||
-		[ "$(find "$top" -maxdepth 2 \( -name configure.ac -o -name Makefile.am -o -name Makemodule.am -o \
+		[ "$(find "$top" -maxdepth 3 \( -name configure.ac -o -name Makefile.am -o -name Makemodule.am -o \
 			-path '*/m4/kvshm.m4' \) -newer "$top/Makefile.in")" ]; then
 		logged "$log" "$top/autogen.sh" --force
 	fi

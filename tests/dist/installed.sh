@@ -3,12 +3,14 @@
 # Copyright (c) the kvshm authors
 #
 # installed: what `make installcheck` runs: a program that knows nothing but kvshm.pc can be compiled and run, every
-# tool runs, and the manual has a page for each.
+# tool runs, and the manual has a page for each. So does a Python program, where the module was installed: with nothing
+# in the environment that says where it or the library is.
 #
-# Usage: installed.sh COMPILER PKG-CONFIG VERSION BINDIR MANDIR PKGCONFIGDIR
+# Usage: installed.sh COMPILER PKG-CONFIG VERSION BINDIR MANDIR PKGCONFIGDIR [PYTHON PYTHONDIR]
 set -eu
 compiler=$1 pkg_config=$2 version=$3 bin=$4 man=$5
 export PKG_CONFIG_PATH="$6${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}"
+python=${7:-} python_dir=${8:-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM HUP
@@ -49,3 +51,24 @@ for tool in kvshmd kvshm-check kvshm-replay kvshm-stat; do
 	[ -e "$man/man1/$tool.1" ] || [ -e "$man/man8/$tool.8" ] || fail "$tool has no man page"
 done
 [ -e "$man/man7/kvshm-counters.7" ] || fail "kvshm-counters(7) is missing"
+
+# -I: nothing of the environment, of the user, or of this directory. A prefix that Python does not look below is named.
+[ -z "$python" ] || env -u LD_LIBRARY_PATH "$python" -I -B - "$python_dir" "$version" "kvshm-installcheck-$$" <<-END ||
+	import os
+	import sys
+
+	place, version, name = sys.argv[1:]
+	if place not in sys.path:
+	    sys.path.insert(0, place)
+	import kvshm
+
+	assert os.path.dirname(kvshm.__file__) == os.path.join(place, "kvshm"), kvshm.__file__
+	assert kvshm.__version__ == version, kvshm.__version__
+	with kvshm.create(name, size=65536, block_size=4096), kvshm.attach(name) as store:
+	    with store.get_or_fill(b"key") as hold:
+	        hold.buffer(0)[:5] = b"bytes"
+	        hold.publish(length=5)
+	    with store.get(b"key") as hold:
+	        assert bytes(hold.buffer(0)[:5]) == b"bytes"
+END
+	fail "the Python module does not work"

@@ -7,7 +7,8 @@ set -eu
 cd "${top_srcdir:?}"
 files=$(find .ci .clang-format .clang-tidy .editorconfig doc lib shm tools tests m4 \
 	configure.ac Makefile.am autogen.sh -type f \
-	! -path 'm4/l*' ! -name '*.md' ! -name '*~' ! -name '*.orig' ! -name '*.jsonl' ! -path 'tests/fuzz/seeds/*')
+	! -path 'm4/l*' ! -name '*.md' ! -name '*~' ! -name '*.orig' ! -name '*.jsonl' ! -path 'tests/fuzz/seeds/*' \
+	! -path '*/__pycache__/*')
 status=0
 
 # complain WHAT: reads places where it is so.
@@ -39,15 +40,20 @@ for file in $files; do
 done >"$TMPDIR/places"
 complain "a line of more than 120 columns" <"$TMPDIR/places"
 
+# Python's own style: spaces only, four of them (tests/lint/python.sh).
+find lib tests -name '*.py' -exec grep -n "$(printf '\t')" /dev/null {} + >"$TMPDIR/places" || :
+complain "a tab in Python" <"$TMPDIR/places"
+
 find shm lib tools tests -name '*.c' | while read -r file; do
 	[ "$(sed -n '/^#/{p;q}' "$file")" = '#include "config.h"' ] || echo "$file"
 done >"$TMPDIR/places"
 complain 'config.h is not the first thing that it includes' <"$TMPDIR/places"
 
 # A file that no list has is built by nobody, or missing in a release. Programs of one file stand without their .c.
-find shm lib tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o -path 'tests/*/*.sh' -o -name '*.[1378]' |
+find shm lib tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o -path 'tests/*/*.sh' -o -name '*.[1378]' \
+	-o -name '*.py' -o -name py.typed |
 	while read -r file; do
-		grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am || echo "$file"
+		grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am lib/python/Makemodule.am || echo "$file"
 	done >"$TMPDIR/places"
 complain "is in no Makemodule.am" <"$TMPDIR/places"
 
