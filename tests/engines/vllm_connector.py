@@ -4,8 +4,11 @@
 
 One process schedules, and one for each plane computes (vllm_connector_worker.py). Only the scheduler's side looks
 anything up. What it finds it holds, under a kvshm request for each of the engine's; what workers are to load, and which
-fills they take part in, they are told by tickets in the step's metadata. A hold stays until the step's answer has come
-back from all workers: they have holds of their own then. So a hit here is a hit at every worker (R26).
+fills they take part in, they are told by tickets in the step's metadata. What a step loads is pinned until its answers
+have come back from all workers: they have holds of their own then. So a hit here is a hit at every worker (R26).
+
+A request holds a block once, however often it was asked for, and one release ends that: so a step has pins of its own,
+and what a fill in the making holds is not released with what was found beside it.
 
 A fill is begun here, for blocks that the step makes full, and each worker writes its plane: whole in all of them, or
 not there (R27). It is let go when it is whole, or has failed; so is an ended request, when its last fill is over.
@@ -66,10 +69,8 @@ class _Tracked:
         self.matched: Optional[kvshm.Holds] = None  # what was answered last, and not allocated yet
         self.first = 0  # the number of the first matched block in the request
         self.patience: Optional[float] = None  # until when it may be put off
-        self.asked_for = 0  # steps under way that have tickets of its holds
         self.attempt = 0
         self.saving: List[kvshm.Holds] = []
-        self.ended = False
 
 
 class SchedulerConnector:
@@ -84,7 +85,7 @@ class SchedulerConnector:
         self._tracked: Dict[str, _Tracked] = {}
         self._ending: List[_Tracked] = []
         self._next = Metadata()
-        self._steps: Dict[int, List[Tuple[_Tracked, kvshm.Holds]]] = {}  # under way, with what their loads hold
+        self._steps: Dict[int, List[kvshm.Holds]] = {}  # steps under way, with pins of what they load
 
     def _count(self, what: str, number: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + number
@@ -170,16 +171,15 @@ class SchedulerConnector:
         matched, tracked.matched = tracked.matched, None
         count = -(-num_external_tokens // self.block_tokens)
         if count < len(matched):
-            tracked.request.release(matched[count:])
             self._count("shrunk")
-        if count == 0:
-            return
-        taken = matched[:count]
-        where = list(blocks[tracked.first : tracked.first + count])
-        later = self._loads_between_steps(request, len(matched))
-        self._next.loads.append(Transfer(request.request_id, where, taken.tickets(), tracked.attempt, later))
-        self._steps.setdefault(self._next.step, []).append((tracked, taken))
-        tracked.asked_for += 1
+        if count:
+            # Pins of the step's own: the request may end before the workers have what they load.
+            pins = matched[:count].pin()
+            where = list(blocks[tracked.first : tracked.first + count])
+            later = self._loads_between_steps(request, len(matched))
+            self._next.loads.append(Transfer(request.request_id, where, pins.tickets(), tracked.attempt, later))
+            self._steps.setdefault(self._next.step, []).append(pins)
+        tracked.request.release(matched)
         tracked.patience = None
 
     def build_connector_meta(self, scheduler_output: Any) -> Metadata:
@@ -207,8 +207,9 @@ class SchedulerConnector:
         holds = tracked.request.get_or_fill_batch(tracked.keys[first:end], shared=True)
         fills = [i for i, outcome in enumerate(holds.outcomes or ()) if outcome == kvshm.Outcome.FILL]
         self._count("known already", end - first - len(fills))
+        own = {hold.block for saving in tracked.saving for hold in saving if hold.kind == kvshm.Kind.LENT}
         for i, hold in enumerate(holds):
-            if i not in fills:
+            if i not in fills and hold.block not in own:
                 tracked.request.release(hold)  # another has it, or is at it; or there was no room
         if not fills:
             return None
@@ -226,9 +227,8 @@ class SchedulerConnector:
     def update_connector_output(self, output: Any) -> None:
         """A step's answers have come back from all workers: what it was given tickets of, they hold themselves."""
         answers: List[WorkerAnswer] = output.kv_connector_worker_meta
-        for tracked, holds in self._steps.pop(answers[0].step):
-            tracked.request.release(holds)
-            tracked.asked_for -= 1
+        for pins in self._steps.pop(answers[0].step):
+            pins.release()
         for request_id in output.failed_req_ids:
             if request_id in self._tracked:
                 self._tracked[request_id].attempt += 1
@@ -247,9 +247,9 @@ class SchedulerConnector:
         tracked.saving = under_way
 
     def _end(self, tracked: _Tracked) -> bool:
-        """Ends an ended request in the store, once its fills are over and the workers have what they load."""
+        """Ends an ended request in the store, once its fills are over."""
         self._settle(tracked)
-        if tracked.saving or tracked.asked_for:
+        if tracked.saving:
             return False
         tracked.request.end()
         return True
@@ -263,8 +263,6 @@ class SchedulerConnector:
         if self._end(tracked):
             return False, None
         self._ending.append(tracked)
-        if not tracked.saving:
-            return False, None
         self._next.delayed.add(request.request_id)
         self._count("delayed")
         return True, None
@@ -284,4 +282,6 @@ class SchedulerConnector:
         """The engine ends: so do its requests, with all that they hold."""
         for tracked in [*self._tracked.values(), *self._ending]:
             tracked.request.end()
+        for pins in [pins for step in self._steps.values() for pins in step]:
+            pins.release()
         self.store.close()

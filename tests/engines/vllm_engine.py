@@ -2,8 +2,8 @@
 # Copyright (c) the kvshm authors
 """The processes of a test engine: vllm_engine.py JSON, where JSON says which one this is, and what it is connected to.
 
-The scheduler's has a connection to each worker's, and one to the fleet (vllm_fleet.py), which plays the clients. Whoever
-loses one of these ends: so a death in an engine ends the engine.
+The scheduler's has a connection to each worker's, and one to the fleet (vllm_fleet.py), which plays the clients.
+Whoever loses one of these ends: so a death in an engine ends the engine.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -111,8 +112,9 @@ class Fleet:
                     engine.requests[prompt.id] = prompt
         self.total = sum(len(engine.requests) for engine in self.engines)
         # What befalls them, by how many requests are answered.
-        moments = sorted(self.rng.sample(range(self.total // 20, self.total * 9 // 10), kills + resets))
-        what = ["kill"] * kills + ["reset"] * resets
+        squeezes = self.total // 8
+        what = ["kill"] * kills + ["reset"] * resets + ["squeeze"] * squeezes
+        moments = sorted(self.rng.sample(range(self.total // 20, self.total * 9 // 10), len(what)))
         self.rng.shuffle(what)
         self.plan = list(zip(moments, what))
         self.answered = 0
@@ -141,6 +143,8 @@ class Fleet:
                     engine.start()
                 while not self.failures and not self._all_done():
                     self._round()
+                if not self.failures:
+                    self._look_while_idle()
                 for engine in self.engines:
                     engine.send("stop")
                 for engine in self.engines:
@@ -158,9 +162,9 @@ class Fleet:
     def _all_done(self) -> bool:
         return all(engine.state == "up" and not engine.requests and engine.idle for engine in self.engines)
 
-    def _round(self) -> None:
+    def _round(self, timeout: float = 1.0) -> None:
         conns = {engine.conn: engine for engine in self.engines}
-        for conn in wait(list(conns), 1.0):
+        for conn in wait(list(conns), timeout):
             engine = conns[conn]
             try:
                 self._news(engine, conn.recv())  # type: ignore[union-attr]
@@ -174,8 +178,10 @@ class Fleet:
             what = self.plan.pop(0)[1]
             if what == "kill":
                 self._kill(self.rng.choice(self.engines))
-            else:
+            elif what == "reset":
                 self._change_weights()
+            else:
+                self._squeeze()
 
     def _news(self, engine: Engine, news: Dict[str, Any]) -> None:
         """What an engine's scheduler has told."""
@@ -224,6 +230,11 @@ class Fleet:
         self.count("restarted")
         engine.start()
 
+    def _squeeze(self) -> None:
+        """Another client wants all that there is: whatever nobody holds at this moment goes."""
+        with kvshm.attach(self.store_name, client="squeeze") as store, store.alloc_batch(store.blocks) as taken:
+            self.count("squeezed out", len(taken) - taken.kinds.count(0))
+
     def _change_weights(self) -> None:
         """Both engines compute nothing; both take other weights, and clear the store; then both go on."""
         for state, *message in (("quiet", "pause"), ("reset", "reset", self.epoch + 1)):
@@ -266,24 +277,40 @@ class Fleet:
                         self.report("planes", f"plane {plane}, layer {layer}: not what they should be: {bad}")
                 del memory
 
+    def _left(self, view: kvshm.View) -> List[str]:
+        """What there is that nobody should have any more."""
+        usage = view.usage()
+        left = [f"pins: {pins}" for pins in view.pins()]
+        left += [f"request: {request}" for request in view.requests() if request.state < kvshm.RequestState.ABORTED]
+        for state in ("owned", "room", "filling", "removing", "doomed", "held", "refs"):
+            if getattr(usage, state):
+                left.append(f"{state}: {getattr(usage, state)}")
+        return left
+
+    def _look_while_idle(self) -> None:
+        """All requests are answered, and the engines live: within a moment they hold nothing."""
+        end = time.monotonic() + 5
+        with kvshm.View(self.store_name) as view:
+            left = self._left(view)
+            while left and time.monotonic() < end:
+                self._round(0.01)
+                left = self._left(view)
+        for text in left:
+            self.report("leaks", f"of idle engines: {text}")
+
     def _look_for_leaks(self) -> None:
-        """Nobody is attached: nothing is held, open or under way."""
+        """Nobody is attached: nothing is held, open or under way, as kvshm-check(1) finds, too."""
         self.owner.recover()
         with kvshm.View(self.store_name) as view:
-            check, usage = view.check(), view.usage()
-            requests = [request for request in view.requests() if request.state < kvshm.RequestState.ABORTED]
-            left = {
-                "clients": view.clients(),
-                "pins": view.pins(),
-                "requests": requests,
-                "findings": check.findings,
-                "unsound, pending, leaked": [n for n in (check.unsound, check.pending, check.leaked) if n],
-            }
-            for state in ("owned", "room", "filling", "removing", "doomed", "held", "refs"):
-                left[state] = [getattr(usage, state)] if getattr(usage, state) else []
+            check = view.check()
+            left = self._left(view) + check.findings + [f"client: {client}" for client in view.clients()]
+            if check.unsound or check.pending or check.leaked or not check.quiescent:
+                left.append(str(check))
             self.count("evictions", view.counters()["evictions"])
-        for what, items in left.items():
-            if items:
-                self.report("leaks", f"{what}: {items}")
-        if not check.quiescent:
-            self.report("leaks", "somebody is attached")
+        for text in left:
+            self.report("leaks", text)
+        tool = shutil.which("kvshm-check")
+        if tool:
+            done = subprocess.run([tool, self.store_name], capture_output=True, text=True, timeout=DEADLINE)
+            if done.returncode:
+                self.report("leaks", f"kvshm-check: {done.stdout}{done.stderr}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from multiprocessing.connection import Connection
 from typing import Any, List, Set
 
@@ -24,7 +25,7 @@ DEADLINE = 60.0  # seconds without a step: the scheduler is lost
 
 
 class UnreliableConnector(WorkerConnector):
-    """Some of its copies fail, as a GPU's may."""
+    """Some of its copies fail, as a GPU's may, and some are slow: so that others come between."""
 
     def __init__(self, store: kvshm.Store, plane: int, rng: random.Random) -> None:
         super().__init__(store, plane)
@@ -37,6 +38,12 @@ class UnreliableConnector(WorkerConnector):
                 layer, gpu[:failed] + gpu[failed + 1 :], store[:failed] + store[failed + 1 :], items
             )
         return super()._copy_in(layer, gpu, store, items)
+
+
+    def _copy_out(self, layer: int, cache: Any, saves: List[Any]) -> None:
+        if self.rng.random() < 0.05:
+            time.sleep(self.rng.random() * 0.01)
+        super()._copy_out(layer, cache, saves)
 
 
 class Worker:
