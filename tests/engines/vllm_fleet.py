@@ -71,8 +71,8 @@ class Engine:
     def send(self, *what: Any) -> None:
         """Tells its scheduler something; one that has died does not hear it."""
         try:
-            assert self.conn is not None
-            self.conn.send(what)
+            if self.conn is not None:
+                self.conn.send(what)
         except ConnectionError:
             pass
 
@@ -247,7 +247,11 @@ class Fleet:
                     if not engine.conn.poll(max(end - time.monotonic(), 0)):
                         self.report("hangs", f"{engine.name} does not come to {state} in {DEADLINE} s")
                         return
-                    self._news(engine, engine.conn.recv())
+                    try:
+                        self._news(engine, engine.conn.recv())
+                    except (EOFError, ConnectionError):
+                        self._restart(engine)
+                        return
         self.epoch += 1
         self._look_at_blocks()
         for engine in self.engines:
