@@ -60,7 +60,7 @@ class Waits(scene.StoreTest):
             "complete": (completes.complete, self.fills.publish),
             "wait": (self.store.request(bytes(watched)).wait, lambda: watched.complete(0)),
             "wait_room": (waits.wait_room, has.unreserve),
-            "reserve": (lambda timeout: reserves.reserve(1, timeout), lambda: [request.end() for request in (has, waits)]),
+            "reserve": (lambda timeout: reserves.reserve(1, timeout), lambda: [has.end(), waits.end()]),
         }
 
     def test_another_thread_goes_on_while_one_waits_and_ends_it(self) -> None:
