@@ -38,7 +38,7 @@ def chain(numbers: List[int]) -> List[str]:
 
 
 def requests(count: int, chance: random.Random) -> List[List[str]]:
-    """Prompts of a conversation trace, as pages: of few conversations, of several turns. Made up, where there is none."""
+    """The prompts of few conversations of several turns, as pages: of a trace, or, where there is none, made up."""
     if os.path.exists(TRACE):
         with open(TRACE, encoding="ascii") as file:
             traced = [json.loads(line)["hash_ids"][:40] for line, _ in zip(file, range(2000))]
