@@ -552,7 +552,7 @@ struct kvshm_request {
 
 /* Opens a request of so many blocks, as it expects (0 is allowed). Of any number that open one id at the same time
  * exactly one does.
- *   -EEXIST    one of that id is open; kvshm_error() says whose
+ *   -EEXIST    one of that id is open; kvshm_error() says whose: client slot, process and name
  *   -EALREADY  one of that id and attempt, or a later attempt, has been closed: a late message, or a new attempt that
  *              needs a higher number
  *   -ENFILE    all requests of the store are open (kvshmd --requests) */

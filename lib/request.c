@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 
+#include "client.h"
 #include "recover.h"
 
 /* ---- Records ------------------------------------------------------------------------------------------------- */
@@ -183,12 +184,25 @@ static int check_id(const kvshm_store *store, const void *bytes, size_t length, 
 	return 0;
 }
 
+/* Whose it is. An owner that goes meanwhile is told of by its slot alone, which may have the next client by now. */
+static int refuse_rival(const struct kvs_map *map, uint32_t rival)
+{
+	uint64_t word = kvs_request_word(map, rival);
+	uint32_t owner = kvs_word_owner(word);
+	char name[KVS_CLIENT_NAME_SIZE];
+	int32_t pid;
+
+	if (kvs_client_read(map, owner, &pid, name) && kvs_request_still(map, rival, word))
+		return kvs_fault(EEXIST, "a request of that id is open: it is client %u's (process %d, %s)", owner,
+				 (int)pid, name);
+	return kvs_fault(EEXIST, "a request of that id is open: it is client %u's", owner);
+}
+
 static int refuse_open(const struct kvs_map *map, int rc, uint32_t rival)
 {
 	switch (rc) {
 	case -EEXIST:
-		return kvs_fault(EEXIST, "a request of that id is open: it is client %u's",
-				 kvs_request_owner(map, rival));
+		return refuse_rival(map, rival);
 	case -EALREADY:
 		return kvs_routine(EALREADY, "that attempt of the request, or a later one, has been closed: a new one "
 					     "needs a higher number");

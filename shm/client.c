@@ -7,6 +7,7 @@
 
 #include "client.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -66,6 +67,22 @@ static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
 	set_slot(map, slot, KVS_SLOT_LIVE);
 	return 0;
+}
+
+bool kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE])
+{
+	struct kvs_client client;
+	off_t at = (off_t)(map->g.clients_at + slot * sizeof(client));
+
+	if (slot >= map->g.clients || pread(map->probe, &client, sizeof(client), at) != (ssize_t)sizeof(client))
+		return false;
+	*pid = atomic_load_explicit(&client.pid, memory_order_relaxed); /* a copy, hence relaxed */
+	memcpy(name, client.name, KVS_CLIENT_NAME_SIZE);
+	name[KVS_CLIENT_NAME_SIZE - 1] = '\0';
+	for (char *c = name; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = '?';
+	return true;
 }
 
 /* Moves into one slot if it is free: -EBUSY if it is, or may soon be, but not just now: locked by one who moves in,

@@ -36,6 +36,11 @@ int kvs_client_reserve_row(const struct kvs_map *map, uint32_t slot);
 /* Gives a slot back whose client holds nothing any more. The lock is the caller's to drop, afterwards. */
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot);
 
+/* What people know a slot's client by: its process and its name, in which control characters are '?'. As views do it
+ * reads by pread(2), since the next client may be writing its own there: so the caller looks afterwards whether the
+ * slot was still the one's that it means. False: it can't be read. */
+bool kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE]);
+
 /* Clears all reader slots of a client. Only under the write lock of its byte. */
 void kvs_client_clear_readers(const struct kvs_map *map, uint32_t slot);
 

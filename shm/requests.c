@@ -98,6 +98,16 @@ uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t 
 	return same(map, slot, word) ? length : 0;
 }
 
+bool kvs_request_still(const struct kvs_map *map, uint32_t slot, uint64_t word)
+{
+	uint64_t now;
+
+	if (!same(map, slot, word)) /* whose fence keeps all that was read before it */
+		return false;
+	now = kvs_request_word(map, slot);
+	return kvs_request_number(now) == kvs_request_number(word) && kvs_request_live(now);
+}
+
 /* May the slot's request be one of that id? Of almost all slots this is all that is looked at. [request-open: look]
  * Behind the own announcement. */
 static inline bool may_be_id(const struct kvs_map *map, uint32_t slot, const struct kvs_request_id *id)

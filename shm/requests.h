@@ -124,6 +124,9 @@ uint32_t kvs_request_read_id(const struct kvs_request *from, uint8_t id[KVS_REQU
 /* Copies a request's id out, if the slot has still that word in all but its state; its length, or 0. */
 uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE]);
 
+/* Is the slot's request still that one, and not closed? Then what was read before of its owner was that one's. */
+bool kvs_request_still(const struct kvs_map *map, uint32_t slot, uint64_t word);
+
 /* Moves the word on from *word to a state, and wakes who waits; *word is what it is then, in either case. */
 bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, enum kvs_request_state state);
 

@@ -2,15 +2,17 @@
  * Copyright (c) the kvshm authors
  *
  * request_open: a request is opened once, whoever asks for its id and whenever; late attempts are refused, and nothing
- * of a dead owner's is in the way. The linker puts this file's functions in front of two that an open calls on its way,
- * so that another client's open comes exactly there.
+ * of a dead owner's is in the way. The linker puts this file's functions in front of three that an open calls on its
+ * way, so that another client's open, or its end, comes exactly there.
  */
 #include "config.h"
 
 #include "request_scene.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLOTS 8U
 
@@ -169,14 +171,60 @@ START_TEST(a_second_open_of_an_id_is_told_whose_it_is)
 {
 	kvshm_store *store = unit_store(8), *other = unit_attach();
 	struct kvshm_request request = scene_open(other, 1, 0), second = {.slot = 77};
+	char whose[100];
 
 	ck_rc(scene_try_open(store, 1, 0, 0, &second), -EEXIST);
-	expect_text("client 1");
+	(void)snprintf(whose, sizeof(whose), "client 1's (process %d, %.31s)", (int)getpid(),
+		       program_invocation_short_name);
+	expect_text(whose);
 	ck_rc(scene_try_open(store, 1, 5, 0, &second), -EEXIST); /* a later attempt, too */
 	ck_rc(scene_try_open(other, 1, 5, 0, &second), -EEXIST);
 	ck_assert_uint_eq(second.slot, 77);
 	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_OPEN);
 	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_requests), 1);
+}
+END_TEST
+
+START_TEST(whose_it_is_is_told_in_one_line)
+{
+	const struct kvshm_attach_options options = {.name = "a\nb\x1b[c\xc3\xa9"};
+	kvshm_store *store = unit_store(8), *other;
+	struct kvshm_request request;
+
+	ck_rc(kvshm_attach(unit_name(), &options, &other), 0);
+	(void)scene_open(other, 1, 0);
+	ck_rc(scene_try_open(store, 1, 0, 0, &request), -EEXIST);
+	expect_text(", a?b?[c\xc3\xa9)");
+	ck_rc(kvshm_detach(other), 0);
+}
+END_TEST
+
+/* The owner that goes when a rival is about to look who it is; its slot has the next client then. */
+static kvshm_store *owner_goes;
+
+bool __real_kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE]);
+bool __wrap_kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE]);
+
+bool __wrap_kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE])
+{
+	if (owner_goes) {
+		unit_detach(owner_goes);
+		owner_goes = unit_attach();
+		ck_assert_uint_eq(owner_goes->slot, slot);
+	}
+	return __real_kvs_client_read(map, slot, pid, name);
+}
+
+START_TEST(who_has_the_owners_slot_by_now_is_not_told_of)
+{
+	kvshm_store *store = unit_store(8);
+	struct kvshm_request request;
+
+	owner_goes = unit_attach();
+	(void)scene_open(owner_goes, 1, 0);
+	ck_rc(scene_try_open(store, 1, 0, 0, &request), -EEXIST);
+	expect_text("client 1's");
+	ck_assert_ptr_null(strstr(kvshm_error(), "process"));
 }
 END_TEST
 
@@ -558,6 +606,8 @@ int main(void)
 		what_is_its_owners_is_refused_to_others,
 		the_value_of_an_earlier_request_in_a_slot_touches_no_later_one,
 		a_second_open_of_an_id_is_told_whose_it_is,
+		whose_it_is_is_told_in_one_line,
+		who_has_the_owners_slot_by_now_is_not_told_of,
 		a_late_attempt_is_refused_and_a_higher_one_opens,
 		an_aborted_attempt_is_remembered_too,
 		a_closed_request_is_remembered_for_a_turn_of_all_slots,
