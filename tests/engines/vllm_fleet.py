@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -313,8 +312,9 @@ class Fleet:
             self.count("evictions", view.counters()["evictions"])
         for text in left:
             self.report("leaks", text)
-        tool = shutil.which("kvshm-check")
-        if tool:
-            done = subprocess.run([tool, self.store_name], capture_output=True, text=True, timeout=DEADLINE)
+        tool = os.path.join(os.environ.get("KVSHM_BIN", "tools"), "kvshm-check")
+        if os.path.exists(tool):
+            self.count("checked by kvshm-check")
+            done = subprocess.run([tool, "--store", self.store_name], capture_output=True, text=True, timeout=DEADLINE)
             if done.returncode:
                 self.report("leaks", f"kvshm-check: {done.stdout}{done.stderr}")
