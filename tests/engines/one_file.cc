@@ -82,7 +82,7 @@ template <auto call> struct By {
 	template <typename T> void operator()(T *pointer) const { call(pointer); }
 };
 using Owner = std::unique_ptr<kvshm_owner, By<kvshm_destroy>>;
-using Store = std::unique_ptr<kvshm, By<kvshm_detach>>;
+using Store = std::unique_ptr<kvshm_store, By<kvshm_detach>>;
 using View = std::unique_ptr<kvshm_view, By<kvshm_view_close>>;
 
 Store attach(const std::string &name, const char *label, const char *client)
