@@ -259,7 +259,7 @@ class StoreInfo(ctypes.Structure):
     """struct kvshm_store_info"""
 
     _fields_ = [
-        ("get_geometry", Geometry),
+        ("geometry", Geometry),
         ("name", c_char * (NAME_MAX + 1)),
         ("label", c_char * (LABEL_MAX + 1)),
         ("maker", c_char * 24),
