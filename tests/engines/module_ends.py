@@ -223,6 +223,21 @@ class Logs(scene.StoreTest):
         self.owner.recover()
         self.assertEqual(said, [])
 
+    def test_nobody_is_told_after_the_interpreters_end(self) -> None:
+        done = scene.run_python(
+            "import atexit, subprocess, sys, kvshm\n"
+            "def recover():\n"
+            "    dies = 'import os, sys, kvshm; store = kvshm.attach(sys.argv[1]); os.kill(os.getpid(), 9)'\n"
+            "    subprocess.run([sys.executable, '-c', dies, sys.argv[1]])\n"
+            "    print(store.recover())\n"
+            "atexit.register(recover)\n"  # is called last
+            "store = kvshm.attach(sys.argv[1])\n"
+            "kvshm.set_log(lambda *_: print('told'))\n"
+            "recover()\n",
+            self.name,
+        )
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "told\n1\n1\n", ""))
+
     def test_a_logger_has_it(self) -> None:
         kvshm.log_to_logging()
         killed("store = kvshm.attach(name)", self.name)

@@ -110,6 +110,11 @@ class Backend(scene.StoreTest):
         self.fill_the_store(storage)
         self.assertEqual(storage.batch_get_v1(keys, self.page(0) + self.page(1) + self.page(2)), [True] * 3)
         self.assertEqual(self.usage().refs, 0)
+        self.assertEqual(storage.batch_exists_v2(keys, [PoolTransfer(KV, keys)])[0], 3)
+        self.fill_the_store(storage)
+        self.assertEqual(self.hits(storage, keys), 3)
+        for _ in range(2):
+            storage.batch_get_v1(keys, self.page(0) + self.page(1) + self.page(2))
         self.fill_the_store(storage)
         self.assertEqual(self.hits(storage, keys), 0)
 
@@ -131,7 +136,7 @@ class Backend(scene.StoreTest):
         self.assertEqual(self.usage().refs, 14)
 
     def test_a_prefix_is_good_in_every_pool_at_one_length(self) -> None:
-        """The minimum of what each pool has would be 4, where there is no state."""
+        """Also where the minimum of what each pool has is a length without a state."""
         storage, keys = self.rank(shared_pages=False), chain(list(range(6)))
         storage.batch_set_v1(keys[:4], [slot for i in range(4) for slot in self.page(i)])
         storage.batch_set_v2([PoolTransfer(STATE, [keys[2], keys[5]], self.page(0) + self.page(1))])
@@ -143,6 +148,12 @@ class Backend(scene.StoreTest):
         self.assertEqual(storage.batch_exists_v2(keys, [last_two])[0], 0)
         storage.batch_set_v2([PoolTransfer(STATE, [keys[1]], self.page(2))])
         self.assertEqual(storage.batch_exists_v2(keys, [last_two])[0], 3)
+        storage.register_mem_host_pool_v2(HostPool(64, 512, 2), "draft")
+        storage.batch_set_v2([PoolTransfer("draft", keys[:3], self.page(0) + self.page(1) + self.page(2))])
+        storage.batch_set_v2([PoolTransfer(STATE, [keys[3]], self.page(3))])
+        self.store.remove_batch(storage._names(STATE, [keys[2]]))
+        draft = PoolTransfer("draft", keys)
+        self.assertEqual(storage.batch_exists_v2(keys, [trailing, draft])[0], 2)  # 4, 4 and 3 of them
 
     def test_ranks_with_own_keys_agree_on_the_minimum_and_read_the_rest_for_nothing(self) -> None:
         keys = chain(list(range(8)))
