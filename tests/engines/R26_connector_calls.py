@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
-"""R26, R27, R28: the connector's calls in the orders that matter, one at a time: what an engine in a hurry meets seldom.
+"""R26, R27, R28: the connector's calls in the orders that matter, one at a time: what a busy engine meets seldom.
 
 The scheduler's side and two workers', each with an attachment of its own, in this process.
 """

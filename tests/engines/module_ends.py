@@ -33,8 +33,8 @@ class Owners(scene.StoreTest):
             self.assertEqual(owner.name, name)
             with kvshm.attach(name, label="x", client="me") as store:
                 self.assertEqual(
-                    (store.name, store.blocks, store.block_size, store.planes, store.key_max, store.clients,
-                     store.requests, store.retain),
+                    (store.name, store.blocks, store.block_size, store.planes, store.key_max, store.clients_max,
+                     store.requests_max, store.retain),
                     (name, 10, 1024, 3, 100, 5, 7, Retain.DROP),
                 )
                 with store.get_or_fill(b"k") as fill:
@@ -48,7 +48,7 @@ class Owners(scene.StoreTest):
             kvshm.attach(name)
 
     def test_defaults_are_the_librarys(self) -> None:
-        self.assertEqual((self.store.key_max, self.store.clients, self.store.requests), (64, 64, 1024))
+        self.assertEqual((self.store.key_max, self.store.clients_max, self.store.requests_max), (64, 64, 1024))
         self.assertEqual((self.store.retain, self.store.slot), (Retain.KEEP, 0))
         other = self.attach()
         self.assertEqual((other.incarnation, other.slot), (self.store.incarnation, 1))

@@ -181,8 +181,12 @@ class Many(scene.StoreTest):
             self.assertEqual(len(found.results), 8)
             fill.publish()
         self.assertEqual([hold.buffer()[0] for hold in found if hold.kind], [0, 1, 5, 6, 7])
-        with self.assertRaises(kvshm.NotHeld):
-            found.tickets()
+        tickets = found.tickets()
+        self.assertEqual([i for i in range(8) if tickets[16 * i : 16 * i + 16] == bytes(16)], [2, 3, 4])
+        self.assertEqual([i for i in range(8) if not found.addresses()[i]], [2, 3, 4])
+        self.assertEqual([meta.length for meta in found.metas()], [4096 * bool(kind) for kind in found.kinds])
+        with self.store.hold_batch(tickets) as again:
+            self.assertEqual(again.kinds, found.kinds)
         found.release()
         self.assertEqual((found.kinds, self.usage().refs), (bytes(8), 0))
 
@@ -202,6 +206,28 @@ class Many(scene.StoreTest):
                 self.assertEqual([hold.outcome for hold in part], [Outcome.PENDING, None])
                 self.assertEqual((part.results[0], part.results[1]), (0, -errno.ENOSPC))
         self.assertEqual((self.usage().refs, self.usage().owned), (0, 0))
+
+    def test_the_fills_of_a_batch_are_taken_out_and_handled_together(self) -> None:
+        self.put(self.keys[1], self.keys[3])
+        with self.store.get_or_fill_batch(self.keys[:5]) as mixed:
+            self.assertEqual(mixed.where(Outcome.FILL), [0, 2, 4])
+            blocks = mixed.blocks
+            with mixed.take(Outcome.FILL) as fills:
+                self.assertEqual((fills.blocks, fills.outcomes), (blocks[::2], [Outcome.FILL] * 3))
+                self.assertEqual((mixed.kinds, fills.kinds), (b"\0\1\0\1\0", b"\3\3\3"))
+                assert fills.results is not None
+                self.assertEqual((len(fills.results), fills.results.ok), (3, True))
+                self.assertTrue(fills.publish().ok)
+            with mixed.take([-2]) as one:
+                self.assertEqual((one.blocks, mixed.kinds), (blocks[3:4], b"\0\1\0\0\0"))
+            for wrong, error in (([5], IndexError), ([1, -4], ValueError)):
+                with self.assertRaises(error):
+                    mixed.take(wrong)
+        with self.store.match(self.keys) as found:
+            self.assertEqual(len(found), 5)
+            with self.assertRaises(ValueError):
+                found.where(Outcome.FILL)
+        self.assertEqual((self.usage().refs, self.usage().filling), (0, 0))
 
     def test_fills_are_published_with_their_metas(self) -> None:
         fills = self.store.get_or_fill_batch(self.keys)

@@ -259,7 +259,7 @@ enum class Kind : uint32_t {
 
 enum class Result : uint8_t { FINE, MISSED, WRONG };
 
-// A process that is started in the place of a dead one has a higher number. The sockets outlive them: what was meant for
+// A process that takes the place of a dead one has a higher number. The sockets outlive them: what was meant for
 // a dead process, or comes from one, is passed over.
 struct Message {
 	explicit Message(Kind of = {}) : kind(of) {}

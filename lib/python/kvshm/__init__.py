@@ -53,6 +53,7 @@ from ._errors import (
     Forked,
     Full,
     InProgress,
+    Invalid,
     Mismatch,
     NoRoom,
     NotFound,
@@ -74,11 +75,12 @@ from ._view import Check, View
 
 __all__ = [
     "Busy", "Canceled", "Check", "DERIVED_KEY_SIZE", "Damaged", "Ended", "Error", "Exists", "Forked", "Full",
-    "Hold", "Holds", "InProgress", "KEY_MAX", "Keys", "Kind", "LogLevel", "Memory", "Meta", "Mismatch", "Next",
-    "NoRoom", "NotFound", "NotHeld", "NotPermitted", "NotReady", "OPAQUE_SIZE", "Outcome", "Owner", "OwnerDead",
-    "PLANES_MAX", "Phase", "PlaneMemory", "Published", "REQUEST_ID_MAX", "Request", "RequestInfo", "RequestState",
-    "Results", "Retain", "Stale", "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "View", "adopt", "attach",
-    "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink", "unlink_dead",
+    "Hold", "Holds", "InProgress", "Invalid", "KEY_MAX", "Keys", "Kind", "LogLevel", "Memory", "Meta", "Mismatch",
+    "Next", "NoRoom", "NotFound", "NotHeld", "NotPermitted", "NotReady", "OPAQUE_SIZE", "Outcome", "Owner",
+    "OwnerDead", "PLANES_MAX", "Phase", "PlaneMemory", "Published", "REQUEST_ID_MAX", "Request", "RequestInfo",
+    "RequestState", "Results", "Retain", "Stale", "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "View", "adopt",
+    "attach", "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink",
+    "unlink_dead",
 ]  # fmt: skip
 
 __version__ = _abi.version_text().decode()

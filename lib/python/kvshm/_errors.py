@@ -16,6 +16,10 @@ class Error(OSError):
     """A call of libkvshm failed: errno says how, strerror what is wrong and what to do."""
 
 
+class Invalid(Error, ValueError):
+    """EINVAL: an argument is out of its range, which strerror names."""
+
+
 class NotFound(Error, LookupError):
     """ENOENT: there is no such key, store or request."""
 
@@ -100,6 +104,7 @@ class Local:
 
 
 _classes: Dict[int, Type[Error]] = {
+    errno.EINVAL: Invalid,
     errno.ENOENT: NotFound,
     errno.EAGAIN: NotReady,
     errno.EINPROGRESS: InProgress,

@@ -21,6 +21,7 @@ from typing import (
     Any,
     Callable,
     Dict,
+    Iterable,
     Iterator,
     List,
     NamedTuple,
@@ -373,9 +374,7 @@ class Holds(_Held):
             if step != 1:
                 raise ValueError("a slice of holds has no step")
             return self._slice(start, max(stop - start, 0))
-        if not -self._count <= index < self._count:
-            raise IndexError("there is no such hold")
-        index %= self._count
+        index = self._number(index)
         outcome = None
         if self._outcomes is not None and (self.results is None or not self.results[index]):
             outcome = Outcome(self._outcomes[index])
@@ -414,6 +413,37 @@ class Holds(_Held):
         words = memoryview(self._array.data).cast("I")
         size = _SIZE // 4
         return words[self._first * size + 2 : (self._first + self._count) * size : size].tolist()
+
+    def where(self, outcome: Outcome) -> List[int]:
+        """The numbers of those whose keys had that outcome."""
+        if self._outcomes is None:
+            raise ValueError("these holds are of a call without outcomes")
+        failed = {} if self.results is None else self.results.failed()
+        return [i for i, what in enumerate(self._outcomes) if what == outcome and i not in failed]
+
+    def take(self, which: Union[Outcome, Iterable[int]]) -> Holds:
+        """Moves some into an array of their own: those of an outcome, or of these numbers; they are no holds here then.
+
+        So the fills of a batch are handled together: fills = holds.take(Outcome.FILL).
+        """
+        numbers = self.where(which) if isinstance(which, Outcome) else [self._number(i) for i in which]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("a hold can't be taken twice")
+        taken = Holds(self._new(len(numbers)), 0, len(numbers))
+        for to, number in enumerate(numbers):
+            at = _SIZE * (self._first + number)
+            taken._array.data[_SIZE * to : _SIZE * (to + 1)] = self._array.data[at : at + _SIZE]
+            self._array.data[at : at + _SIZE] = bytes(_SIZE)
+        if self.results is not None:
+            taken.results = Results.of(array("i", [self.results[i] for i in numbers]))
+        if self._outcomes is not None:
+            taken._outcomes = array("I", [self._outcomes[i] for i in numbers])
+        return taken
+
+    def _number(self, index: int) -> int:
+        if not -self._count <= index < self._count:
+            raise IndexError("there is no such hold")
+        return index % self._count
 
     def _batch(self, call: Any, *more: Any) -> Results:
         results = Results(self._count)
@@ -499,20 +529,27 @@ class Holds(_Held):
             store.fail(result)
         return results
 
+    def _check_held(self, results: Results) -> None:
+        """Raises the first error of those that are holds."""
+        kinds = self.kinds
+        for i, result in results.failed().items():
+            if kinds[i] != _NONE:
+                raise make_error(result, f"item {i} of the batch: {errno.errorcode.get(-result, result)}")
+
     def tickets(self) -> bytes:
-        """Their tickets, 16 bytes each, one after the other."""
+        """Their tickets, 16 bytes each, one after the other; zeros, which no block has, for what is no hold."""
         tickets = bytearray(_abi.TICKET_SIZE * self._count)
-        self._batch2(_abi.get_ticket_batch, address_of(tickets)).check()
+        self._check_held(self._batch2(_abi.get_ticket_batch, address_of(tickets)))
         return bytes(tickets)
 
     def metas(self) -> List[Meta]:
-        """What was published with each."""
+        """What was published with each; zeros for what is no hold."""
         data = bytearray(_META.size * self._count)
-        self._batch2(_abi.get_meta_batch, address_of(data)).check()
+        self._check_held(self._batch2(_abi.get_meta_batch, address_of(data)))
         return [Meta(*fields) for fields in _META.iter_unpack(data)]
 
     def addresses(self, plane: int = 0) -> array[int]:
-        """Where their bytes are in a plane, in this process; valid while they are held."""
+        """Where their bytes are in a plane, in this process; valid while they are held. 0 for what is no hold."""
         at = array("Q", bytes(8 * self._count))
         results = Results(self._count)
         store = self._array.store
@@ -526,7 +563,7 @@ class Holds(_Held):
         )
         if result:
             store.fail(result)
-        results.check()
+        self._check_held(results)
         return at
 
     def __repr__(self) -> str:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+import warnings
 from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import _abi
@@ -36,6 +38,8 @@ class Owner(Local):
     def __del__(self) -> None:
         if getattr(self, "_pointer", None) is not None:
             _abi.disown(self._pointer)  # as its death would: the store stays
+            if not sys.is_finalizing():
+                warnings.warn(f"store {self.name!r} has lost its owner", ResourceWarning, stacklevel=2)
 
     def _end(self, call: Any) -> None:
         pointer = self._given()

@@ -68,8 +68,8 @@ class Store(Local):
         self.blocks: int = geometry.blocks
         self.planes: int = geometry.planes
         self.key_max: int = geometry.key_max
-        self.clients: int = geometry.clients
-        self.requests: int = geometry.requests
+        self.clients_max: int = geometry.clients
+        self.requests_max: int = geometry.requests
         self.slot: int = geometry.slot
         self.incarnation: int = geometry.incarnation
         self.retain = Retain(geometry.retain)
@@ -331,12 +331,13 @@ class Store(Local):
         """The request that another process has sent the bytes of: bytes(request)."""
         return Request(self, as_bytes(name))
 
-    def tend_requests(self, claim_timeout: float = 0) -> int:
+    def tend_requests(self, claim_timeout: Optional[float] = None) -> int:
         """Ends those of this client's requests whose end was asked for, and complete ones that nobody has claimed for
-        claim_timeout seconds (0: for ever); how many."""
+        claim_timeout seconds (None: these stay); how many."""
+        timeout = 0 if claim_timeout is None else max(nanoseconds(claim_timeout), 1)
         ended = ctypes.c_uint()
         with self.calling() as pointer:
-            self._check(_abi.request_tend(pointer, nanoseconds(claim_timeout), ended))
+            self._check(_abi.request_tend(pointer, timeout, ended))
         return int(ended.value)
 
     def __repr__(self) -> str:
