@@ -84,9 +84,29 @@ int kvl_request_look_around(kvshm_store *store);
 /* Gives back the room of a request, or its place in the line, locked. In request_room.c. */
 void kvl_request_give_room_back(const struct kvs_actor *actor, struct kvl_request *own);
 
-/* Its list (request_holds.c): finds a block's entry, or NULL; makes place for that many more (-ENOMEM); adds one, in
- * place that was made. */
-struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block);
+/* Where a block's search in a list begins: a multiplicative hash (Knuth, The Art of Computer Programming 3, 6.4), of
+ * which the high bits are taken. */
+static inline uint32_t kvl_hold_place(uint32_t block, uint32_t size)
+{
+	return (uint32_t)((block * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (size - 1);
+}
+
+/* Finds a block's entry in the list, or NULL. Inline: a match asks for each key. */
+static inline struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block)
+{
+	if (!own->size)
+		return NULL;
+	for (uint32_t at = kvl_hold_place(block, own->size);; at = (at + 1) & (own->size - 1)) {
+		struct kvl_hold *hold = &own->holds[at];
+
+		if (hold->kind == KVL_EMPTY)
+			return NULL;
+		if (hold->block == block && hold->kind != KVL_LEFT)
+			return hold;
+	}
+}
+
+/* Makes place in it for that many more (-ENOMEM); adds one, in place that was made. In request_holds.c. */
 int kvl_request_make_place(struct kvl_request *own, size_t more);
 struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, uint64_t life, enum kvl_hold_kind kind);
 

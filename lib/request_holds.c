@@ -13,29 +13,9 @@
 
 #define PLACES_FIRST 16 /* of a list: a power of two */
 
-/* A multiplicative hash (Knuth, The Art of Computer Programming 3, 6.4), of which the high bits are taken. */
-static uint32_t place_of(uint32_t block, uint32_t size)
-{
-	return (uint32_t)((block * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & (size - 1);
-}
-
-struct kvl_hold *kvl_request_find_hold(const struct kvl_request *own, uint32_t block)
-{
-	if (!own->size)
-		return NULL;
-	for (uint32_t at = place_of(block, own->size);; at = (at + 1) & (own->size - 1)) {
-		struct kvl_hold *hold = &own->holds[at];
-
-		if (hold->kind == KVL_EMPTY)
-			return NULL;
-		if (hold->block == block && hold->kind != KVL_LEFT)
-			return hold;
-	}
-}
-
 static struct kvl_hold *add(struct kvl_request *own, const struct kvl_hold *hold)
 {
-	uint32_t at = place_of(hold->block, own->size);
+	uint32_t at = kvl_hold_place(hold->block, own->size);
 
 	while (own->holds[at].kind != KVL_EMPTY)
 		at = (at + 1) & (own->size - 1);

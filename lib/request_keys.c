@@ -4,9 +4,10 @@
  * request_keys.c: a request's holds: match, get-or-fill, and the ends of its fills; shrinking; and others' claims.
  * Contracts in kvshm.h.
  *
- * Guarantees: a block is held once by a request, however often it is asked for (R01). A hold is a ref first, as every
- * lookup takes it, and turned into the request's pin by one CAS, so that there is no moment without either. What a
- * death leaves is counts of this client's. (tests/model/request_end.pml)
+ * Guarantees: a block is held once by a request, however often it is asked for (R01). A match takes its pin at once, as
+ * a lookup takes a ref, and none of a block that the request has. Where the key may be filled the hold is a ref first,
+ * and turned into the request's pin by one CAS, so that there is no moment without either. What a death leaves is counts
+ * of this client's. (tests/model/request_end.pml)
  */
 #include "config.h"
 
@@ -19,6 +20,14 @@ static struct kvshm_handle lend(const struct kvl_request *own, uint32_t block, u
 
 	handle.request = (uint16_t)(own->slot + 1);
 	return handle;
+}
+
+/* A hold's block is ready: nobody has to fill it any more. */
+static void see_ready(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	if (!hold->ready && !hold->filled)
+		kvs_room_spare(actor, &own->room);
+	hold->ready = true;
 }
 
 static void release_ref(const struct kvs_actor *actor, const struct kvs_found *found)
@@ -41,9 +50,8 @@ static void keep(const struct kvs_actor *actor, struct kvl_request *own, const s
 					    kvl_request_turn(actor, found->block, found->life));
 		hold->filled = used;
 	}
-	if (ready && !hold->ready && !hold->filled)
-		kvs_room_spare(actor, &own->room);
-	hold->ready |= ready;
+	if (ready)
+		see_ready(actor, own, hold);
 	*handle = lend(own, found->block, found->life);
 }
 
@@ -62,21 +70,84 @@ static int check_keys(const kvshm_store *store, const struct kvshm_key *keys, si
 	return rc;
 }
 
+/* Is a block that the walk came to one that the request has already, and ready? Then it needs no other hold: the life
+ * can't end under the one that it has, and whoever removes the key, or clears the store, is seen here as by who takes
+ * one. [clear: look] [publish: read] */
+KVS_HOT bool has_ready(const struct kvs_actor *actor, const struct kvl_hold *hold)
+{
+	const struct kvs_block *block = kvs_block(actor->map, hold->block);
+
+	return kvl_hold_is_held(hold) && !kvs_cleared(actor->map, hold->life) &&
+	       kvs_word_state(atomic_load_explicit(&block->word, memory_order_acquire)) == KVS_READY &&
+	       atomic_load_explicit(&block->life, memory_order_acquire) == hold->life;
+}
+
+/* In a section: the request's hold of one block, that it has or takes: a pin, or a ref where this client has too many
+ * pins. (Who has it, but in another state, takes one more, which judges that, and lets go of it.) */
+KVS_HOT enum kvs_taken take_block(const struct kvs_actor *actor, struct kvl_request *own, uint32_t block,
+				  struct kvl_hold **hold)
+{
+	uint64_t unit = KVS_ENTRY_PIN, field = KVS_ENTRY_PINS, life;
+	enum kvs_taken taken;
+
+	*hold = kvl_request_find_hold(own, block);
+	if (*hold && has_ready(actor, *hold))
+		return KVS_TAKEN;
+	taken = kvs_hold_take(actor, block, false, unit, field, &life);
+	if (__builtin_expect(taken == KVS_TAKEN_FULL, 0)) {
+		unit = KVS_ENTRY_REF;
+		field = KVS_ENTRY_REFS;
+		taken = kvs_hold_take(actor, block, false, unit, field, &life);
+	}
+	if (taken != KVS_TAKEN)
+		return taken;
+	if (*hold)
+		(void)kvs_hold_release_inside(actor, block, life, unit, field);
+	else
+		*hold = kvl_request_add_hold(own, block, life, unit == KVS_ENTRY_PIN ? KVL_PIN : KVL_REF);
+	return KVS_TAKEN;
+}
+
+/* The first block of a key that can be held: as kvs_table_get(). */
+KVS_HOT int take_key(const struct kvs_actor *actor, struct kvl_request *own, const void *key, size_t length,
+		     uint64_t hash, struct kvl_hold **hold)
+{
+	struct kvs_walk walk = {.key = key, .hash = hash, .length = (uint32_t)length};
+	int taken = KVS_GONE;
+
+	kvs_enter(actor);
+	kvs_index_start(actor->map, &walk);
+	while (taken == KVS_GONE) {
+		uint32_t block = kvs_index_next(actor, &walk);
+
+		if (block == KVS_NONE)
+			break;
+		taken = block == KVS_WALK_NONSENSE ? kvs_table_nonsense(actor->reader)
+						   : (int)take_block(actor, own, block, hold);
+	}
+	kvs_leave(actor);
+	return taken;
+}
+
 /* One key of a match: 0, -ENOENT, -EAGAIN, or an error: then lent is as it was, perhaps a fill of the caller's. */
 static int match_one(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *key, uint64_t hash,
 		     struct kvshm_handle *lent)
 {
-	struct kvshm_handle ref = kvl_no_hold;
-	int rc;
+	struct kvl_hold *hold = NULL;
+	int taken;
 
 	if (kvl_no_key(key)) {
 		*lent = kvl_no_hold;
 		return 0;
 	}
-	rc = kvl_get(actor, key, hash, &ref);
-	if (rc == 0)
-		keep(actor, own, &(struct kvs_found){.block = ref.block, .life = ref.life}, true, false, lent);
-	return rc;
+	taken = key->length == 32 ? take_key(actor, own, key->bytes, 32, hash, &hold)
+				  : take_key(actor, own, key->bytes, key->length, hash, &hold);
+	if (__builtin_expect(taken != KVS_TAKEN, 0))
+		return kvl_judge_miss(actor->reader, taken);
+	kvs_count(actor, KVS_COUNT_hits);
+	see_ready(actor, own, hold);
+	*lent = lend(own, hold->block, hold->life);
+	return 0;
 }
 
 static int match(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_key *keys, size_t count,

@@ -11,7 +11,8 @@
 #include "remove.h"
 #include "wait.h"
 
-enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life)
+enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life,
+				   uint64_t unit, uint64_t field)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	enum kvs_taken taken = KVS_GONE;
@@ -34,7 +35,7 @@ enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t numbe
 		(void)atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_READY, 0),
 							      memory_order_seq_cst, memory_order_relaxed);
 	}
-	(void)kvs_hold_release_inside(actor, number, life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+	(void)kvs_hold_release_inside(actor, number, life, unit, field);
 	return taken;
 }
 

@@ -106,16 +106,18 @@ enum kvs_taken {
 	KVS_TAKEN_FILLING, /* held, and being filled */
 	KVS_NOT_READY,	   /* being filled, and the caller did not want that: not held */
 	KVS_GONE,	   /* on its way out: not held */
-	KVS_TAKEN_FULL,	   /* this client has too many refs of it: not held */
+	KVS_TAKEN_FULL,	   /* this client has too many refs (or pins) of it: not held */
 	KVS_TAKEN_DOOMED,  /* held by ticket, and out of sight: nobody else finds it */
 };
 
 /* What kvs_hold_take() does once it has counted and the block is not READY. */
-enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life);
+enum kvs_taken kvs_hold_take_other(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t life,
+				   uint64_t unit, uint64_t field);
 
-/* In a section: takes a ref of a block that the caller met through the index in this section. fills: also while it is
- * being filled. *life is set in any case. Inline up to the common case. */
-KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t *life)
+/* In a section: takes a hold (a ref, or a pin) of a block that the caller met through the index in this section. fills:
+ * also while it is being filled. *life is set in any case. Inline up to the common case. */
+KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t number, bool fills, uint64_t unit,
+				     uint64_t field, uint64_t *life)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 
@@ -123,7 +125,7 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	if (__builtin_expect(kvs_cleared(actor->map, *life), 0))
 		return KVS_GONE;
 	kvs_hold_mark(actor, block);
-	if (__builtin_expect(kvs_hold_add(actor, number, *life, KVS_ENTRY_REF, KVS_ENTRY_REFS, false), 0))
+	if (__builtin_expect(kvs_hold_add(actor, number, *life, unit, field, false), 0))
 		return KVS_TAKEN_FULL;
 	/* [hold-vs-remove: hold] [publish: read] */
 	if (__builtin_expect(kvs_word_state(atomic_load_explicit(&block->word, memory_order_seq_cst)) == KVS_READY,
@@ -132,7 +134,7 @@ KVS_HOT enum kvs_taken kvs_hold_take(const struct kvs_actor *actor, uint32_t num
 	} else {
 		const struct kvs_actor other = *actor; /* a copy, so that the caller's can stay in registers */
 
-		return kvs_hold_take_other(&other, number, fills, *life);
+		return kvs_hold_take_other(&other, number, fills, *life, unit, field);
 	}
 }
 

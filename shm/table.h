@@ -32,7 +32,7 @@ KVS_HOT int kvs_table_take(const struct kvs_actor *actor, struct kvs_walk *walk,
 			return KVS_GONE;
 		if (__builtin_expect(found->block == KVS_WALK_NONSENSE, 0))
 			return kvs_table_nonsense(actor->reader);
-		taken = kvs_hold_take(actor, found->block, fills, &found->life);
+		taken = kvs_hold_take(actor, found->block, fills, KVS_ENTRY_REF, KVS_ENTRY_REFS, &found->life);
 		if (taken != KVS_GONE)
 			return (int)taken;
 	}

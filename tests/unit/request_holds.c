@@ -52,6 +52,71 @@ START_TEST(R01_asking_again_gives_the_same_holds_and_not_more)
 }
 END_TEST
 
+START_TEST(a_match_asked_again_counts_nothing)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle held = scene_fill(store, &request, 1), lent;
+	enum kvshm_next next;
+	/* There is no place for another count, of either kind. */
+	uint64_t entry = atomic_fetch_or(&store->row[held.block], KVS_ENTRY_PINS | KVS_ENTRY_REFS);
+
+	ck_assert_uint_eq(scene_match(store, &request, 1, 1, &lent, &next), 1);
+	ck_assert(lent.block == held.block && lent.life == held.life);
+	ck_assert_uint_eq(atomic_exchange(&store->row[held.block], entry),
+			  entry | KVS_ENTRY_PINS | KVS_ENTRY_REFS);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(C2_a_match_asked_again_does_not_find_what_was_removed)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle first[3], again[3];
+	_Atomic uint64_t *word;
+	uint8_t key[UNIT_KEY];
+	enum kvshm_next next;
+
+	for (uint64_t i = 0; i < 3; i++)
+		unit_put(other, i);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 3, first, &next), 3);
+	unit_key(1, key);
+	ck_rc(kvshm_remove(other, key, sizeof(key)), 0);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 3, again, &next), 1);
+	ck_assert_int_eq(next, KVSHM_NEXT_MISSING);
+	unit_put(other, 1);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 3, again, &next), 3);
+	ck_assert_uint_ne(again[1].block, first[1].block);
+	ck_assert_uint_eq(again[2].block, first[2].block);
+	ck_assert_uint_eq(unit_pins(store, &first[1]), 1); /* the old bytes are the request's still */
+	ck_assert_uint_eq(scene_pins(store), 4);
+	/* And by one who died before it took the key out of the index. */
+	word = &kvs_block(&store->map, first[0].block)->word;
+	atomic_store(word, kvs_word_next(atomic_load(word), KVS_DOOMED, 0));
+	ck_assert_uint_eq(scene_match(store, &request, 0, 3, again, &next), 0);
+	ck_assert_int_eq(next, KVSHM_NEXT_MISSING);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(R28_a_match_asked_again_does_not_find_what_was_cleared)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle held = scene_fill(store, &request, 1), lent;
+	enum kvshm_next next;
+
+	/* The one step of who clears, who dies before it has taken the key away. */
+	atomic_fetch_add(&store->map.head->floor, KVS_CLEARS_ONE);
+	ck_assert_uint_eq(scene_match(store, &request, 1, 1, &lent, &next), 0);
+	ck_assert_int_eq(next, KVSHM_NEXT_MISSING);
+	ck_assert_uint_eq(unit_pins(store, &held), 1);
+}
+END_TEST
+
 START_TEST(R01_asking_again_for_what_is_being_filled_gives_the_same_hold)
 {
 	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
@@ -463,13 +528,19 @@ END_TEST
 START_TEST(a_request_takes_its_hold_where_there_are_too_many_pins)
 {
 	kvshm_store *store = unit_store(BLOCKS);
-	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
-	struct kvshm_handle held = scene_fill(store, &request, 1), pin, lent;
+	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0),
+			     third = scene_open(store, 3, 0);
+	struct kvshm_handle held = scene_fill(store, &request, 1), pin, lent, matched;
+	enum kvshm_next next;
 
 	for (int i = 1; i < 4095; i++)
 		ck_rc(kvshm_pin(store, &held, &pin), 0);
 	ck_rc(kvshm_pin(store, &held, &pin), -EMFILE);
 	lent = scene_ready(store, &other, 1); /* a ref, then */
+	ck_assert_uint_eq(unit_refs(store, &lent), 1);
+	ck_assert_uint_eq(scene_match(store, &third, 1, 1, &matched, &next), 1);
+	ck_assert_uint_eq(unit_refs(store, &lent), 2);
+	ck_rc(kvshm_request_release(store, &third, &matched, 1), 0);
 	ck_assert_uint_eq(unit_refs(store, &lent), 1);
 	ck_rc(kvshm_release(store, &lent), -EBUSY);
 	ck_rc(kvshm_request_release(store, &other, &lent, 1), 0);
@@ -686,6 +757,9 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		R01_asking_again_gives_the_same_holds_and_not_more,
+		a_match_asked_again_counts_nothing,
+		C2_a_match_asked_again_does_not_find_what_was_removed,
+		R28_a_match_asked_again_does_not_find_what_was_cleared,
 		R01_asking_again_for_what_is_being_filled_gives_the_same_hold,
 		R01_10000_requests_that_share_a_prefix_run_through_a_store_of_64_blocks,
 		R01_10000_requests_that_share_a_prefix_run_through_a_drop_store_of_64_blocks,
