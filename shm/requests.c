@@ -38,6 +38,7 @@ int kvs_request_nonsense(const struct kvs_actor *actor, uint32_t slot)
 bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, enum kvs_request_state state)
 {
 	uint64_t next = kvs_request_next(*word, state);
+	bool waited = kvs_request_state(*word) >= KVS_REQUEST_OPEN && !kvs_request_over(*word);
 
 	/* [request: move] What its owner did comes before what it says; whoever looks finds it, or is woken.
 	 * [request-open: announce] [request-open: meet] */
@@ -45,7 +46,8 @@ bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, 
 						     memory_order_seq_cst))
 		return false;
 	*word = next;
-	kvs_wait_wake(&map->requests[slot].word);
+	if (waited) /* nobody sleeps on the word of one that is not open yet, or is over: they were woken by that */
+		kvs_wait_wake(&map->requests[slot].word);
 	kvs_wait_ring(map);
 	return true;
 }

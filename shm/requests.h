@@ -127,7 +127,8 @@ uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t 
 /* Is the slot's request still that one, and not closed? Then what was read before of its owner was that one's. */
 bool kvs_request_still(const struct kvs_map *map, uint32_t slot, uint64_t word);
 
-/* Moves the word on from *word to a state, and wakes who waits; *word is what it is then, in either case. */
+/* Moves the word on from *word to a state, and wakes who waits for an open one; *word is what it is then, in either
+ * case. */
 bool kvs_request_move(const struct kvs_map *map, uint32_t slot, uint64_t *word, enum kvs_request_state state);
 
 /* Asks for the end of a request that is another's: 0, -EALREADY, or -EBADF if the slot has no request of that

@@ -389,8 +389,8 @@ END_TEST
 
 /* ---- At the same time -------------------------------------------------------------------------------------- */
 
-void __real_kvs_wait_wake(_Atomic uint64_t *word);
-void __wrap_kvs_wait_wake(_Atomic uint64_t *word);
+void __real_kvs_wait_ring(const struct kvs_map *map);
+void __wrap_kvs_wait_ring(const struct kvs_map *map);
 uint64_t __real_kvs_now(void);
 uint64_t __wrap_kvs_now(void);
 
@@ -422,13 +422,22 @@ static void end_it(void)
 	ck_rc(kvshm_request_end(store, &request), -EALREADY);
 }
 
-void __wrap_kvs_wait_wake(_Atomic uint64_t *word)
+static bool one_is(const struct kvs_map *map, enum kvs_request_state state)
 {
-	if (ends_at_once && kvs_request_state(atomic_load(word)) == KVS_REQUEST_OPEN)
+	for (uint32_t i = 0; i < map->g.requests; i++)
+		if (kvs_request_state(kvs_request_word(map, i)) == state)
+			return true;
+	return false;
+}
+
+/* Behind each step of a request's word. */
+void __wrap_kvs_wait_ring(const struct kvs_map *map)
+{
+	if (ends_at_once && one_is(map, KVS_REQUEST_OPEN))
 		end_it();
-	if (rival && rival_comes_at == kvs_request_state(atomic_load(word)))
+	if (rival && one_is(map, rival_comes_at))
 		let_rival_open();
-	__real_kvs_wait_wake(word);
+	__real_kvs_wait_ring(map);
 }
 
 /* The time is asked for when the slot is claimed and has its id, but is not announced. */
