@@ -449,8 +449,8 @@ int kvshm_get_ticket(kvshm_store *store, const struct kvshm_handle *held, struct
 /* Takes a ref by ticket, without a lookup, to be given to kvshm_release(). As long as anyone holds the block this
  * succeeds, also if its key was removed or the store was cleared meanwhile: a hit of the one who gave out the ticket,
  * and keeps its hold until this call has returned, is a hit here. *outcome is KVSHM_READY or KVSHM_PENDING.
- *   -ESTALE     the block has gone, or holds another key by now; or the ticket is of another store. (Or this store was
- *               destroyed, as with every call: then kvshm_get_geometry() returns it, too)
+ *   -ENOENT     the block has gone, or holds another key by now; or the ticket is of another store. Where who gave it
+ *               out has let go meanwhile (its request was aborted, say), this is ordinary: look the key up
  *   -ECANCELED  its fill was given up, or its filler or a writer died: its bytes are not whole
  *   -EMFILE     65,535 refs of it are held here */
 int kvshm_hold(kvshm_store *store, const struct kvshm_ticket *ticket, enum kvshm_outcome *outcome,
@@ -465,9 +465,10 @@ int kvshm_get_or_fill_shared(kvshm_store *store, const void *key, size_t key_len
 
 /* Takes part in a shared fill as the writer of one plane, counted from 0. The part ends by kvshm_publish(), which
  * leaves a ref, or kvshm_give_up(); the writer's death before that gives up the whole fill.
- *   -EBUSY      that plane has, or had, a writer; or the fill is not shared
+ *   -EBUSY      that plane has, or had, a writer
  *   -EALREADY   the block is ready: hold it by its ticket
- *   -ESTALE, -ECANCELED, -EMFILE as in kvshm_hold(); -EMFILE also with 15 parts of one block in one client
+ *   -EOPNOTSUPP  the fill is not shared
+ *   -ENOENT, -ECANCELED, -EMFILE as in kvshm_hold(); -EMFILE also with 15 parts of one block in one client
  *   -EINVAL     there is no such plane */
 int kvshm_join(kvshm_store *store, const struct kvshm_ticket *ticket, unsigned plane, struct kvshm_handle *part);
 

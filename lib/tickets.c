@@ -49,10 +49,10 @@ int kvshm_get_ticket(kvshm_store *store, const struct kvshm_handle *held, struct
 	return 0;
 }
 
-static int stale(const struct kvs_actor *actor)
+static int gone(const struct kvs_actor *actor)
 {
 	kvs_count(actor, KVS_COUNT_stale_tickets);
-	return kvs_routine(ESTALE, "the ticket's block has gone, or the ticket is of another store: look the key up");
+	return kvs_routine(ENOENT, "the ticket's block has gone, or the ticket is of another store: look the key up");
 }
 
 static int not_whole(void)
@@ -75,7 +75,7 @@ static int take(kvshm_store *store, const struct kvs_actor *actor, const struct 
 
 	memcpy(&t, ticket->bytes, sizeof(t));
 	if (t.incarnation != incarnation(store) || !kvs_resolve(actor->map, t.block))
-		return stale(actor);
+		return gone(actor);
 	*found = (struct kvs_found){.block = t.block, .life = t.life};
 	kvs_enter(actor);
 	taken = kvs_hold_take_life(actor, t.block, t.life);
@@ -92,7 +92,7 @@ static int take(kvshm_store *store, const struct kvs_actor *actor, const struct 
 	case KVS_TAKEN_FULL:
 		return kvs_routine(EMFILE, "this client has 65,535 refs of that block: release some");
 	default:
-		return stale(actor);
+		return gone(actor);
 	}
 }
 
@@ -134,7 +134,9 @@ static int become_writer(const struct kvs_actor *actor, const struct kvs_found *
 		return kvs_routine(EMFILE, "this client writes 15 parts of that block: end some");
 	if (rc == 0 && !kvs_part_claim(actor->map, found->block, plane)) {
 		(void)kvs_hold_sub(&actor->row[found->block], found->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS);
-		rc = kvs_routine(EBUSY, "that plane has a writer, or the fill was not begun as a shared one");
+		rc = kvs_part_alone(actor->map, found->block)
+			     ? kvs_routine(EOPNOTSUPP, "the fill was not begun as a shared one: its filler writes all planes")
+			     : kvs_routine(EBUSY, "that plane has, or had, a writer");
 	}
 	return rc;
 }

@@ -89,8 +89,8 @@ static bool parts_make_sense(uint32_t claimed, uint64_t written, uint32_t planes
 {
 	uint64_t all = kvs_part_planes(planes), whole = all | KVS_PART_FILLER;
 
-	return !(written & ~(whole | KVS_PART_FAILED)) && !(written & all & ~(uint64_t)claimed) &&
-	       (claimed == UINT32_MAX || !(claimed & ~all)) &&
+	return !(written & ~(whole | KVS_PART_FAILED | KVS_PART_ALONE)) && !(written & all & ~(uint64_t)claimed) &&
+	       (written & KVS_PART_ALONE ? claimed == UINT32_MAX : !(claimed & ~all)) &&
 	       (!(written & KVS_PART_FAILED) || (written & whole) != whole);
 }
 

@@ -21,6 +21,7 @@
 
 #define KVS_PART_FILLER (UINT64_C(1) << 32) /* the filler's own part */
 #define KVS_PART_FAILED (UINT64_C(1) << 33) /* it will not be whole */
+#define KVS_PART_ALONE (UINT64_C(1) << 34)  /* it is not shared: no plane can be claimed */
 
 static inline uint64_t kvs_part_plane(uint32_t plane)
 {
@@ -39,7 +40,8 @@ static inline void kvs_part_begin(const struct kvs_map *map, uint32_t block, boo
 	struct kvs_block_info *info = &map->infos[block];
 
 	atomic_store_explicit(&info->claimed, shared ? 0 : UINT32_MAX, memory_order_relaxed);
-	atomic_store_explicit(&info->written, shared ? 0 : kvs_part_planes(map->g.planes), memory_order_relaxed);
+	atomic_store_explicit(&info->written, shared ? 0 : kvs_part_planes(map->g.planes) | KVS_PART_ALONE,
+			      memory_order_relaxed);
 }
 
 /* Becomes the writer of a plane: false if it has one. */
@@ -53,6 +55,12 @@ static inline bool kvs_part_claim(const struct kvs_map *map, uint32_t block, uin
 		return false;
 	/* [death: step] Behind the writer's count. */
 	return !(atomic_fetch_or_explicit(claimed, bit, memory_order_seq_cst) & bit);
+}
+
+/* Is it one process that writes all planes? Relaxed: the bit is there before the block's word is FILLING, or never. */
+static inline bool kvs_part_alone(const struct kvs_map *map, uint32_t block)
+{
+	return atomic_load_explicit(&map->infos[block].written, memory_order_relaxed) & KVS_PART_ALONE;
 }
 
 /* Do these bits say that a block of so many planes is whole? */

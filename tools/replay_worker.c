@@ -209,7 +209,7 @@ static int wait_later(struct worker *worker, const struct letter *letter, const 
 static int refused(struct worker *worker, const struct letter *letter, const struct letter_item *item, int error)
 {
 	switch (error) {
-	case -ESTALE:
+	case -ENOENT:
 		return answer(worker, letter->slot, item, RESULT_STALE);
 	case -ECANCELED:
 		return answer(worker, letter->slot, item, RESULT_CANCELED);

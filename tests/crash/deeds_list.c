@@ -480,7 +480,7 @@ static int act_join_batch(struct deeds_victim *v)
 	int results[N];
 
 	return all(kvshm_join_batch(v->work.store, tickets, 1, N, v->handles, results), results, 0, -EALREADY,
-		   -ESTALE);
+		   -ENOENT);
 }
 
 static int act_meta_batch(struct deeds_victim *v)
@@ -535,7 +535,7 @@ const struct deed deeds_of_keys[] = {
 	{ .name = "hold, ready", .act = act_hold_ready },
 	{ .name = "hold, pending", .act = act_hold_shared },
 	{ .name = "hold, removed", .act = act_hold_doomed },
-	{ .name = "hold, stale", .act = act_hold_stale, .rc = -ESTALE },
+	{ .name = "hold, stale", .act = act_hold_stale, .rc = -ENOENT },
 	{ .name = "get-meta", .prepare = prepare_ref, .act = act_meta },
 	{ .name = "touch", .act = act_touch },
 	{ .name = "match", .act = act_match },

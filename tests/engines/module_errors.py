@@ -51,7 +51,7 @@ class Classes(scene.StoreTest):
         self.raises(kvshm.NotHeld, errno.EBADF, "", fill.release)
         ticket = pending.ticket()
         pending.release()
-        self.raises(kvshm.Stale, errno.ESTALE, "", lambda: store.hold(ticket))
+        self.raises(kvshm.NotFound, errno.ENOENT, "ticket", lambda: store.hold(ticket))
         self.raises(kvshm.Invalid, errno.EINVAL, "plane 2: this store has 2", lambda: store.plane(2))
         self.raises(kvshm.Exists, errno.EEXIST, self.name, lambda: kvshm.create(self.name, **self.options))
         self.raises(kvshm.Mismatch, errno.EMEDIUMTYPE, "yours", lambda: kvshm.attach(self.name, label="yours"))

@@ -312,7 +312,7 @@ class Many(scene.StoreTest):
         self.store.remove(self.keys[1])
         with other.hold_batch(tickets) as taken:
             assert taken.results is not None
-            self.assertEqual(taken.results.failed(), {1: -errno.ESTALE})
+            self.assertEqual(taken.results.failed(), {1: -errno.ENOENT})
             self.assertEqual([hold.outcome for hold in taken], [Outcome.READY, None, Outcome.READY])
             self.assertEqual([taken[0].buffer()[0], taken[2].buffer()[0]], [0, 2])
         refs.close()

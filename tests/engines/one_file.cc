@@ -395,7 +395,7 @@ private:
 				    results.data()),
 		   "join");
 		for (size_t i = 0; i < message.count; i++) {
-			if (ok(results[i], "join", {-EBUSY, -EALREADY, -ESTALE, -ECANCELED}))
+			if (ok(results[i], "join", {-EBUSY, -EALREADY, -ENOENT, -ECANCELED}))
 				continue;
 			compute(parts.bytes(i, plane), message.ids[i], plane);
 			ok(kvshm_publish(store.get(), &parts[i], nullptr), "publish a part", {-ECANCELED});

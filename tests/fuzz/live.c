@@ -31,7 +31,7 @@ void live_begin(struct live_process *p, enum live_call call)
 static bool is_an_answer(enum live_call call, int rc)
 {
 	static const int any[] = { 0, -ENOENT, -EAGAIN, -EUCLEAN, -ENOSPC, -ECANCELED, -EOVERFLOW, -EALREADY,
-				   -ETIMEDOUT, -EBADF, -EMFILE, -EUSERS, -ESTALE, -EBUSY };
+				   -ETIMEDOUT, -EBADF, -EMFILE, -EUSERS, -ESTALE, -EBUSY, -EOPNOTSUPP };
 	static const int of_requests[] = { -EEXIST, -ENFILE, -EINPROGRESS, -EPERM, -E2BIG, -EINVAL };
 
 	for (unsigned i = 0; i < sizeof(any) / sizeof(any[0]); i++)

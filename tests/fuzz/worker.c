@@ -196,8 +196,8 @@ static bool attach(struct worker *w)
 		return false;
 	w->count = w->refused = w->opened = 0;
 	memset(&w->geometry, 0, sizeof(w->geometry));
-	live_begin(w->p, LIVE_geometry);
-	rc = live_end(w->p, LIVE_geometry, kvshm_get_geometry(w->store, &w->geometry));
+	live_begin(w->p, LIVE_get_geometry);
+	rc = live_end(w->p, LIVE_get_geometry, kvshm_get_geometry(w->store, &w->geometry));
 	return rc == 0;
 }
 

@@ -63,8 +63,8 @@ int worker_call_fill_shared(struct worker *w)
 		      kvshm_get_or_fill_shared(w->store, key.bytes, key.length, &outcome, &handle));
 	if (rc)
 		return rc;
-	live_begin(w->p, LIVE_ticket);
-	(void)live_end(w->p, LIVE_ticket, kvshm_get_ticket(w->store, &handle, worker_some_ticket(w, true)));
+	live_begin(w->p, LIVE_get_ticket);
+	(void)live_end(w->p, LIVE_get_ticket, kvshm_get_ticket(w->store, &handle, worker_some_ticket(w, true)));
 	worker_keep(w, &handle);
 	return 0;
 }
@@ -225,8 +225,8 @@ int worker_call_ticket(struct worker *w)
 {
 	struct kvshm_handle held = worker_some_handle(w);
 
-	live_begin(w->p, LIVE_ticket);
-	return live_end(w->p, LIVE_ticket, kvshm_get_ticket(w->store, &held, worker_some_ticket(w, false)));
+	live_begin(w->p, LIVE_get_ticket);
+	return live_end(w->p, LIVE_get_ticket, kvshm_get_ticket(w->store, &held, worker_some_ticket(w, false)));
 }
 
 int worker_call_hold(struct worker *w)
@@ -262,8 +262,8 @@ int worker_call_geometry(struct worker *w)
 	int rc;
 
 	memset(&geometry, 0, sizeof(geometry));
-	live_begin(w->p, LIVE_geometry);
-	rc = live_end(w->p, LIVE_geometry, kvshm_get_geometry(w->store, &geometry));
+	live_begin(w->p, LIVE_get_geometry);
+	rc = live_end(w->p, LIVE_get_geometry, kvshm_get_geometry(w->store, &geometry));
 	base_check(rc || (geometry.blocks == w->geometry.blocks && geometry.planes == w->geometry.planes &&
 			  geometry.clients == w->geometry.clients && geometry.requests == w->geometry.requests &&
 			  geometry.block_size == w->geometry.block_size && geometry.slot == w->geometry.slot &&
@@ -277,8 +277,8 @@ int worker_call_plane_info(struct worker *w)
 	struct kvshm_plane_info info;
 	int rc;
 
-	live_begin(w->p, LIVE_plane_info);
-	rc = live_end(w->p, LIVE_plane_info, kvshm_get_plane_info(w->store, worker_below(w, w->geometry.planes), &info));
+	live_begin(w->p, LIVE_get_plane_info);
+	rc = live_end(w->p, LIVE_get_plane_info, kvshm_get_plane_info(w->store, worker_below(w, w->geometry.planes), &info));
 	if (rc == 0) {
 		const volatile unsigned char *bytes = info.address;
 

@@ -117,7 +117,7 @@ static int make_batch(struct worker *w, struct many *m, enum live_call call)
 		return kvshm_address_batch(store, m->handles, plane, MANY, m->addresses, results);
 	case LIVE_alloc_batch:
 		return kvshm_alloc_batch(store, MANY, m->set, results);
-	case LIVE_ticket_batch:
+	case LIVE_get_ticket_batch:
 		return kvshm_get_ticket_batch(store, m->handles, MANY, m->tickets, results);
 	case LIVE_hold_batch:
 		return kvshm_hold_batch(store, m->tickets, MANY, m->outcomes, m->set, results);
@@ -132,7 +132,7 @@ int worker_call_batch(struct worker *w)
 		LIVE_get_batch, LIVE_get_or_fill_batch, LIVE_get_or_fill_shared_batch, LIVE_remove_batch,
 		LIVE_touch_batch, LIVE_publish_batch, LIVE_publish_as_batch, LIVE_give_up_batch, LIVE_wait_batch,
 		LIVE_release_batch, LIVE_pin_batch, LIVE_unpin_batch, LIVE_get_meta_batch, LIVE_address_batch,
-		LIVE_alloc_batch, LIVE_ticket_batch, LIVE_hold_batch, LIVE_join_batch,
+		LIVE_alloc_batch, LIVE_get_ticket_batch, LIVE_hold_batch, LIVE_join_batch,
 	};
 	enum live_call call = calls[worker_below(w, sizeof(calls) / sizeof(calls[0]))];
 	struct many m;

@@ -125,8 +125,8 @@ int worker_call_request_info(struct worker *w)
 	struct kvshm_request_info info;
 	int rc;
 
-	live_begin(w->p, LIVE_request_info);
-	rc = live_end(w->p, LIVE_request_info, kvshm_request_get_info(w->store, request, &info));
+	live_begin(w->p, LIVE_request_get_info);
+	rc = live_end(w->p, LIVE_request_get_info, kvshm_request_get_info(w->store, request, &info));
 	if (rc == 0)
 		live_see_request(&info);
 	return rc;

@@ -182,9 +182,9 @@ bool load_join(struct load_worker *w, const struct kvshm_ticket *ticket, unsigne
 	enum went went;
 	int rc = kvshm_join(w->store, ticket, plane, &open.hold.handle);
 
-	if (rc == -ESTALE && !load_store_is_there(w))
+	if (rc == -ESTALE)
 		return false;
-	if (rc == -EBUSY || rc == -EALREADY || rc == -ESTALE || rc == -ECANCELED) {
+	if (rc == -EBUSY || rc == -EALREADY || rc == -ENOENT || rc == -ECANCELED) {
 		load_note(w, LOAD_NOT_JOINED);
 		return true;
 	}

@@ -84,9 +84,6 @@ void load_unpost(struct load_worker *w, struct load_hold *hold);
 /* Takes any ticket, and holds its block, or joins its fill. */
 bool load_use_ticket(struct load_worker *w);
 
-/* -ESTALE is also what a call with a ticket says: is the store still there? */
-bool load_store_is_there(struct load_worker *w);
-
 /* ---- Matches and batches: load_batch.c ---- */
 
 bool load_match(struct load_worker *w, unsigned first);

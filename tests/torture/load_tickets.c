@@ -84,13 +84,6 @@ void load_unpost(struct load_worker *w, struct load_hold *hold)
 	hold->token = 0;
 }
 
-bool load_store_is_there(struct load_worker *w)
-{
-	struct kvshm_geometry geometry;
-
-	return kvshm_get_geometry(w->store, &geometry) == 0;
-}
-
 /* Takes a ref by ticket. The poster's hold was there before, and is there now: then it can't be refused. */
 static bool hold_by(struct load_worker *w, struct load_posted *posted, const struct seen *s, bool held)
 {
@@ -102,7 +95,7 @@ static bool hold_by(struct load_worker *w, struct load_posted *posted, const str
 	memcpy(ticket.bytes, s->ticket, sizeof(ticket.bytes));
 	rc = kvshm_hold(w->store, &ticket, &outcome, &hold.handle);
 	held = held && get(&posted->held) == s->token && s->about >> 32 == POSTED_READY && !w->books->kills;
-	if (rc == -ESTALE && !load_store_is_there(w))
+	if (rc == -ESTALE)
 		return false;
 	if (held && (rc || outcome != KVSHM_READY))
 		load_violated(w, &w->books->lost, "the ticket of a held block was refused", &hold);
@@ -112,7 +105,7 @@ static bool hold_by(struct load_worker *w, struct load_posted *posted, const str
 	case 0:
 		load_note(w, LOAD_BY_TICKET);
 		return outcome == KVSHM_READY ? load_keep(w, &hold) : load_pending(w, &hold);
-	case -ESTALE:
+	case -ENOENT:
 		load_note(w, LOAD_TICKET_STALE);
 		return true;
 	case -ECANCELED:

@@ -99,8 +99,8 @@ static void take(const struct taker *t, unsigned block)
 	memcpy(ticket.bytes, words, sizeof(words));
 	rc = kvshm_hold(t->store, &ticket, &outcome, &ref);
 	if (rc) {
-		base_check(rc == -ESTALE || rc == -ECANCELED);
-		count(rc == -ESTALE ? &s->stale : &s->canceled);
+		base_check(rc == -ENOENT || rc == -ECANCELED);
+		count(rc == -ENOENT ? &s->stale : &s->canceled);
 		return;
 	}
 	if (outcome == KVSHM_READY && *bytes_of(t->store, &ref) != ref.life)

@@ -225,6 +225,12 @@ static void parts_claimed_of_no_plane(void)
 	no_sense(scene.shared, "FILLING");
 }
 
+static void parts_of_one_that_are_claimed(void)
+{
+	atomic_fetch_or(&scene.map.infos[scene.shared].written, KVS_PART_ALONE);
+	no_sense(scene.shared, "FILLING");
+}
+
 static void parts_written_and_not_claimed(void)
 {
 	atomic_fetch_or(&scene.map.infos[scene.shared].written, kvs_part_plane(1));
@@ -357,6 +363,7 @@ const struct plant plants_of_blocks[] = {
 	AT_WORK(no_owner, let_go_by_nobody),
 	AT_WORK(length, length_above_the_block_of_one_that_is_doomed),
 	AT_WORK(parts, parts_claimed_of_no_plane),
+	AT_WORK(parts, parts_of_one_that_are_claimed),
 	AT_WORK(parts, parts_written_and_not_claimed),
 	AT_WORK(parts, parts_whole_and_failed),
 	AT_WORK(part_missing, fillers_part_missing),

@@ -502,7 +502,7 @@ START_TEST(joining_a_block_that_is_ready_is_EALREADY_removed_or_not)
 	ref = unit_hold(g.waiter, &g.ticket);
 	ck_rc(kvshm_release(g.waiter, &ref), 0);
 	release_group(&g);
-	ck_rc(kvshm_join(g.waiter, &g.ticket, 0, &part), -ESTALE);
+	ck_rc(kvshm_join(g.waiter, &g.ticket, 0, &part), -ENOENT);
 	ck_assert_uint_eq(part.life, 7);
 }
 END_TEST

@@ -26,8 +26,8 @@ static void is_stale(kvshm_store *store, const struct kvshm_ticket *ticket)
 	struct kvshm_handle ref = {.life = 7};
 	enum kvshm_outcome outcome = (enum kvshm_outcome)55;
 
-	ck_rc(kvshm_hold(store, ticket, &outcome, &ref), -ESTALE);
-	ck_rc(kvshm_join(store, ticket, 0, &ref), -ESTALE);
+	ck_rc(kvshm_hold(store, ticket, &outcome, &ref), -ENOENT);
+	ck_rc(kvshm_join(store, ticket, 0, &ref), -ENOENT);
 	ck_assert(ref.life == 7 && outcome == (enum kvshm_outcome)55);
 	ck_assert_uint_eq(unit_counter(store, KVS_COUNT_stale_tickets), before + 2);
 }
@@ -655,8 +655,8 @@ START_TEST(F1_tickets_of_random_bytes_hold_nothing_and_harm_nothing)
 				memcpy(ticket.bytes + n, &(uint64_t){random64(&seed)}, 8);
 		else
 			ticket.bytes[at] ^= (uint8_t)(bits % 255 + 1);
-		ck_rc(kvshm_hold(store, &ticket, &outcome, &held), -ESTALE);
-		ck_rc(kvshm_join(store, &ticket, 0, &held), -ESTALE);
+		ck_rc(kvshm_hold(store, &ticket, &outcome, &held), -ENOENT);
+		ck_rc(kvshm_join(store, &ticket, 0, &held), -ENOENT);
 	}
 	for (uint32_t block = 0; block < 16; block++) /* every number, with lives that were and will be */
 		for (uint64_t life = 0; life < 4; life++) {

@@ -49,7 +49,7 @@ class Canceled(Error):
 
 
 class Stale(Error):
-    """ESTALE: the store was destroyed or replaced; or a ticket's block has gone."""
+    """ESTALE: the store was destroyed or replaced."""
 
 
 class NotHeld(Error):

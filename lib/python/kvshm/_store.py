@@ -217,7 +217,7 @@ class Store(Local):
         return hold
 
     def hold(self, ticket: bytes) -> Hold:
-        """A ref by ticket, without a lookup. Stale: the block has gone; Canceled: its fill was given up."""
+        """A ref by ticket, without a lookup. NotFound: the block has gone; Canceled: its fill was given up."""
         hold = Hold(HandleArray(self, 1))
         outcome = ctypes.c_uint()
         tickets = _tickets(ticket, 1)
