@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * holds.c: the calls on held blocks: release, pin, unpin, what was published, the bytes. Contracts in kvshm.h.
+ * holds.c: the calls on held blocks: release, pin, unpin, let go, what was published, the bytes. Contracts in kvshm.h.
  */
 #include "config.h"
 
@@ -98,6 +98,55 @@ int kvshm_release(kvshm_store *store, struct kvshm_handle *ref)
 int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin)
 {
 	return release(store, pin, KVSHM_PIN, KVS_ENTRY_PIN, KVS_ENTRY_PINS);
+}
+
+/* Ends a hold of any kind. One that is none of this client's (any more) is so already. */
+static int let_go(kvshm_store *store, struct kvshm_handle *handle)
+{
+	int rc = -EBADF;
+
+	switch (handle->kind) {
+	case KVSHM_NONE:
+	case KVSHM_LENT:
+		return 0;
+	case KVSHM_REF:
+		rc = kvshm_release(store, handle);
+		break;
+	case KVSHM_PIN:
+		rc = kvshm_unpin(store, handle);
+		break;
+	case KVSHM_WRITER:
+	case KVSHM_OWNED:
+	case KVSHM_PART:
+		rc = kvshm_give_up(store, handle);
+		break;
+	default:
+		break;
+	}
+	if (rc != -EBADF)
+		return rc;
+	*handle = kvl_no_hold;
+	return 0;
+}
+
+int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count)
+{
+	const char *text = NULL;
+	int first = kvl_check(store);
+
+	if (first)
+		return first;
+	if (count && !handles)
+		return kvs_routine(EINVAL, "no handles were given (NULL)");
+	for (size_t i = 0; i < count; i++) {
+		int rc = let_go(store, &handles[i]);
+
+		if (rc && !first) {
+			first = rc;
+			text = kvs_fault_text();
+		}
+	}
+	return first ? kvs_routine(-first, text) : 0; /* the text may be that of a handle that was none, by now */
 }
 
 /* The beginning of the calls on any held block. */

@@ -348,6 +348,13 @@ int kvshm_pin(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_
 /* Ends a pin; it is KVSHM_NONE afterwards.     -EBADF  not a pin that this client holds */
 int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin);
 
+/* Ends holds of any kind, each in its way: refs are released, pins unpinned, fills (a request's, too), parts and blocks
+ * without a key given up. They are KVSHM_NONE afterwards; so are handles that are no hold (any more), which is no error.
+ * What a request has lent stays the request's, and as it is. So a program that keeps holds of several kinds ends them
+ * all with one call, in a destructor, say. All are tried: the result is the first error, if there was one, and what
+ * could not be let go of stays as it was. */
+int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count);
+
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them
  * ends, as with unlink(2). A fill of it that is under way is cancelled.
  *   -ENOENT  no such key     -EMFILE  65,535 refs of it are held here */

@@ -312,6 +312,18 @@ static void prepare_everything(struct deeds_victim *v)
 	deeds_join(v);
 }
 
+/* What prepare_everything() has, in one call. */
+static int act_let_go(struct deeds_victim *v)
+{
+	struct kvshm_handle handles[DEEDS_BLOCKS];
+	unsigned count = v->count;
+
+	for (unsigned i = 0; i < count; i++)
+		handles[i] = v->holds[i].handle;
+	handles[count++] = v->handles[0];
+	return kvshm_let_go(v->work.store, handles, count);
+}
+
 static void prepare_corpse(struct deeds_victim *v) { (void)deeds_die(v->name, v->stage); }
 
 /* ---- Batches ---------------------------------------------------------------------------------------------- */
@@ -531,6 +543,7 @@ const struct deed deeds_of_keys[] = {
 	{ .name = "pin", .prepare = prepare_ref, .act = act_pin },
 	{ .name = "unpin", .prepare = prepare_pin, .act = act_unpin },
 	{ .name = "unpin, the last", .prepare = prepare_last_pin, .act = act_unpin },
+	{ .name = "let-go", .prepare = prepare_everything, .act = act_let_go },
 	{ .name = "ticket", .prepare = prepare_ref, .act = act_ticket },
 	{ .name = "hold, ready", .act = act_hold_ready },
 	{ .name = "hold, pending", .act = act_hold_shared },

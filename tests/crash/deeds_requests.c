@@ -306,6 +306,8 @@ static int act_publish(struct deeds_victim *v)
 
 static int act_give_up(struct deeds_victim *v) { return kvshm_give_up(v->work.store, &v->handles[0]); }
 
+static int act_let_go(struct deeds_victim *v) { return kvshm_let_go(v->work.store, v->handles, 1); }
+
 static void prepare_filled(struct deeds_victim *v)
 {
 	prepare_filling(v);
@@ -566,6 +568,7 @@ const struct deed deeds_of_requests[] = {
 	{.name = "publish, of one asked", .prepare = prepare_asked_at_fill, .act = act_publish, .rc = -ECANCELED},
 	{.name = "give-up, of a request", .prepare = prepare_filling, .act = act_give_up},
 	{.name = "give-up, of one asked", .prepare = prepare_asked_at_fill, .act = act_give_up},
+	{.name = "let-go, of a request", .prepare = prepare_filling, .act = act_let_go},
 	{.name = "request-release", .prepare = prepare_matched, .act = act_release},
 	{.name = "request-release, the last", .prepare = prepare_filled, .act = act_release},
 	{.name = "request-complete", .prepare = prepare_whole, .act = act_complete},

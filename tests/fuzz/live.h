@@ -23,8 +23,8 @@
 /* Every call of kvshm.h that does something with a store, and the tools; those up to LIVE_counted are made with an
  * attached store, so that what they find damaged is counted there. */
 #define LIVE_ALL_CALLS(X) \
-	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) X(remove) \
-	X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(alloc) X(publish_as) X(get_ticket) X(hold) \
+	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) X(let_go) \
+	X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(alloc) X(publish_as) X(get_ticket) X(hold) \
 	X(join) X(get_geometry) X(get_plane_info) X(recover) X(get_batch) X(get_or_fill_batch) X(get_or_fill_shared_batch) \
 	X(remove_batch) X(touch_batch) X(publish_batch) X(publish_as_batch) X(give_up_batch) X(wait_batch) \
 	X(release_batch) X(pin_batch) X(unpin_batch) X(get_meta_batch) X(address_batch) X(alloc_batch) \

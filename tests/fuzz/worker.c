@@ -159,7 +159,7 @@ static const struct {
 	{ 200, worker_call_match_window }, { 250, worker_call_get_meta }, { 200, worker_call_address },
 	{ 300, worker_call_alloc }, { 400, worker_call_publish_as }, { 250, worker_call_ticket },
 	{ 300, worker_call_hold }, { 300, worker_call_join }, { 50, worker_call_geometry },
-	{ 50, worker_call_plane_info },
+	{ 50, worker_call_plane_info }, { 100, worker_call_let_go },
 	{ 30, worker_call_recover }, { 800, worker_call_batch }, { 500, worker_call_request_open },
 	{ 150, worker_call_request_find }, { 150, worker_call_request_info }, { 250, worker_call_request_reserve },
 	{ 150, worker_call_request_wait_room }, { 80, worker_call_request_unreserve },

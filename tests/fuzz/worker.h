@@ -71,6 +71,7 @@ int worker_call_wait(struct worker *w);
 int worker_call_release(struct worker *w);
 int worker_call_pin(struct worker *w);
 int worker_call_unpin(struct worker *w);
+int worker_call_let_go(struct worker *w);
 int worker_call_remove(struct worker *w);
 int worker_call_touch(struct worker *w);
 int worker_call_clear(struct worker *w);

@@ -141,6 +141,17 @@ int worker_call_unpin(struct worker *w)
 	return live_end(w->p, LIVE_unpin, kvshm_unpin(w->store, &handle));
 }
 
+/* Of holds that stay in the list. */
+int worker_call_let_go(struct worker *w)
+{
+	struct kvshm_handle handles[4];
+
+	for (unsigned i = 0; i < 4; i++)
+		handles[i] = worker_some_handle(w);
+	live_begin(w->p, LIVE_let_go);
+	return live_end(w->p, LIVE_let_go, kvshm_let_go(w->store, handles, 4));
+}
+
 int worker_call_remove(struct worker *w)
 {
 	struct kvshm_key key = worker_some_key(w, 0);

@@ -43,6 +43,7 @@ static void calls_on_holds(kvshm_store *store, const struct kvshm_handle *held, 
 	ck_rc(kvshm_release(store, &handle), wanted);
 	ck_rc(kvshm_pin(store, held, &handle), wanted);
 	ck_rc(kvshm_unpin(store, &handle), wanted);
+	ck_rc(kvshm_let_go(store, &handle, 1), wanted);
 	ck_rc(kvshm_get_meta(store, held, &meta), wanted);
 	ck_rc(kvshm_address(store, held, 0, &address), wanted);
 	ck_rc(kvshm_get_ticket(store, held, &ticket), wanted);

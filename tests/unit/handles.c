@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * handles: what is no hold of this client's in this life is -EBADF, and changes nothing (B2).
+ * handles: what is no hold of this client's in this life is -EBADF, and changes nothing (B2); and
+ * the call that ends holds of any kind.
  */
 #include "config.h"
 
@@ -215,6 +216,68 @@ START_TEST(B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart)
 }
 END_TEST
 
+/* A hold of each kind, and what is none: a copy of one that was released, and a kind that does not exist. */
+static struct kvshm_request hold_all_kinds(kvshm_store *store, struct kvshm_handle handles[10])
+{
+	struct kvshm_handle shared = unit_begin_shared(store, 4);
+	struct kvshm_ticket ticket = unit_ticket(store, &shared);
+	struct kvshm_request request;
+	enum kvshm_outcome outcome;
+	uint8_t key[UNIT_KEY];
+
+	handles[0] = unit_fill(store, 1, 0);
+	ck_rc(kvshm_pin(store, &handles[0], &handles[1]), 0);
+	handles[2] = unit_begin(store, 2);
+	handles[3] = unit_own(store, 3);
+	handles[4] = unit_part(store, &ticket, 1);
+	ck_rc(kvshm_publish(store, &shared, NULL), 0);
+	handles[5] = shared;
+	ck_rc(kvshm_request_open(store, "r", 1, 0, 0, &request), 0);
+	unit_key(5, key);
+	ck_rc(kvshm_request_get_or_fill(store, &request, key, sizeof(key), &outcome, &handles[6]), 0);
+	unit_key(1, key);
+	ck_rc(kvshm_request_get_or_fill(store, &request, key, sizeof(key), &outcome, &handles[7]), 0);
+	handles[8] = unit_fill(store, 6, 0);
+	shared = handles[8];
+	ck_rc(kvshm_release(store, &shared), 0);
+	handles[9] = (struct kvshm_handle){.life = 1, .kind = 9};
+	return request;
+}
+
+START_TEST(let_go_ends_holds_of_every_kind_and_passes_over_what_is_lent)
+{
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
+	struct kvshm_handle handles[10], pending;
+	struct kvshm_request request = hold_all_kinds(store, handles);
+
+	pending = unit_pending(other, 4);
+	ck_assert_uint_eq(handles[7].kind, KVSHM_LENT);
+	for (int again = 0; again < 2; again++) {
+		ck_rc(kvshm_let_go(store, handles, 10), 0);
+		for (unsigned i = 0; i < 10; i++)
+			ck_assert_uint_eq(handles[i].kind, i == 7 ? KVSHM_LENT : KVSHM_NONE);
+	}
+	ck_assert_uint_eq(unit_refs(store, &handles[7]), 0);
+	ck_assert_uint_eq(unit_pins(store, &handles[7]), 1); /* the request's */
+	ck_assert_uint_eq(unit_count(store, KVS_FILLING) + unit_count(store, KVS_OWNED), 0);
+	ck_rc(kvshm_wait(other, &pending, 0), -ECANCELED);
+	for (uint64_t key = 2; key <= 5; key++)
+		ck_assert(!unit_has(other, key));
+	ck_assert(unit_has(other, 1) && unit_has(other, 6));
+	ck_rc(kvshm_request_end(store, &request), 0);
+	ck_assert_uint_eq(unit_pins(store, &handles[7]), 0);
+}
+END_TEST
+
+START_TEST(let_go_of_nothing_is_0_and_no_handles_are_EINVAL)
+{
+	kvshm_store *store = unit_store(16);
+
+	ck_rc(kvshm_let_go(store, NULL, 0), 0);
+	ck_rc(kvshm_let_go(store, NULL, 1), -EINVAL);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -229,6 +292,8 @@ int main(void)
 		B2_a_pin_needs_a_hold_at_the_moment_that_it_is_counted,
 		no_handle_is_EINVAL,
 		B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart,
+		let_go_ends_holds_of_every_kind_and_passes_over_what_is_lent,
+		let_go_of_nothing_is_0_and_no_handles_are_EINVAL,
 	};
 
 	return unit_run("handles", tests, sizeof(tests) / sizeof(tests[0]));

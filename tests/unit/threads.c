@@ -83,7 +83,7 @@ START_TEST(too_many_threads_at_once_are_EUSERS_until_one_ends)
 }
 END_TEST
 
-static struct kvshm_handle left;
+static struct kvshm_handle left, some[3];
 
 static void *fill_half_and_end(void *arg)
 {
@@ -112,6 +112,42 @@ START_TEST(D3_a_fill_is_not_let_go_of_by_a_thread_that_can_not_give_it_up)
 	for (unsigned i = 0; i < 16; i++)
 		(void)pthread_join(threads[i], NULL);
 	ck_rc(kvshm_release(store, &left), 0);
+	unit_put(store, 2);
+}
+END_TEST
+
+static void *hold_some_and_end(void *arg)
+{
+	(void)fill_half_and_end(arg);
+	some[0] = left;
+	some[1] = unit_fill(arg, 3, 0);
+	some[2] = unit_fill(arg, 4, 0);
+	left = some[2];
+	ck_rc(kvshm_release(arg, &left), 0); /* some[2] is a copy of it */
+	return NULL;
+}
+
+START_TEST(let_go_tries_all_and_tells_of_the_first_that_stays)
+{
+	kvshm_store *store = one_clients_store();
+	pthread_t threads[16], filler;
+
+	ck_assert_int_eq(pthread_create(&filler, NULL, hold_some_and_end, store), 0);
+	(void)pthread_join(filler, NULL);
+	(void)pthread_barrier_init(&all_here, NULL, 17);
+	(void)pthread_barrier_init(&all_done, NULL, 17);
+	for (unsigned i = 0; i < 16; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask_and_stay, store), 0);
+	(void)pthread_barrier_wait(&all_here);
+	ck_rc(kvshm_let_go(store, some, 3), -EUSERS);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "16"));
+	ck_assert(some[0].kind == KVSHM_REF && some[1].kind == KVSHM_NONE && some[2].kind == KVSHM_NONE);
+	ck_assert_uint_eq(unit_refs(store, &some[0]), 1);
+	(void)pthread_barrier_wait(&all_done);
+	for (unsigned i = 0; i < 16; i++)
+		(void)pthread_join(threads[i], NULL);
+	ck_rc(kvshm_let_go(store, some, 3), 0);
+	ck_assert_uint_eq(some[0].kind, KVSHM_NONE);
 	unit_put(store, 2);
 }
 END_TEST
@@ -253,6 +289,7 @@ int main(void)
 		a_thread_that_ends_gives_its_reader_slot_back,
 		too_many_threads_at_once_are_EUSERS_until_one_ends,
 		D3_a_fill_is_not_let_go_of_by_a_thread_that_can_not_give_it_up,
+		let_go_tries_all_and_tells_of_the_first_that_stays,
 		B2_a_hold_belongs_to_the_client_and_outlives_the_thread_that_took_it,
 		an_errors_text_belongs_to_its_thread,
 		B2_counts_of_one_client_are_right_whatever_its_threads_do,

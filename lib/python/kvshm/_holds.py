@@ -46,7 +46,6 @@ _SIZE = _HANDLE.size
 _KIND = 12  # where the kind is in a handle
 _NONE, _REF, _PIN, _WRITER, _OWNED, _PART, _LENT = range(7)
 _RELEASES = {_REF: _abi.release_batch, _PIN: _abi.unpin_batch}
-_CLOSES = {**_RELEASES, _WRITER: _abi.give_up_batch, _OWNED: _abi.give_up_batch, _PART: _abi.give_up_batch}
 _META = struct.Struct(f"=QI{_abi.OPAQUE_SIZE}s4x")
 _SLICE = 100_000_000  # ns: a wait comes back that often, so that Python's signal handlers run
 
@@ -136,17 +135,22 @@ class HandleArray(Local):
         """The kinds of count handles, a byte each."""
         return self.data[_SIZE * first + _KIND : _SIZE * (first + count) : _SIZE]
 
-    def let_go(self, first: int, count: int, calls: Dict[int, Any]) -> int:
-        """Ends holds, each in the way of its kind, in runs of one kind; the first error. Kinds without a call stay.
+    def let_go(self, first: int, count: int) -> int:
+        """Ends holds, each in the way of its kind; the first error. What is lent stays.
 
         It works also where the store is destroyed, or was attached before fork(): there is nothing to let go of then.
         """
+        result: int = _abi.let_go(self.store.pointer, self.address + _SIZE * first, count)
+        return result
+
+    def release(self, first: int, count: int) -> int:
+        """Ends refs and pins, in runs of one kind; the first error. Other kinds stay."""
         error = 0
         for kind, run in groupby(self.kinds(first, count)):
             length = len(list(run))
-            if kind in calls:
+            if kind in _RELEASES:
                 results = Results(length)
-                result = calls[kind](self.store.pointer, self.address + _SIZE * first, length, results.address)
+                result = _RELEASES[kind](self.store.pointer, self.address + _SIZE * first, length, results.address)
                 error = error or result or results.first_error()
             first += length
         return error
@@ -154,7 +158,7 @@ class HandleArray(Local):
     def __del__(self) -> None:
         count = len(self.data) // _SIZE
         left = self.kinds(0, count).translate(None, b"\0\6")
-        if left and not self.store.closed and self.let_go(0, count, _CLOSES) != -errno.ECHILD:
+        if left and not self.store.closed and self.let_go(0, count) != -errno.ECHILD:
             warnings.warn(f"{len(left)} holds were not released", ResourceWarning, stacklevel=2)
 
 
@@ -198,7 +202,7 @@ class _Held(Local):
 
     def close(self) -> None:
         """Lets go of what is held: refs and pins are released, fills, parts and blocks without a key given up."""
-        self._array.let_go(self._first, self._count, _CLOSES)
+        self._array.let_go(self._first, self._count)
 
     def _new(self, count: int) -> HandleArray:
         return HandleArray(self._array.store, count)
@@ -455,7 +459,7 @@ class Holds(_Held):
 
     def release(self) -> None:
         """Ends refs and pins; what is no hold is passed over. Busy: some are fills, or a request's."""
-        error = self._array.let_go(self._first, self._count, _RELEASES)
+        error = self._array.release(self._first, self._count)
         if error:
             self._array.store.fail(error)
         if self.kinds.strip(b"\0"):
