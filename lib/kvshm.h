@@ -604,6 +604,15 @@ int kvshm_request_unreserve(kvshm_store *store, const struct kvshm_request *requ
 int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
 			size_t count, struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
 
+/* Owner: the request takes a hold of each of these blocks, which this client holds (refs, pins; taken by key, by ticket,
+ * by kvshm_match_window(); ready or pending): as a batch, with a result for each. held stays as it is; lent is as in
+ * kvshm_request_match(), and a block that the request holds already gives the same hold. As with a match, each block
+ * that is ready gives one of the request's room back: so let what needs no room be held before it is reserved.
+ *   -EBADF   not held by this client           -EBUSY  the block has no key yet
+ *   -EMFILE  65,535 refs of it are held here    -ENOMEM */
+int kvshm_request_pin(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *held,
+		      size_t count, struct kvshm_handle *lent, int *results);
+
 /* Owner: as kvshm_get_or_fill(), for a request. KVSHM_READY, KVSHM_PENDING: the hold is the request's, handle is lent;
  * asked again for a key it gives the same hold. KVSHM_FILL: a fill in room of the request's (any, if it has none), to
  * be given to kvshm_publish(), which makes its hold the request's and handle a lent one; or to kvshm_give_up().

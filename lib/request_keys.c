@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * request_keys.c: a request's holds: match, get-or-fill, and the ends of its fills; shrinking; and others' claims.
- * Contracts in kvshm.h.
+ * request_keys.c: a request's holds: match, pin, get-or-fill, and the ends of its fills; shrinking; and others'
+ * claims. Contracts in kvshm.h.
  *
  * Guarantees: a block is held once by a request, however often it is asked for (R01). A match takes its pin at once, as
  * a lookup takes a ref, and none of a block that the request has. Where the key may be filled the hold is a ref first,
@@ -196,6 +196,56 @@ int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request,
 	*ready = done;
 	*next = rc == 0 ? KVSHM_NEXT_NONE : rc == -ENOENT ? KVSHM_NEXT_MISSING : KVSHM_NEXT_FILLING;
 	return 0;
+}
+
+/* ---- Pin ----------------------------------------------------------------------------------------------------- */
+
+/* The request holds a block that this client holds. Ready is what has all its parts, also where its key has gone: whoever
+ * holds it has its bytes. There is place in the list. */
+static int pin(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_handle *held,
+	       struct kvshm_handle *lent)
+{
+	const struct kvs_found found = {.block = held->block, .life = held->life};
+	struct kvs_block *block;
+	int rc = kvl_held(actor, held, &block);
+
+	if (rc)
+		return rc;
+	if (held->kind == KVSHM_OWNED)
+		return kvs_routine(EBUSY, "the block has no key yet: publish it first");
+	rc = kvs_hold_add(actor, found.block, found.life, KVS_ENTRY_REF, KVS_ENTRY_REFS, true);
+	if (rc == -EMFILE)
+		return kvs_routine(EMFILE, "this client has 65,535 refs of that block: release some");
+	if (rc)
+		return kvs_routine(EBADF, "the hold was released by another thread");
+	keep(actor, own, &found, kvs_part_whole(actor->map, found.block), false, lent);
+	return 0;
+}
+
+int kvshm_request_pin(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *held,
+		      size_t count, struct kvshm_handle *lent, int *results)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	if (rc)
+		return rc;
+	if (count && (!held || !lent || !results))
+		rc = kvl_no_place();
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		if (i % KVL_GROUP == 0)
+			for (size_t next = i; next < count && next < i + KVL_GROUP; next++)
+				kvs_fetch_block(&actor, held[next].block);
+		results[i] = kvl_request_make_place(own, 1);
+		if (results[i] == 0)
+			results[i] = pin(&actor, own, &held[i], &lent[i]);
+		if (results[i])
+			lent[i] = kvl_no_hold;
+	}
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	return rc;
 }
 
 /* ---- Get or fill --------------------------------------------------------------------------------------------- */

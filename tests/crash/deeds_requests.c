@@ -248,6 +248,39 @@ static void prepare_matched(struct deeds_victim *v)
 	base_expect(act_match(v), 0);
 }
 
+/* Of two that are ready, and one that is being filled. */
+static void prepare_refs(struct deeds_victim *v)
+{
+	struct kvshm_key key = deeds_key(2);
+	enum kvshm_outcome outcome;
+
+	deeds_take(v, 0);
+	deeds_take(v, 1);
+	base_expect(kvshm_get_or_fill(v->work.store, key.bytes, key.length, &outcome, &v->handles[2]), 0);
+	v->handles[0] = v->holds[0].handle;
+	v->handles[1] = v->holds[1].handle;
+}
+
+static void prepare_pin(struct deeds_victim *v)
+{
+	prepare_room(v);
+	prepare_refs(v);
+}
+
+static int act_pin(struct deeds_victim *v)
+{
+	struct kvshm_handle lent[N];
+	int results[N], rc = kvshm_request_pin(v->work.store, &v->request, v->handles, N, lent, results);
+
+	return rc ? rc : results[0] || results[1] || results[2] ? -EPROTO : 0;
+}
+
+static void prepare_pinned(struct deeds_victim *v)
+{
+	prepare_pin(v);
+	base_expect(act_pin(v), 0);
+}
+
 static int ask(struct deeds_victim *v, unsigned number, bool shared, enum kvshm_outcome expected)
 {
 	struct kvshm_key key = deeds_key(number);
@@ -555,6 +588,8 @@ const struct deed deeds_of_requests[] = {
 	{.name = "release, to the line", .prepare = prepare_in_line, .act = act_release_ref, .where = DEEDS_DROP},
 	{.name = "request-match", .prepare = prepare_open, .act = act_match},
 	{.name = "request-match, again", .prepare = prepare_matched, .act = act_match},
+	{.name = "request-pin", .prepare = prepare_pin, .act = act_pin},
+	{.name = "request-pin, again", .prepare = prepare_pinned, .act = act_pin},
 	{.name = "request-get-or-fill, ready", .prepare = prepare_room, .act = act_ask_ready},
 	{.name = "request-get-or-fill, pending", .prepare = prepare_room, .act = act_ask_pending},
 	{.name = "request-get-or-fill, in room", .prepare = prepare_room, .act = act_ask_missing},

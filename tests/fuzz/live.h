@@ -29,7 +29,7 @@
 	X(remove_batch) X(touch_batch) X(publish_batch) X(publish_as_batch) X(give_up_batch) X(wait_batch) \
 	X(release_batch) X(pin_batch) X(unpin_batch) X(get_meta_batch) X(address_batch) X(alloc_batch) \
 	X(get_ticket_batch) X(hold_batch) X(join_batch) X(request_open) X(request_find) X(request_reserve) \
-	X(request_queue) X(request_wait_room) X(request_unreserve) X(request_match) X(request_get_or_fill) \
+	X(request_queue) X(request_wait_room) X(request_unreserve) X(request_match) X(request_pin) X(request_get_or_fill) \
 	X(request_get_or_fill_shared) X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) \
 	X(request_release) X(request_complete) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
 	X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \

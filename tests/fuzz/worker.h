@@ -94,6 +94,7 @@ int worker_call_request_reserve(struct worker *w);
 int worker_call_request_wait_room(struct worker *w);
 int worker_call_request_unreserve(struct worker *w);
 int worker_call_request_match(struct worker *w);
+int worker_call_request_pin(struct worker *w);
 int worker_call_request_fill(struct worker *w);
 int worker_call_request_fill_many(struct worker *w);
 int worker_call_request_release(struct worker *w);

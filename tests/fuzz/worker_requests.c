@@ -208,6 +208,24 @@ int worker_call_request_match(struct worker *w)
 	return note(w, &request, rc);
 }
 
+int worker_call_request_pin(struct worker *w)
+{
+	struct kvshm_request request = some_request(w);
+	struct kvshm_handle held[MANY], lent[MANY];
+	int results[MANY], rc;
+
+	for (unsigned i = 0; i < MANY; i++)
+		held[i] = worker_some_handle(w);
+	live_begin(w->p, LIVE_request_pin);
+	rc = live_end(w->p, LIVE_request_pin,
+		      kvshm_request_pin(w->store, &request, held, MANY, lent, results));
+	for (unsigned i = 0; rc == 0 && i < MANY; i++) {
+		live_item(w->p, LIVE_request_pin, results[i]);
+		worker_keep(w, &lent[i]);
+	}
+	return note(w, &request, rc);
+}
+
 /* Publishes some of its fills at once; the others are held, like any. */
 static void use(struct worker *w, struct kvshm_handle *handle, enum kvshm_outcome outcome)
 {

@@ -73,7 +73,7 @@ static void calls_on_many(kvshm_store *store, const struct kvshm_handle *held, i
 	ck_rc(kvshm_join_batch(store, &ticket, 0, 1, &handle, &result), wanted);
 }
 
-static void calls_on_requests(kvshm_store *store, int wanted)
+static void calls_on_requests(kvshm_store *store, const struct kvshm_handle *held, int wanted)
 {
 	ck_rc(kvshm_request_open(store, key.bytes, key.length, 0, 0, &request), wanted);
 	ck_rc(kvshm_request_find(store, key.bytes, key.length, &request), wanted);
@@ -82,6 +82,7 @@ static void calls_on_requests(kvshm_store *store, int wanted)
 	ck_rc(kvshm_request_wait_room(store, &request, 0), wanted);
 	ck_rc(kvshm_request_unreserve(store, &request), wanted);
 	ck_rc(kvshm_request_match(store, &request, &key, 1, &handle, &ready, &next), wanted);
+	ck_rc(kvshm_request_pin(store, &request, held, 1, &handle, &result), wanted);
 	ck_rc(kvshm_request_get_or_fill(store, &request, key.bytes, key.length, &outcome, &handle), wanted);
 	ck_rc(kvshm_request_get_or_fill_shared(store, &request, key.bytes, key.length, &outcome, &handle), wanted);
 	ck_rc(kvshm_request_get_or_fill_batch(store, &request, &key, 1, &outcome, &handle, &result), wanted);
@@ -112,7 +113,7 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	calls_on_keys(store, wanted);
 	calls_on_holds(store, held, wanted);
 	calls_on_many(store, held, wanted);
-	calls_on_requests(store, wanted);
+	calls_on_requests(store, held, wanted);
 	ck_rc(kvshm_alloc(store, &handle), wanted);
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);

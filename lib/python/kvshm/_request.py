@@ -96,6 +96,21 @@ class Request(Local):
             self.store.fail(result)
         return Holds(handles, 0, ready.value, None, None, Next(why.value))
 
+    def pin(self, holds: Union[Hold, Holds]) -> Holds:
+        """The request holds these blocks, too, until it ends: see results. The holds stay as they are.
+
+        For what Store.match_window() has found, say. A block that the request holds already gives the same hold.
+        """
+        count = 1 if isinstance(holds, Hold) else len(holds)
+        lent = HandleArray(self.store, count)
+        results = Results(count)
+        self._check(
+            _abi.request_pin(
+                self.store.pointer, self.address, holds.address_of_handles, count, lent.address, results.address
+            )
+        )
+        return Holds(lent, 0, count, results)
+
     def get_or_fill(self, key: BytesLike, shared: bool = False) -> Hold:
         """As Store.get_or_fill(): the hold is the request's; a fill takes its room."""
         what = as_bytes(key)
