@@ -24,7 +24,7 @@
  *   parent's descriptors open: until it ends or calls exec, the parent's death is not seen.)
  * - No call waits for another process, dead, stopped or slow, but those with a deadline (kvshm_wait(), and of requests:
  *   reserve, wait_room, complete, wait) until then, and kvshm_attach() as told there.
- * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once.
+ * - Deadlines are absolute times of CLOCK_MONOTONIC in nanoseconds; 0 looks once, UINT64_MAX is for ever.
  * - The library never prints, never exits, and installs no signal handlers. It starts no threads, but in kvshm_create()
  *   where that is asked for (populate): these take no signals and have ended when it returns.
  *
@@ -330,7 +330,7 @@ int kvshm_give_up(kvshm_store *store, struct kvshm_handle *handle);
  *   -ECANCELED  the fill was given up, its filler or a writer died, the key was removed before it was ready, or (of a
  *               ready block, too) the store was cleared; the hold has ended and ref is KVSHM_NONE: ask again. A lent
  *               hold (below) also ends with its request
- *   -EBADF      not a ref that this client holds, or a hold that a request of its has lent */
+ *   -EBADF      neither a ref that this client holds, nor a hold that one of its requests has lent */
 int kvshm_wait(kvshm_store *store, struct kvshm_handle *ref, uint64_t deadline);
 
 /* Ends a ref; it is KVSHM_NONE afterwards. The last release of a key in a drop store frees its block.
@@ -349,10 +349,10 @@ int kvshm_pin(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_
 int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin);
 
 /* Ends holds of any kind, each in its way: refs are released, pins unpinned, fills (a request's, too), parts and blocks
- * without a key given up. They are KVSHM_NONE afterwards; so are handles that are no hold (any more), which is no error.
- * What a request has lent stays the request's, and as it is. So a program that keeps holds of several kinds ends them
- * all with one call, in a destructor, say. All are tried: the result is the first error, if there was one, and what
- * could not be let go of stays as it was. */
+ * without a key given up. They are KVSHM_NONE afterwards; so are handles that are no hold (any more): no error. What a
+ * request has lent stays the request's, and as it is. So a program that keeps holds of several kinds ends them all with
+ * one call, in a destructor, say. All are tried: the result is the first error, if there was one, and what could not be
+ * let go of stays as it was. */
 int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count);
 
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them
@@ -366,9 +366,11 @@ int kvshm_touch(kvshm_store *store, const void *key, size_t key_length);
 
 /* Clears the store: from this one step on, and for all processes, every key that was there is missing, whoever was
  * filling it; so are blocks without a key that were taken before. Bytes live until the last hold on them ends, as with
- * kvshm_remove(). For a change of weights: call it when no engine computes with the old ones any more, since what such
- * an engine begins to fill afterwards is found. What was cleared is then given back, block by block, within the call; a
- * death there leaves that to others, and no key comes back.
+ * kvshm_remove(): what was held before, by requests too, can go on being read and loaded. So an engine that is reset
+ * lets go of what it has matched and not loaded (kvshm_request_release()). For a change of weights: call it when no
+ * engine computes with the old ones any more, since what such an engine begins to fill afterwards is found. What was
+ * cleared is then given back, block by block, within the call; a death there leaves that to others, and no key comes
+ * back.
  *   -EOVERFLOW  the store was cleared 16,777,215 times: make a new one */
 int kvshm_clear(kvshm_store *store);
 
@@ -466,12 +468,14 @@ int kvshm_hold(kvshm_store *store, const struct kvshm_ticket *ticket, enum kvshm
 /* As kvshm_get_or_fill(), with its errors, but a fill that it begins (KVSHM_FILL) is shared: each plane is written by
  * a process that joins it, and the filler says with kvshm_publish() what the block is, before or after they are done.
  * The filler may join planes itself. It must keep a hold (the ref that kvshm_publish() leaves, say) until the block is
- * ready: the end of its last one gives the fill up, which is also the way out if a writer never comes. */
+ * ready: the end of its last one gives the fill up, which is also the way out if a writer never comes. KVSHM_PENDING
+ * may also be of a fill that was begun by kvshm_get_or_fill(): that one can't be joined. */
 int kvshm_get_or_fill_shared(kvshm_store *store, const void *key, size_t key_length, enum kvshm_outcome *outcome,
 			     struct kvshm_handle *handle);
 
 /* Takes part in a shared fill as the writer of one plane, counted from 0. The part ends by kvshm_publish(), which
- * leaves a ref, or kvshm_give_up(); the writer's death before that gives up the whole fill.
+ * leaves a ref, or kvshm_give_up(); the writer's death before that gives up the whole fill. The ticket may be of any
+ * hold of the block: who asked by kvshm_get_or_fill_shared() and got KVSHM_PENDING joins by the ticket of that ref.
  *   -EBUSY      that plane has, or had, a writer
  *   -EALREADY   the block is ready: hold it by its ticket
  *   -EOPNOTSUPP  the fill is not shared
@@ -579,7 +583,8 @@ int kvshm_request_find(kvshm_store *store, const void *id, size_t id_length, str
  * wait for what the others hold, they do so until a deadline. So let it be one that comes; or reserve before matching.
  * A fill that is given up, or begun by two at the same time, has used its block up.
  *   -E2BIG      the store has fewer blocks than that
- *   -ETIMEDOUT  not granted by the deadline; nothing is held    -EBUSY  it has room, or a place in the line, already
+ *   -ETIMEDOUT  not granted by the deadline; nothing is held
+ *   -EBUSY      it has room, or a place in the line, already: kvshm_request_unreserve() gives it back
  *   -ECANCELED  also: kvshm_request_unreserve() was called in another thread */
 int kvshm_request_reserve(kvshm_store *store, const struct kvshm_request *request, uint32_t blocks, uint64_t deadline);
 
@@ -597,15 +602,22 @@ int kvshm_request_wait_room(kvshm_store *store, const struct kvshm_request *requ
 int kvshm_request_unreserve(kvshm_store *store, const struct kvshm_request *request);
 
 /* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
- * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more. Handles from lent[*ready]
- * on stay as they are. lent[i] may be used as a hold (kvshm_address(), kvshm_get_ticket(), ...) while it lasts, and
- * can't be released. It never blocks.
+ * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more; asked for other keys it
+ * adds theirs. Handles from lent[*ready] on stay as they are. lent[i] may be used as a hold (kvshm_address(),
+ * kvshm_get_ticket(), ...) while it lasts, and can't be released. It never blocks.
+ *
+ * A block is held once, however often and by whatever call it was asked for: kvshm_request_release() ends that for all
+ * who asked. Who gives out tickets of it takes a ref or a pin of its own (kvshm_pin()) for as long as these may come.
+ *
+ * KVSHM_NEXT_FILLING: asked again later, that key is ready, or missing, or still being filled: by this request itself,
+ * perhaps, or another of this client's, and who waits for its own fill does so in vain. kvshm_poll_fd() tells when to
+ * ask again, but for the filler's death; who wants to be told of that holds the key (kvshm_request_get_or_fill()).
  *   -EMFILE  65,535 refs of one of the blocks are held here    -ENOMEM */
 int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
 			size_t count, struct kvshm_handle *lent, size_t *ready, enum kvshm_next *next);
 
-/* Owner: the request takes a hold of each of these blocks, which this client holds (refs, pins; taken by key, by ticket,
- * by kvshm_match_window(); ready or pending): as a batch, with a result for each. held stays as it is; lent is as in
+/* Owner: the request takes a hold of each of these blocks, which this client holds (refs, pins; taken by key, ticket or
+ * kvshm_match_window(); ready or pending): as a batch, with a result for each. held stays as it is; lent is as in
  * kvshm_request_match(), and a block that the request holds already gives the same hold. As with a match, each block
  * that is ready gives one of the request's room back: so let what needs no room be held before it is reserved.
  *   -EBADF   not held by this client           -EBUSY  the block has no key yet
@@ -643,8 +655,9 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
  * waited for.
  *   -EBUSY        a fill of its own is under way: publish it, or give it up, before
  *   -EINPROGRESS  fewer blocks are held than it was opened with; at once
- *   -EAGAIN       a key that it waited for was given up, or removed, or its filler died: that hold has ended; ask for
- *                 the keys again
+ *   -EAGAIN       a key that it waited for was given up, or removed, or its filler died: that hold has ended, which its
+ *                 handle does not show; ask for all keys again, with the same array of handles. Room for them is
+ *                 reserved anew after kvshm_request_unreserve(), where some is left
  *   -ETIMEDOUT    a block is still being filled by another */
 int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
@@ -710,8 +723,9 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
  * may return something else: a block was published or given up, room has come, a request has changed, the end of one
  * of this client's was asked for; and 10 ms after a call returned "not yet", so that deaths are seen, which nobody
  * announces. "Not yet" is: -ETIMEDOUT of kvshm_wait(), kvshm_request_wait() and kvshm_request_complete() with deadline
- * 0, and -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(). It stays the library's, and is closed by
- * kvshm_detach(): never read from it, or close it.
+ * 0, and -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(). (KVSHM_NEXT_FILLING of a match and
+ * -EAGAIN of kvshm_get() are not: the end of such a fill makes it readable, too, but 10 ms are not counted from there.)
+ * It stays the library's, and is closed by kvshm_detach(): never read from it, or close it.
  *   -EMFILE  no descriptor is left */
 int kvshm_poll_fd(kvshm_store *store, int *fd);
 

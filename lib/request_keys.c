@@ -200,7 +200,7 @@ int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request,
 
 /* ---- Pin ----------------------------------------------------------------------------------------------------- */
 
-/* The request holds a block that this client holds. Ready is what has all its parts, also where its key has gone: whoever
+/* The request holds a block that this client holds. Ready is what has all its parts, also where its key has gone: who
  * holds it has its bytes. There is place in the list. */
 static int pin(const struct kvs_actor *actor, struct kvl_request *own, const struct kvshm_handle *held,
 	       struct kvshm_handle *lent)

@@ -135,7 +135,7 @@ static int become_writer(const struct kvs_actor *actor, const struct kvs_found *
 	if (rc == 0 && !kvs_part_claim(actor->map, found->block, plane)) {
 		(void)kvs_hold_sub(&actor->row[found->block], found->life, KVS_ENTRY_WRITER, KVS_ENTRY_WRITERS);
 		rc = kvs_part_alone(actor->map, found->block)
-			     ? kvs_routine(EOPNOTSUPP, "the fill was not begun as a shared one: its filler writes all planes")
+			     ? kvs_routine(EOPNOTSUPP, "the fill was not begun as a shared one: hold it, and wait")
 			     : kvs_routine(EBUSY, "that plane has, or had, a writer");
 	}
 	return rc;

@@ -23,18 +23,19 @@
 /* Every call of kvshm.h that does something with a store, and the tools; those up to LIVE_counted are made with an
  * attached store, so that what they find damaged is counted there. */
 #define LIVE_ALL_CALLS(X) \
-	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) X(let_go) \
-	X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(alloc) X(publish_as) X(get_ticket) X(hold) \
-	X(join) X(get_geometry) X(get_plane_info) X(recover) X(get_batch) X(get_or_fill_batch) X(get_or_fill_shared_batch) \
-	X(remove_batch) X(touch_batch) X(publish_batch) X(publish_as_batch) X(give_up_batch) X(wait_batch) \
-	X(release_batch) X(pin_batch) X(unpin_batch) X(get_meta_batch) X(address_batch) X(alloc_batch) \
-	X(get_ticket_batch) X(hold_batch) X(join_batch) X(request_open) X(request_find) X(request_reserve) \
-	X(request_queue) X(request_wait_room) X(request_unreserve) X(request_match) X(request_pin) X(request_get_or_fill) \
-	X(request_get_or_fill_shared) X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) \
-	X(request_release) X(request_complete) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
-	X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
-	X(view_usage) X(view_clients) X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) \
-	X(view_pins) X(view_check) X(view_head) X(list) X(kvshm_stat) X(kvshm_check)
+	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) \
+	X(let_go) X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(alloc) \
+	X(publish_as) X(get_ticket) X(hold) X(join) X(get_geometry) X(get_plane_info) X(recover) X(get_batch) \
+	X(get_or_fill_batch) X(get_or_fill_shared_batch) X(remove_batch) X(touch_batch) X(publish_batch) \
+	X(publish_as_batch) X(give_up_batch) X(wait_batch) X(release_batch) X(pin_batch) X(unpin_batch) \
+	X(get_meta_batch) X(address_batch) X(alloc_batch) X(get_ticket_batch) X(hold_batch) X(join_batch) \
+	X(request_open) X(request_find) X(request_reserve) X(request_queue) X(request_wait_room) \
+	X(request_unreserve) X(request_match) X(request_pin) X(request_get_or_fill) X(request_get_or_fill_shared) \
+	X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) X(request_release) X(request_complete) \
+	X(request_wait) X(request_claim) X(request_end) X(request_tend) X(request_get_info) X(poll_fd) \
+	X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) X(view_usage) X(view_clients) \
+	X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) X(view_pins) X(view_check) X(view_head) \
+	X(list) X(kvshm_stat) X(kvshm_check)
 
 enum live_call {
 	LIVE_none,

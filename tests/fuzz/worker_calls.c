@@ -289,7 +289,8 @@ int worker_call_plane_info(struct worker *w)
 	int rc;
 
 	live_begin(w->p, LIVE_get_plane_info);
-	rc = live_end(w->p, LIVE_get_plane_info, kvshm_get_plane_info(w->store, worker_below(w, w->geometry.planes), &info));
+	rc = live_end(w->p, LIVE_get_plane_info,
+		      kvshm_get_plane_info(w->store, worker_below(w, w->geometry.planes), &info));
 	if (rc == 0) {
 		const volatile unsigned char *bytes = info.address;
 
