@@ -40,11 +40,11 @@ class _Result(unittest.TextTestResult):
         """Tells the driver of one test, at once: the process may not live to tell of the next."""
         self.count += 1
         result = "ok" if ok else "not ok"
-        line = f"{result} {self.count} - python:unittest:{_name(test)}: {' '.join(text.split())}"
+        line = f"{result} {self.count} - python:unittest:{_name(test)}: {text}"
         print(line, file=self.tap, flush=True)
 
     def _report_error(self, test: Any, err: Any) -> None:
-        self.report(test, False, traceback.format_exception_only(err[0], err[1])[-1])
+        self.report(test, False, traceback.format_exception_only(err[0], err[1])[-1].splitlines()[0])
 
     def startTest(self, test: Any) -> None:
         super().startTest(test)
