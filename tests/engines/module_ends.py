@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import tempfile
-import unittest
 from typing import Any, Callable, List, Tuple
 
 import kvshm

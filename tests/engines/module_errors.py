@@ -12,7 +12,6 @@ import os
 import pathlib
 import pickle
 import tempfile
-import unittest
 from functools import partial
 from typing import Any, Callable, Dict, List, Tuple, Type
 

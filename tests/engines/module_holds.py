@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import errno
 import gc
-import unittest
 import warnings
 from typing import List, Optional, Tuple
 

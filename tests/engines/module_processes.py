@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
 import signal
 import subprocess
 import sys
-import unittest
 import warnings
 from typing import Any, Callable, List
 

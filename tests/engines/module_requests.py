@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import unittest
 from typing import Any, Callable, List
 
 import kvshm

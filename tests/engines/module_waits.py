@@ -14,7 +14,6 @@ import random
 import signal
 import threading
 import time
-import unittest
 from typing import Any, Callable, Dict, List, Tuple
 
 import kvshm

@@ -16,10 +16,8 @@ import random
 import subprocess
 import sys
 import threading
-import unittest
 from typing import Any, Dict, List, Tuple
 
-import kvshm
 import runner
 import scene
 from sglang_rank import BYTES, MODEL, STATE
