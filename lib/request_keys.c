@@ -6,8 +6,8 @@
  *
  * Guarantees: a block is held once by a request, however often it is asked for (R01). A match takes its pin at once, as
  * a lookup takes a ref, and none of a block that the request has. Where the key may be filled the hold is a ref first,
- * and turned into the request's pin by one CAS, so that there is no moment without either. What a death leaves is counts
- * of this client's. (tests/model/request_end.pml)
+ * and turned into the request's pin by one CAS, so that there is no moment without either. What a death leaves is
+ * counts of this client's. (tests/model/request_end.pml)
  */
 #include "config.h"
 
