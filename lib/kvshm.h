@@ -529,14 +529,14 @@ int kvshm_join_batch(kvshm_store *store, const struct kvshm_ticket *tickets, uns
 
 /* A request is the name of the holds, and of the room, that an engine's request has: they belong together, and end
  * together. It lives in the store, under the engine's own id (1 to KVSHM_REQUEST_ID_MAX bytes of any value) and attempt
- * number, and has one owner: the client that opened it. Its holds are its owner's, so that they end with that one's
+ * number, or without a name, and has one owner: the client that opened it. Its holds are its owner's, so that they end with that one's
  * death, and nobody else's way takes them away.
  *
  *   open      its owner matches, reserves room, and fills
  *   complete  the blocks that it had when its owner said so are ready, and held until its end: others may claim them
  *   ending    another process has asked for its end; its owner has not let go yet
  *   aborted   given up before it was complete, or its owner died; what it held is being let go
- *   closed    it holds nothing. Its id and attempt are remembered until its slot is needed again
+ *   closed    it holds nothing. Its id and attempt, if it has these, are remembered until its slot is needed again
  *
  * The rules of its end:
  *
@@ -563,7 +563,8 @@ struct kvshm_request {
  *   -EBADF      it is no request of this store: of another one, perhaps, that had the name before */
 
 /* Opens a request of so many blocks, as it expects (0 is allowed). Of any number that open one id at the same time
- * exactly one does.
+ * exactly one does. id NULL, id_length 0 and attempt 0: one without a name, which nobody finds, and which is like no
+ * other. Whoever is given its value may wait for it, claim it and end it like any.
  *   -EEXIST    one of that id is open; kvshm_error() says whose: client slot, process and name
  *   -EALREADY  one of that id and attempt, or a later attempt, has been closed: a late message, or a new attempt that
  *              needs a higher number
@@ -710,7 +711,7 @@ struct kvshm_request_info {
 	uint32_t claims;
 	uint64_t age;	   /* ns since it was opened */
 	uint64_t held_age; /* ns since its oldest hold; 0: it has none */
-	size_t id_length;
+	size_t id_length;  /* 0: it has no name (yet) */
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
 };
 
@@ -879,7 +880,7 @@ struct kvshm_pin_info {
 	uint64_t age;	 /* ns that one of them, at least, has been held */
 	uint32_t block;	 /* KVSHM_BLOCKS_MAX: of a request, and of several blocks */
 	uint32_t attempt;
-	size_t id_length; /* 0: of no request */
+	size_t id_length; /* 0: of no request, or of one without a name */
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
 };
 

@@ -16,6 +16,8 @@
 #include "view.h"
 #include "wait.h"
 
+#define REQUEST_TEXT (2 * KVSHM_REQUEST_ID_MAX + 40)
+
 _Static_assert(KVS_LOG_WARNING == KVSHM_LOG_WARNING, "the levels are the same");
 
 /* In what order does not matter. */
@@ -33,27 +35,31 @@ static bool was_told(const struct kvl_overdue *overdue, const struct kvl_pins *p
 	return overdue->count && bsearch(pins, overdue->told, overdue->count, sizeof(*pins), compare);
 }
 
-/* An id of a request's, as people can read it: quoted, or as 0x and hexadecimal digits. */
-static void id_text(const struct kvshm_pin_info *info, char text[2 * KVSHM_REQUEST_ID_MAX + 3])
+/* A request, as people can read it: its id quoted, or as 0x and hexadecimal digits, and its attempt. */
+static void request_text(const struct kvshm_pin_info *info, char text[REQUEST_TEXT])
 {
-	bool printable = info->id_length > 0;
+	bool printable = true;
 
-	for (size_t i = 0; i < info->id_length; i++)
-		printable = printable && info->id[i] > ' ' && info->id[i] <= '~';
-	if (printable) {
-		(void)sprintf(text, "'%.*s'", (int)info->id_length, (const char *)info->id);
+	if (!info->id_length) {
+		(void)sprintf(text, "a request without a name");
 		return;
 	}
-	memcpy(text, "0x", sizeof("0x"));
 	for (size_t i = 0; i < info->id_length; i++)
-		(void)sprintf(text + 2 + 2 * i, "%02x", info->id[i]);
+		printable = printable && info->id[i] > ' ' && info->id[i] <= '~';
+	if (printable)
+		text += sprintf(text, "request '%.*s'", (int)info->id_length, (const char *)info->id);
+	else
+		text += sprintf(text, "request 0x");
+	for (size_t i = 0; i < info->id_length && !printable; i++)
+		text += sprintf(text, "%02x", info->id[i]);
+	(void)sprintf(text, ", attempt %u", info->attempt);
 }
 
 static void tell(const struct kvshm_pin_info *info)
 {
 	const char *plural = info->pins == 1 ? "" : "s";
 	unsigned long long seconds = info->age / 1000000000;
-	char id[2 * KVSHM_REQUEST_ID_MAX + 3];
+	char request[REQUEST_TEXT];
 
 	if (info->block != KVSHM_BLOCKS_MAX) {
 		kvs_log(KVS_LOG_WARNING,
@@ -61,9 +67,9 @@ static void tell(const struct kvshm_pin_info *info)
 			info->client, (int)info->pid, info->name, info->pins, plural, info->block, seconds);
 		return;
 	}
-	id_text(info, id);
-	kvs_log(KVS_LOG_WARNING, "client %u (process %d, %s) has held %u pin%s of request %s, attempt %u, for %llu s",
-		info->client, (int)info->pid, info->name, info->pins, plural, id, info->attempt, seconds);
+	request_text(info, request);
+	kvs_log(KVS_LOG_WARNING, "client %u (process %d, %s) has held %u pin%s of %s, for %llu s", info->client,
+		(int)info->pid, info->name, info->pins, plural, request, seconds);
 }
 
 /* Tells those that were not told before; returns how many pins they are. */

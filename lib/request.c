@@ -170,6 +170,17 @@ int kvl_request_begin(kvshm_store *store, const struct kvshm_request *request, s
 
 /* ---- Opening and finding ------------------------------------------------------------------------------------- */
 
+/* A request without a name. */
+static int check_nameless(uint32_t attempt, const void *result, struct kvs_request_id *id)
+{
+	if (!result)
+		return kvl_no_place();
+	if (attempt)
+		return kvs_fault(EINVAL, "attempt %u of a request without a name, which has attempt 0 only", attempt);
+	*id = (struct kvs_request_id){.hash = KVS_REQUEST_NAMELESS};
+	return 0;
+}
+
 static int check_id(const kvshm_store *store, const void *bytes, size_t length, const void *result,
 		    struct kvs_request_id *id)
 {
@@ -269,7 +280,8 @@ int kvshm_request_open(kvshm_store *store, const void *id, size_t id_length, uin
 	int rc = kvl_begin(store, &actor);
 
 	if (rc == 0)
-		rc = check_id(store, id, id_length, request, &name);
+		rc = id || id_length ? check_id(store, id, id_length, request, &name)
+				     : check_nameless(attempt, request, &name);
 	if (rc)
 		return rc;
 	do

@@ -83,7 +83,6 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
 	struct kvl_request_place places;
 	struct kvshm_request_info seen;
 	struct kvs_actor actor;
-	uint8_t id[KVS_REQUEST_ID_SIZE];
 	uint64_t word;
 	int rc = kvl_request_look(store, request, &actor, &word);
 
@@ -96,7 +95,7 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
 					    .requests = store->map.g.requests,
 					    .incarnation = store->map.g.incarnation};
 	kvl_request_describe(&store->map.requests[request->slot], word, &places, &seen);
-	if (!kvs_request_copy_id(&store->map, request->slot, word, id)) /* behind all that was read */
+	if (!kvs_request_same(&store->map, request->slot, word)) /* behind all that was read */
 		return kvl_request_ended(0);
 	if (seen.owner >= store->map.g.clients)
 		seen.owner = KVSHM_NO_SLOT;

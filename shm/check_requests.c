@@ -55,19 +55,23 @@ static void check_request_owner(struct kvs_look *look, uint32_t number)
 		look->pending++;
 }
 
-/* Whoever opens the same id finds it by the hash that lies beside it, which was written before it was announced. */
+/* Whoever opens the same id finds it by the hash that lies beside it, which was written before it was announced. One
+ * without a name has neither: a length of 0 beside a hash is an id that was lost. */
 static void check_id(struct kvs_look *look, uint32_t number)
 {
 	const struct kvs_request *request = &look->requests[number];
 	uint32_t length = atomic_load_explicit(&request->id_length, memory_order_relaxed);
+	uint64_t told = atomic_load_explicit(&look->ids[number], memory_order_relaxed);
 	uint64_t word = request_of(look, number), hash;
 
+	if (length == 0 && told == KVS_REQUEST_NAMELESS)
+		return;
 	if (length == 0 || length > KVS_REQUEST_ID_SIZE) {
 		kvs_look_find(look, KVS_FINDING_request_id, number, length, word);
 		return;
 	}
 	hash = XXH3_64bits_withSeed((const void *)request->id, length, look->g->seed) | 1; /* as kvs_request_hash() */
-	if (atomic_load_explicit(&look->ids[number], memory_order_relaxed) != hash)
+	if (told != hash)
 		kvs_look_find(look, KVS_FINDING_request_hidden, number, 0, word);
 }
 
@@ -75,7 +79,7 @@ static bool same_id(const struct kvs_request *a, const struct kvs_request *b)
 {
 	uint32_t length = atomic_load_explicit(&a->id_length, memory_order_relaxed);
 
-	return length <= KVS_REQUEST_ID_SIZE &&
+	return length > 0 && length <= KVS_REQUEST_ID_SIZE &&
 	       length == atomic_load_explicit(&b->id_length, memory_order_relaxed) &&
 	       memcmp((const void *)a->id, (const void *)b->id, length) == 0;
 }

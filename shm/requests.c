@@ -6,7 +6,8 @@
  * There is no index of ids: who opens one claims a slot, writes it there, and announces it by making the slot OPENING;
  * then it looks at all slots. Of two at the same time at least one sees the other, and they meet on one word: that
  * of the higher slot, whose owner makes it OPEN and whose rival makes it NONE. (To look first and announce then would
- * let both pass.) A search reads eight bytes for each slot: about a microsecond for a thousand.
+ * let both pass.) A search reads eight bytes for each slot: about a microsecond for a thousand. Who opens one without a
+ * name has nothing to compare: it is OPEN at once, with a hash of 0, which is no id's.
  *
  * An id is read as it may be written anew: the word is read before and behind it, and a slot that is only claimed is
  * passed over, which still has the id of its last request. (tests/model/request_open.pml; tests/model/request_end.pml
@@ -62,15 +63,16 @@ static void write_id(const struct kvs_map *map, uint32_t slot, const struct kvs_
 	struct kvs_request *request = &map->requests[slot];
 	uint64_t words[KVS_REQUEST_ID_WORDS] = {0};
 
-	memcpy(words, id->bytes, id->length);
+	if (id->length)
+		memcpy(words, id->bytes, id->length);
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned i = 0; i < KVS_REQUEST_ID_WORDS; i++)
 		atomic_store_explicit(&request->id[i], words[i], memory_order_relaxed);
 	atomic_store_explicit(&request->id_length, id->length, memory_order_relaxed);
 }
 
-/* Does the slot still have that request? [request-id: read] */
-static bool same(const struct kvs_map *map, uint32_t slot, uint64_t word)
+/* [request-id: read] */
+bool kvs_request_same(const struct kvs_map *map, uint32_t slot, uint64_t word)
 {
 	atomic_thread_fence(memory_order_seq_cst);
 	/* Relaxed: the fence before it makes it late. */
@@ -93,18 +95,11 @@ uint32_t kvs_request_read_id(const struct kvs_request *from, uint8_t id[KVS_REQU
 	return length;
 }
 
-uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE])
-{
-	uint32_t length = kvs_request_read_id(&map->requests[slot], id);
-
-	return same(map, slot, word) ? length : 0;
-}
-
 bool kvs_request_still(const struct kvs_map *map, uint32_t slot, uint64_t word)
 {
 	uint64_t now;
 
-	if (!same(map, slot, word)) /* whose fence keeps all that was read before it */
+	if (!kvs_request_same(map, slot, word)) /* whose fence keeps all that was read before it */
 		return false;
 	now = kvs_request_word(map, slot);
 	return kvs_request_number(now) == kvs_request_number(word) && kvs_request_live(now);
@@ -127,7 +122,8 @@ static bool is_id(const struct kvs_map *map, uint32_t slot, const struct kvs_req
 	*word = kvs_request_word(map, slot);
 	if (kvs_request_state(*word) < KVS_REQUEST_OPENING || kvs_request_state(*word) >= KVS_REQUEST_STATES)
 		return false;
-	return kvs_request_copy_id(map, slot, *word, bytes) == id->length && memcmp(bytes, id->bytes, id->length) == 0;
+	return kvs_request_read_id(&map->requests[slot], bytes) == id->length &&
+	       kvs_request_same(map, slot, *word) && memcmp(bytes, id->bytes, id->length) == 0;
 }
 
 /* Relaxed: the attempt is as old as the id, whose slot is looked at once more. */
@@ -154,7 +150,7 @@ bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id
 		}
 		attempt = attempt_of(map, i);
 		live = kvs_request_live(seen);
-		if (!same(map, i, seen) || (!live && found && attempt <= best))
+		if (!kvs_request_same(map, i, seen) || (!live && found && attempt <= best))
 			continue;
 		found = true;
 		best = attempt;
@@ -166,17 +162,21 @@ bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id
 
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
-/* Claims a slot; they are taken in turn, so that closed ones are remembered for long. */
-static bool claim(const struct kvs_actor *actor, uint32_t *slot, uint64_t *word)
+/* Claims a slot, from the hand on. nameless: only one whose last request had no name, or that had none yet. Relaxed: the
+ * hand, and whether there is a name, are hints. */
+static bool claim_from_hand(const struct kvs_actor *actor, bool nameless, uint32_t *slot, uint64_t *word)
 {
 	const struct kvs_map *map = actor->map;
 	uint32_t count = map->g.requests;
-	uint64_t hand = atomic_fetch_add_explicit(&map->head->request_hand, 1, memory_order_relaxed);
+	uint64_t hand = atomic_load_explicit(&map->head->request_hand, memory_order_relaxed);
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t at = (uint32_t)((hand + i) % count);
-		uint64_t was = kvs_request_word(map, at), now;
+		uint64_t was, now;
 
+		if (nameless && atomic_load_explicit(&map->ids[at], memory_order_relaxed) != KVS_REQUEST_NAMELESS)
+			continue;
+		was = kvs_request_word(map, at);
 		if (kvs_request_live(was) && kvs_request_sound(map, was))
 			continue;
 		if (!kvs_request_sound(map, was))
@@ -188,13 +188,19 @@ static bool claim(const struct kvs_actor *actor, uint32_t *slot, uint64_t *word)
 		if (!atomic_compare_exchange_strong_explicit(&map->requests[at].word, &was, now, memory_order_seq_cst,
 							     memory_order_relaxed))
 			continue;
-		if (i)
-			atomic_fetch_add_explicit(&map->head->request_hand, i, memory_order_relaxed);
+		if (!nameless || i == 0)
+			atomic_fetch_add_explicit(&map->head->request_hand, i + 1, memory_order_relaxed);
 		*slot = at;
 		*word = now;
 		return true;
 	}
 	return false;
+}
+
+/* Slots with a name to remember are taken in turn, and last, so that closed requests are remembered for long. */
+static bool claim(const struct kvs_actor *actor, uint32_t *slot, uint64_t *word)
+{
+	return claim_from_hand(actor, true, slot, word) || claim_from_hand(actor, false, slot, word);
 }
 
 /* What is to be known of a new request. Relaxed, as told in layout.h; the word's next change releases it. */
@@ -240,7 +246,7 @@ static int meet(const struct kvs_actor *actor, uint32_t other, uint32_t mine, co
 		case KVS_REQUEST_CLOSED:
 			if (attempt_of(map, other) < attempt)
 				return 0;
-			if (same(map, other, word))
+			if (kvs_request_same(map, other, word))
 				return -EALREADY;
 			continue;
 		default:
@@ -282,8 +288,9 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 		     uint32_t expected, uint32_t *slot, uint64_t *word)
 {
 	const struct kvs_map *map = actor->map;
+	bool named = id->hash != KVS_REQUEST_NAMELESS;
 	uint32_t mine, rival = 0;
-	int rc = meet_all(actor, KVS_NONE, id, attempt, slot); /* so that a late message takes no slot */
+	int rc = named ? meet_all(actor, KVS_NONE, id, attempt, slot) : 0; /* so that a late message takes no slot */
 
 	if (rc)
 		return rc;
@@ -292,6 +299,9 @@ int kvs_request_open(const struct kvs_actor *actor, const struct kvs_request_id 
 	write_id(map, mine, id);
 	describe(map, mine, kvs_request_number(*word), attempt, expected);
 	atomic_store_explicit(&map->ids[mine], id->hash, memory_order_seq_cst); /* [request-open: announce] */
+	*slot = mine;
+	if (!named)
+		return kvs_request_move(map, mine, word, KVS_REQUEST_OPEN) ? 0 : -EAGAIN;
 	/* The announcement, before the looks at all others. Only this client's recovery could be in the way. */
 	if (!kvs_request_move(map, mine, word, KVS_REQUEST_OPENING))
 		return -EAGAIN;

@@ -13,7 +13,7 @@
  *
  *   state     its owner is                     leaves by                                     what a death here leaves
  *   NONE      nobody                           who opens: CLAIMED
- *   CLAIMED   writing its id, which nobody     owner: OPENING                                recovery: NONE
+ *   CLAIMED   writing its id, which nobody     owner: OPENING; without a name: OPEN          recovery: NONE
  *             believes yet
  *   OPENING   comparing its id with others'    owner: OPEN; a rival with a lower slot: NONE  recovery: NONE
  *   OPEN      filling it                       owner: COMPLETE, ABORTED; anyone: ENDING      recovery: ABORTED
@@ -21,6 +21,9 @@
  *   ENDING    asked to let go, or letting go   owner: CLOSED                                 recovery: ABORTED
  *   ABORTED   letting go                       owner: CLOSED                                 recovery: CLOSED
  *   CLOSED    nobody: id and attempt stay      who opens: CLAIMED
+ *
+ * A request without a name has an id of length 0 and the hash KVS_REQUEST_NAMELESS: no search finds it, and nothing of
+ * it is to be remembered, so that its slot is the first to be claimed again.
  *
  * Any word is borne (F1): one that makes no sense (see kvs_request_sound()) is nobody's, and its slot may be claimed.
  */
@@ -101,9 +104,11 @@ static inline uint32_t kvs_request_owner(const struct kvs_map *map, uint32_t slo
 
 struct kvs_request_id {
 	const uint8_t *bytes;
-	uint32_t length; /* 1 to KVS_REQUEST_ID_SIZE */
+	uint32_t length; /* 1 to KVS_REQUEST_ID_SIZE; 0: without a name */
 	uint64_t hash;	 /* kvs_request_hash() */
 };
+
+#define KVS_REQUEST_NAMELESS 0U /* no id's hash; also that of a slot which had no request yet */
 
 uint64_t kvs_request_hash(const struct kvs_map *map, const uint8_t *bytes, uint32_t length);
 
@@ -118,11 +123,12 @@ bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id
 /* Counts a word that makes no sense, and says so: -EUCLEAN. */
 int kvs_request_nonsense(const struct kvs_actor *actor, uint32_t slot);
 
-/* Copies the id out of a request's slot, mapped or copied, as it is now: its length, or 0 if that makes no sense. */
+/* Copies the id out of a request's slot, mapped or copied, as it is now: its length, or 0 if that makes no sense, or
+ * there is no name. */
 uint32_t kvs_request_read_id(const struct kvs_request *from, uint8_t id[KVS_REQUEST_ID_SIZE]);
 
-/* Copies a request's id out, if the slot has still that word in all but its state; its length, or 0. */
-uint32_t kvs_request_copy_id(const struct kvs_map *map, uint32_t slot, uint64_t word, uint8_t id[KVS_REQUEST_ID_SIZE]);
+/* Does the slot still have the request of that word? Then what was read of it before this is that one's. */
+bool kvs_request_same(const struct kvs_map *map, uint32_t slot, uint64_t word);
 
 /* Is the slot's request still that one, and not closed? Then what was read before of its owner was that one's. */
 bool kvs_request_still(const struct kvs_map *map, uint32_t slot, uint64_t word);

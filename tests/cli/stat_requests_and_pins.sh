@@ -75,4 +75,8 @@ grep -qE '"age": [0-9.e-]*[1-9]' "$tmp/out" || fail "no age: $(cat "$tmp/out")"
 expect "$(json_value block)" null
 kill_client one # its pins are none, whether it was recovered or not
 expect "$(rows --pins --columns client | tr '\n' ' ')" "2 "
+ask two ok open -
+ask two ok take k1
+expect "$(rows --requests --columns owner,held,attempt,id | tail -n 1)" "1 1 0 -"
+expect "$(rows --pins --columns client,pins,attempt,id | tail -n 1)" "1 1 0 -"
 end_kvshmd TERM

@@ -99,6 +99,19 @@ static int act_open_closed(struct deeds_victim *v) { return open_id(v, DEEDS_CLO
 static int act_open_again(struct deeds_victim *v) { return open_id(v, DEEDS_CLOSED, 2); }
 static int act_open_dead(struct deeds_victim *v) { return open_id(v, DEEDS_CORPSE, 2); }
 
+static int act_open_nameless(struct deeds_victim *v)
+{
+	return kvshm_request_open(v->work.store, NULL, 0, 0, SOME, &v->request);
+}
+
+/* Every slot that is closed has had a name, but one. */
+static void prepare_nameless(struct deeds_victim *v)
+{
+	prepare_tombstones(v);
+	base_expect(act_open_nameless(v), 0);
+	base_expect(kvshm_request_end(v->work.store, &v->request), 0);
+}
+
 static int find(struct deeds_victim *v, const char *id)
 {
 	return kvshm_request_find(v->work.store, id, strlen(id), &v->request);
@@ -536,6 +549,8 @@ static int act_poll_clear(struct deeds_victim *v) { return kvshm_poll_clear(v->w
 const struct deed deeds_of_requests[] = {
 	{.name = "request-open", .act = act_open},
 	{.name = "request-open, over a closed one", .prepare = prepare_tombstones, .act = act_open},
+	{.name = "request-open, without a name", .act = act_open_nameless},
+	{.name = "request-open, nameless, again", .prepare = prepare_nameless, .act = act_open_nameless},
 	{.name = "request-open, the next attempt", .act = act_open_again},
 	{.name = "request-open, is open", .act = act_open_open, .rc = -EEXIST},
 	{.name = "request-open, was closed", .act = act_open_closed, .rc = -EALREADY},

@@ -89,8 +89,10 @@ static void keep(struct worker *w, const struct kvshm_request *request)
 	w->p->stage->requests[worker_below(w, LIVE_REQUESTS)] = *request;
 }
 
+/* Now and then one without a name. */
 int worker_call_request_open(struct worker *w)
 {
+	bool named = worker_below(w, 8);
 	uint32_t attempt = (uint32_t)(worker_below(w, 8) ? base_now() / NS_PER_ATTEMPT : worker_below(w, 8));
 	unsigned char id[KVSHM_REQUEST_ID_MAX];
 	size_t length = some_id(w, id);
@@ -99,7 +101,8 @@ int worker_call_request_open(struct worker *w)
 
 	live_begin(w->p, LIVE_request_open);
 	rc = live_end(w->p, LIVE_request_open,
-		      kvshm_request_open(w->store, id, length, attempt, worker_below(w, 4), &request));
+		      named ? kvshm_request_open(w->store, id, length, attempt, worker_below(w, 4), &request)
+			    : kvshm_request_open(w->store, NULL, 0, 0, worker_below(w, 4), &request));
 	if (rc == 0)
 		keep(w, &request);
 	return rc;

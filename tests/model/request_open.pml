@@ -5,7 +5,8 @@
  * or (-DOTHER=1) id 2. Each claims a slot, whichever is next, writes its id there, announces it, and looks at all
  * others. With -DTOMB=1 slot 0 still has the closed first attempt of id 1. With -DCLOSES=1 who has opened may close, so
  * that the slot is claimed again; with -DDEATHS=1 U may die after any step, Q and P recover it, and P may stop.
- * stands for shm/requests.c: kvs_request_open() claim() write_id() meet() meet_all() find_rival() is_id() same()
+ * stands for shm/requests.c: kvs_request_open() claim() write_id() meet() meet_all() find_rival() is_id()
+ * stands for shm/requests.c: claim_from_hand() kvs_request_same()
  * stands for shm/requests.c: kvs_request_abort_all()
  *
  * Shows: at no time are two requests of one id open; of those that live exactly one is opened (or, where some close, at

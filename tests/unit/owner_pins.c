@@ -51,7 +51,7 @@ static struct kvshm_request begin(kvshm_store *store, const void *id, size_t len
 	uint8_t bytes[UNIT_KEY];
 
 	unit_key(key, bytes);
-	ck_rc(kvshm_request_open(store, id, length, 1, 1, &request), 0);
+	ck_rc(kvshm_request_open(store, id, length, id ? 1 : 0, 1, &request), 0);
 	ck_rc(kvshm_request_get_or_fill(store, &request, bytes, sizeof(bytes), &outcome, &handle), 0);
 	if (outcome == KVSHM_FILL) {
 		unit_write(store, &handle, key);
@@ -127,7 +127,7 @@ START_TEST(R18_what_takes_the_place_of_another_is_told_of_anew)
 }
 END_TEST
 
-START_TEST(ids_that_are_no_text_are_told_in_digits)
+START_TEST(ids_that_are_no_text_are_told_in_digits_and_none_as_none)
 {
 	kvshm_store *store = unit_store(BLOCKS);
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
@@ -135,10 +135,12 @@ START_TEST(ids_that_are_no_text_are_told_in_digits)
 	memset(id, 0xa7, sizeof(id));
 	(void)begin(store, id, sizeof(id), 1);
 	(void)begin(store, "a b", 3, 1);
-	look(0, 2, 2);
+	(void)begin(store, NULL, 0, 1);
+	look(0, 3, 3);
 	ck_assert_ptr_nonnull(strstr(text, " request 0xa7a7a7a7"));
 	ck_assert_ptr_nonnull(strstr(text, "a7a7, attempt 1"));
 	ck_assert_ptr_nonnull(strstr(text, " request 0x612062, attempt 1"));
+	ck_assert_ptr_nonnull(strstr(text, " has held 1 pin of a request without a name, for 0 s"));
 }
 END_TEST
 
@@ -162,7 +164,7 @@ int main(void)
 	const TTest *const tests[] = {
 		R18_a_living_owners_pin_is_told_of_once_with_owner_request_and_age_and_never_taken,
 		R18_what_takes_the_place_of_another_is_told_of_anew,
-		ids_that_are_no_text_are_told_in_digits,
+		ids_that_are_no_text_are_told_in_digits_and_none_as_none,
 		an_owner_that_is_none_or_a_file_that_is_cut_is_an_error,
 	};
 

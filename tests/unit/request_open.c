@@ -300,6 +300,85 @@ START_TEST(a_slot_that_is_only_claimed_has_no_id)
 }
 END_TEST
 
+static struct kvshm_request open_nameless(kvshm_store *store)
+{
+	struct kvshm_request request;
+
+	ck_rc(kvshm_request_open(store, NULL, 0, 0, 0, &request), 0);
+	return request;
+}
+
+START_TEST(a_request_without_a_name_is_like_no_other_and_ends_by_its_value)
+{
+	kvshm_store *store = unit_store(8), *other = unit_attach();
+	struct kvshm_request request = open_nameless(store), second = open_nameless(store), third = open_nameless(other);
+	struct kvshm_handle fill = scene_begin(store, &request, 1), ref;
+	struct kvshm_request_info info;
+	int result;
+
+	ck_assert(request.slot != second.slot && second.slot != third.slot && third.slot != request.slot);
+	ck_rc(kvshm_request_find(other, "", 0, &third), -EINVAL);
+	ck_rc(kvshm_request_find(other, NULL, 0, &third), -EINVAL);
+	ck_rc(kvshm_request_get_info(other, &request, &info), 0);
+	ck_assert(info.state == KVSHM_REQUEST_OPEN && info.id_length == 0 && info.attempt == 0 && info.fills == 1);
+	ck_rc(kvshm_request_wait(other, &request, 0), -ETIMEDOUT);
+	scene_publish(store, &fill, 1);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	ck_rc(kvshm_request_wait(other, &request, 0), 0);
+	ck_rc(kvshm_request_claim(other, &request, scene_keys(1, 1), 1, &ref, &result), 0);
+	ck_rc(result, 0);
+	ck_rc(kvshm_request_end(other, &request), 0);
+	ck_rc(kvshm_request_tend(store, 0, NULL), 0);
+	ck_rc(kvshm_release(other, &ref), 0);
+	ck_rc(kvshm_request_end(store, &request), -EALREADY);
+	ck_rc(kvshm_request_wait(other, &request, 0), -ECANCELED);
+	expect_text("after it was complete");
+	ck_assert_int_eq(scene_state(store, &second), KVS_REQUEST_OPEN);
+	scene_end(store, &second);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(a_request_without_a_name_has_no_attempts)
+{
+	kvshm_store *store = unit_store(8);
+	struct kvshm_request request = {.slot = 77};
+
+	ck_rc(kvshm_request_open(store, NULL, 0, 1, 0, &request), -EINVAL);
+	expect_text("attempt 1");
+	ck_rc(kvshm_request_open(store, NULL, 0, 0, 0, NULL), -EINVAL);
+	ck_rc(kvshm_request_open(store, "", 0, 0, 0, &request), -EINVAL); /* an id that somebody has lost */
+	expect_text("0 bytes");
+	ck_assert_uint_eq(request.slot, 77);
+}
+END_TEST
+
+/* Their slots go round among themselves: also where all others are remembered, in a store that is never without. */
+START_TEST(requests_without_a_name_push_no_closed_one_out_of_memory)
+{
+	kvshm_store *store = unit_store(8);
+	struct kvshm_request lasts = open_nameless(store), request, early = {0};
+
+	for (uint64_t id = 1; id < SLOTS - 1; id++) {
+		request = scene_open(store, id, 0);
+		scene_end(store, &request);
+	}
+	for (unsigned i = 0; i < 3 * SLOTS; i++) {
+		request = open_nameless(store);
+		ck_assert(i == 0 || request.slot == early.slot);
+		ck_rc(kvshm_request_wait(store, &early, 0), i ? -ECANCELED : -EBADF);
+		early = request;
+		scene_end(store, &request);
+	}
+	for (uint64_t id = 1; id < SLOTS - 1; id++)
+		ck_rc(scene_try_open(store, id, 0, 0, &request), -EALREADY);
+	request = scene_open(store, 99, 0); /* it has no reason to take one of these either */
+	ck_assert_uint_eq(request.slot, early.slot);
+	request = open_nameless(store); /* this one has: one of them is forgotten */
+	ck_assert_int_eq(scene_state(store, &lasts), KVS_REQUEST_OPEN);
+}
+END_TEST
+
 START_TEST(with_all_slots_open_there_is_ENFILE_until_one_ends)
 {
 	kvshm_store *store = unit_store(8), *other = unit_attach();
@@ -621,6 +700,9 @@ int main(void)
 		an_aborted_attempt_is_remembered_too,
 		a_closed_request_is_remembered_for_a_turn_of_all_slots,
 		a_slot_that_is_only_claimed_has_no_id,
+		a_request_without_a_name_is_like_no_other_and_ends_by_its_value,
+		a_request_without_a_name_has_no_attempts,
+		requests_without_a_name_push_no_closed_one_out_of_memory,
 		with_all_slots_open_there_is_ENFILE_until_one_ends,
 		an_id_whose_owner_died_is_in_nobodys_way,
 		a_dead_owners_attempt_is_remembered,

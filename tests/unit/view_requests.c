@@ -136,6 +136,23 @@ START_TEST(requests_are_shown_with_id_owner_age_and_what_they_hold)
 }
 END_TEST
 
+START_TEST(a_request_without_a_name_is_shown_without_one)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_request request = begin(store, "abc", 1, 1);
+
+	ck_rc(kvshm_request_end(store, &request), 0);
+	ck_rc(kvshm_request_open(store, NULL, 0, 0, 1, &request), 0);
+	(void)fill(store, &request, 1);
+	see_requests();
+	ck_assert_uint_eq(request_count, 2);
+	ck_assert(requests[1].request.slot == request.slot && requests[1].state == KVSHM_REQUEST_OPEN);
+	ck_assert(requests[1].id_length == 0 && requests[1].attempt == 0 && requests[1].held == 1);
+	see_pins();
+	ck_assert(pin_count == 1 && pins[0].block == KVSHM_BLOCKS_MAX && pins[0].pins == 1 && pins[0].id_length == 0);
+}
+END_TEST
+
 START_TEST(the_oldest_come_first_whatever_their_slots)
 {
 	kvshm_store *store = unit_store(BLOCKS);
@@ -473,6 +490,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		requests_are_shown_with_id_owner_age_and_what_they_hold,
+		a_request_without_a_name_is_shown_without_one,
 		the_oldest_come_first_whatever_their_slots,
 		an_attached_process_is_told_the_same_as_a_view,
 		a_closed_request_is_remembered_and_has_nothing,

@@ -37,7 +37,7 @@ class RequestInfo(NamedTuple):
     claims: int
     age: float
     held_age: float
-    id: bytes
+    id: bytes  # empty: it has no name
 
 
 class Request(Local):

@@ -310,13 +310,16 @@ class Store(Local):
 
     # -- Requests --
 
-    def open_request(self, id: Union[str, BytesLike], attempt: int = 0, blocks: int = 0) -> Request:
-        """Opens a request of so many blocks, as it expects. Exists; Ended: that attempt was closed; Full."""
-        name = as_id(id)
+    def open_request(self, id: Union[str, BytesLike, None], attempt: int = 0, blocks: int = 0) -> Request:
+        """Opens a request of so many blocks, as it expects. Exists; Ended: that attempt was closed; Full.
+
+        With None it has no name: nobody finds it, and bytes(request) is what others know it by.
+        """
+        name = None if id is None else as_id(id)
         request = Request(self)
         numbers = fits(attempt, "attempt"), fits(blocks, "blocks")
         with self.calling() as pointer:
-            self._check(_abi.request_open(pointer, name, len(name), *numbers, request.address))
+            self._check(_abi.request_open(pointer, name, len(name or b""), *numbers, request.address))
         return request
 
     def find_request(self, id: Union[str, BytesLike]) -> Request:
