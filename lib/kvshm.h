@@ -662,6 +662,14 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
  *   -ETIMEDOUT    a block is still being filled by another */
 int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
+/* Owner: looks how far the fills are that the request has begun, or waits for: *pending is how many of its blocks are not
+ * ready yet, those counted that are its own to publish. It never blocks, and may be called again and again, also when the
+ * request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have been seen
+ * ready it looks at no block.
+ *   -EAGAIN  one or more of them were given up, or removed, or their filler died: these holds have ended. It is told
+ *            once; *pending is set here, too */
+int kvshm_request_settle(kvshm_store *store, const struct kvshm_request *request, uint32_t *pending);
+
 /* Anyone: waits until a request is complete. 0: it was, when the call returned.
  *   -ETIMEDOUT  not yet    -ECANCELED  it has ended: before it was complete, or since */
 int kvshm_request_wait(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
@@ -724,8 +732,9 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
  * may return something else: a block was published or given up, room has come, a request has changed, the end of one
  * of this client's was asked for; and 10 ms after a call returned "not yet", so that deaths are seen, which nobody
  * announces. "Not yet" is: -ETIMEDOUT of kvshm_wait(), kvshm_request_wait() and kvshm_request_complete() with deadline
- * 0, and -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(). (KVSHM_NEXT_FILLING of a match and
- * -EAGAIN of kvshm_get() are not: the end of such a fill makes it readable, too, but 10 ms are not counted from there.)
+ * 0, -EINPROGRESS of kvshm_request_queue() and kvshm_request_wait_room(), and what kvshm_request_settle() has pending.
+ * (KVSHM_NEXT_FILLING of a match and -EAGAIN of kvshm_get() are not: the end of such a fill makes it readable, too, but
+ * 10 ms are not counted from there.)
  * It stays the library's, and is closed by kvshm_detach(): never read from it, or close it.
  *   -EMFILE  no descriptor is left */
 int kvshm_poll_fd(kvshm_store *store, int *fd);

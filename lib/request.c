@@ -247,7 +247,7 @@ static int keep(const struct kvs_actor *actor, kvshm_store *store, uint32_t slot
 	}
 	own->number = kvs_request_number(word);
 	own->open = true;
-	own->held = own->fills = 0;
+	own->held = own->fills = own->unready = 0;
 	(void)pthread_mutex_unlock(&own->lock);
 	kvs_count(actor, KVS_COUNT_requests);
 	return 0;

@@ -47,6 +47,7 @@ struct kvl_request {
 	struct kvl_hold *holds; /* a table, by the block's number */
 	uint32_t size, used;	/* of the table: places, and those that are not KVL_EMPTY */
 	uint32_t held, fills;	/* pins and refs; and fills */
+	uint32_t unready;	/* of those held: how many were not seen ready yet */
 };
 
 /* This client's record of what it last opened in a slot; NULL: nothing yet. */
@@ -117,6 +118,9 @@ static inline bool kvl_hold_is_held(const struct kvl_hold *hold)
 {
 	return hold->kind == KVL_PIN || hold->kind == KVL_REF;
 }
+
+/* A hold was seen ready: nobody has to fill its block any more. */
+void kvl_request_see_ready(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);
 
 /* Ends one hold, and its entry. */
 void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);

@@ -55,6 +55,7 @@ struct kvl_hold *kvl_request_add_hold(struct kvl_request *own, uint32_t block, u
 	_Atomic uint64_t *since = &own->store->map.requests[own->slot].held_since;
 
 	own->held += kind != KVL_FILL;
+	own->unready += kind != KVL_FILL;
 	own->fills += kind == KVL_FILL;
 	/* Relaxed: for people. */
 	if (own->held + own->fills == 1)
@@ -67,6 +68,16 @@ enum kvl_hold_kind kvl_request_turn(const struct kvs_actor *actor, uint32_t bloc
 	return kvs_hold_turn(&actor->row[block], life, KVS_ENTRY_REF, KVS_ENTRY_REFS, KVS_ENTRY_PIN, KVS_ENTRY_PINS)
 		       ? KVL_REF
 		       : KVL_PIN;
+}
+
+void kvl_request_see_ready(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	if (hold->ready)
+		return;
+	if (!hold->filled)
+		kvs_room_spare(actor, &own->room);
+	hold->ready = true;
+	own->unready--;
 }
 
 /* A fill of the request's own that is published, but waits for parts of others': nobody sends for these any more. Other
@@ -88,6 +99,7 @@ void kvl_request_drop_hold(const struct kvs_actor *actor, struct kvl_request *ow
 	(void)kvs_hold_release(actor, hold->block, hold->life, pin ? KVS_ENTRY_PIN : KVS_ENTRY_REF,
 			       pin ? KVS_ENTRY_PINS : KVS_ENTRY_REFS);
 	own->held -= kvl_hold_is_held(hold);
+	own->unready -= kvl_hold_is_held(hold) && !hold->ready;
 	own->fills -= hold->kind == KVL_FILL;
 	hold->kind = KVL_LEFT;
 }

@@ -22,14 +22,6 @@ static struct kvshm_handle lend(const struct kvl_request *own, uint32_t block, u
 	return handle;
 }
 
-/* A hold's block is ready: nobody has to fill it any more. */
-static void see_ready(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
-{
-	if (!hold->ready && !hold->filled)
-		kvs_room_spare(actor, &own->room);
-	hold->ready = true;
-}
-
 static void release_ref(const struct kvs_actor *actor, const struct kvs_found *found)
 {
 	(void)kvs_hold_release(actor, found->block, found->life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
@@ -51,7 +43,7 @@ static void keep(const struct kvs_actor *actor, struct kvl_request *own, const s
 		hold->filled = used;
 	}
 	if (ready)
-		see_ready(actor, own, hold);
+		kvl_request_see_ready(actor, own, hold);
 	*handle = lend(own, found->block, found->life);
 }
 
@@ -145,7 +137,7 @@ static int match_one(const struct kvs_actor *actor, struct kvl_request *own, con
 	if (__builtin_expect(taken != KVS_TAKEN, 0))
 		return kvl_judge_miss(actor->reader, taken);
 	kvs_count(actor, KVS_COUNT_hits);
-	see_ready(actor, own, hold);
+	kvl_request_see_ready(actor, own, hold);
 	*lent = lend(own, hold->block, hold->life);
 	return 0;
 }
@@ -442,9 +434,11 @@ static void adopt(const struct kvs_actor *actor, struct kvl_request *own, struct
 {
 	hold->kind = (uint8_t)kvl_request_turn(actor, hold->block, hold->life);
 	hold->filled = hold->own = true;
-	hold->ready = kvs_part_whole(actor->map, hold->block); /* not yet, perhaps, if it is shared */
 	own->fills--;
 	own->held++;
+	own->unready++;
+	if (kvs_part_whole(actor->map, hold->block)) /* not yet, perhaps, if it is shared */
+		kvl_request_see_ready(actor, own, hold);
 	*handle = lend(own, hold->block, hold->life);
 	kvl_request_tell(own);
 }

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * request_wait.c: waiting until a request is complete: its owner for the blocks that others fill, everyone else for its
- * word. Contracts in kvshm.h. Guarantees: D4: nothing is waited for beyond the deadline, and who dies meanwhile is seen
+ * word; and the owner's looks at what is not ready yet. Contracts in kvshm.h. Guarantees: D4: nothing is waited for beyond the deadline, and who dies meanwhile is seen
  * within a slice of 10 ms. (tests/model/request_end.pml)
  */
 #include "config.h"
@@ -24,21 +24,20 @@ static int judge_one(const struct kvs_actor *actor, struct kvl_request *own, str
 	if (rc == -ECANCELED) {
 		kvl_request_drop_hold(actor, own, hold);
 	} else if (rc == 0) {
-		hold->ready = true;
-		if (!hold->filled)
-			kvs_room_spare(actor, &own->room); /* nobody has to fill it any more */
+		kvl_request_see_ready(actor, own, hold);
 	}
 	return rc;
 }
 
 /* All blocks of a request: 0: they are ready. -ECANCELED: one or more have failed. -EAGAIN: not yet; block and word are
  * of the first that is waited for. (All, since one that has failed is told of at once, and not when those before it are
- * ready.) */
+ * ready; but none where all have been seen ready.) */
 static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_t *block, uint64_t *word)
 {
+	uint32_t places = own->unready ? own->size : 0;
 	int result = 0;
 
-	for (uint32_t i = 0; i < own->size; i++) {
+	for (uint32_t i = 0; i < places; i++) {
 		struct kvl_hold *hold = &own->holds[i];
 		uint64_t seen;
 		int rc;
@@ -166,6 +165,25 @@ int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *reque
 		}
 	}
 	return rc;
+}
+
+int kvshm_request_settle(kvshm_store *store, const struct kvshm_request *request, uint32_t *pending)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	uint64_t word;
+	uint32_t block;
+	int rc = pending ? kvl_request_begin(store, request, &actor, &own) : kvl_no_place();
+
+	if (rc)
+		return rc;
+	rc = judge(&actor, own, &block, &word);
+	kvl_request_tell(own);
+	*pending = own->fills + own->unready;
+	kvl_request_leave(own);
+	if (*pending)
+		kvl_poll_later(store);
+	return rc == -ECANCELED ? a_key_failed() : 0;
 }
 
 /* ---- Everyone ------------------------------------------------------------------------------------------------ */

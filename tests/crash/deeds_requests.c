@@ -411,6 +411,17 @@ static void prepare_whole(struct deeds_victim *v)
 	base_expect(act_match(v), 0);
 }
 
+static int settle(struct deeds_victim *v, uint32_t expected)
+{
+	uint32_t pending = UINT32_MAX;
+	int rc = kvshm_request_settle(v->work.store, &v->request, &pending);
+
+	return (rc == 0 || rc == -EAGAIN) && pending != expected ? -EPROTO : rc;
+}
+
+static int act_settle_none(struct deeds_victim *v) { return settle(v, 0); }
+static int act_settle_one(struct deeds_victim *v) { return settle(v, 1); }
+
 /* ---- Others' -------------------------------------------------------------------------------------------- */
 
 static int wait_for(struct deeds_victim *v, enum deeds_request which, uint64_t deadline)
@@ -630,6 +641,11 @@ const struct deed deeds_of_requests[] = {
 	{.name = "request-complete, too few", .prepare = prepare_open, .act = act_complete, .rc = -EINPROGRESS},
 	{.name = "request-complete, filling", .prepare = prepare_filling, .act = act_complete, .rc = -EBUSY},
 	{.name = "request-complete, is asked", .prepare = prepare_asked, .act = act_complete, .rc = -ECANCELED},
+	{.name = "request-settle", .prepare = prepare_whole, .act = act_settle_none},
+	{.name = "request-settle, pending", .prepare = prepare_pending, .act = act_settle_one},
+	{.name = "request-settle, filling", .prepare = prepare_filling, .act = act_settle_one},
+	{.name = "request-settle, one failed", .prepare = prepare_failed, .act = act_settle_none, .rc = -EAGAIN},
+	{.name = "request-settle, is asked", .prepare = prepare_asked, .act = act_settle_none, .rc = -ECANCELED},
 	{.name = "request-wait, complete", .act = act_wait_complete},
 	{.name = "request-wait, open", .act = act_wait_open, .rc = -ETIMEDOUT},
 	{.name = "request-wait, closed", .act = act_wait_closed, .rc = -ECANCELED},

@@ -440,6 +440,27 @@ class Dropped(scene.StoreTest):
             self.assertEqual((self.warned(), self.usage().pins), ([], 1))
         self.assertEqual(self.usage().pins, 0)
 
+    def test_a_request_needs_no_name(self) -> None:
+        self.put(b"a")
+        with self.store.open_request(None) as request, self.store.open_request(None):
+            self.assertEqual((len(request.match([b"a"])), request.info().id), (1, b""))
+            self.assertEqual(self.store.request(bytes(request)).info().held, 1)
+        with self.assertRaises(kvshm.Canceled):
+            request.match([b"a"])
+
+    def test_settle_says_how_far_the_fills_of_a_request_are(self) -> None:
+        with self.store.open_request(None) as request:
+            mine = request.get_or_fill(b"a")
+            theirs = self.store.get_or_fill(b"b")
+            request.get_or_fill(b"b")
+            self.assertEqual(request.settle(), (2, False))
+            mine.publish()
+            theirs.give_up()
+            self.assertEqual(request.settle(), (0, True))
+            self.assertEqual(request.settle(), (0, False))
+        with self.assertRaises(kvshm.Canceled):
+            request.settle()
+
     def test_what_is_dropped_after_its_store_was_closed_is_nothing(self) -> None:
         self.put(b"a")
         hold = self.store.get(b"a")

@@ -313,6 +313,16 @@ int worker_call_request_complete(struct worker *w)
 			     kvshm_request_complete(w->store, &request, worker_soon(w))));
 }
 
+int worker_call_request_settle(struct worker *w)
+{
+	struct kvshm_request request = some_request(w);
+	uint32_t pending;
+
+	live_begin(w->p, LIVE_request_settle);
+	return note(w, &request,
+		    live_end(w->p, LIVE_request_settle, kvshm_request_settle(w->store, &request, &pending)));
+}
+
 int worker_call_request_wait(struct worker *w)
 {
 	struct kvshm_request request = some_request(w);

@@ -90,6 +90,7 @@ static void all_refuse(kvshm_store *store, const struct kvshm_request *request, 
 	struct kvshm_request_info info;
 	enum kvshm_outcome outcome;
 	enum kvshm_next next;
+	uint32_t pending = 77;
 	size_t ready;
 	int result = 77;
 
@@ -104,6 +105,8 @@ static void all_refuse(kvshm_store *store, const struct kvshm_request *request, 
 	ck_rc(kvshm_request_get_or_fill_shared_batch(store, request, key, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_request_release(store, request, &handle, 1), wanted);
 	ck_rc(kvshm_request_complete(store, request, 0), wanted);
+	ck_rc(kvshm_request_settle(store, request, &pending), wanted);
+	ck_assert_uint_eq(pending, 77);
 	if (wanted != -EPERM) {
 		ck_rc(kvshm_request_wait(store, request, 0), wanted);
 		ck_rc(kvshm_request_claim(store, request, key, 1, &handle, &result), wanted);

@@ -267,7 +267,8 @@ START_TEST(R10_a_request_that_waits_for_a_block_is_ended_by_another)
 }
 END_TEST
 
-/* The end is asked for behind the call's look at the request, while it looks at its blocks. */
+/* The end is asked for behind the call's look at the request, while it looks at its blocks; which are counted. */
+static unsigned looked_at;
 static kvshm_store *asks;
 static const struct kvshm_request *asked;
 int __real_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
@@ -278,6 +279,7 @@ int __wrap_kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_
 	if (asks)
 		ck_rc(kvshm_request_end(asks, asked), 0);
 	asks = NULL;
+	looked_at++;
 	return __real_kvl_judge_wait(actor, block, word);
 }
 
@@ -296,6 +298,144 @@ START_TEST(R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lo
 	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_CLOSED);
 	ck_assert_uint_eq(scene_pins(store), 0);
 	ck_rc(kvshm_request_wait(other, &request, 0), -ECANCELED);
+}
+END_TEST
+
+/* ---- What is not ready yet --------------------------------------------------------------------------------- */
+
+static void settle(kvshm_store *store, const struct kvshm_request *request, int wanted, uint32_t pending)
+{
+	uint32_t seen = 77;
+
+	ck_rc(kvshm_request_settle(store, request, &seen), wanted);
+	ck_assert_uint_eq(seen, pending);
+}
+
+START_TEST(settle_counts_what_is_not_ready_and_never_waits)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle theirs = unit_begin(other, 1), mine;
+
+	settle(store, &request, 0, 0);
+	(void)scene_pending(store, &request, 1);
+	settle(store, &request, 0, 1);
+	mine = scene_begin(store, &request, 2);
+	(void)scene_fill(store, &request, 3);
+	settle(store, &request, 0, 2);
+	ck_rc(kvshm_publish(other, &theirs, NULL), 0);
+	settle(store, &request, 0, 1);
+	scene_publish(store, &mine, 2);
+	settle(store, &request, 0, 0);
+	ck_assert_uint_eq(scene_pins(store), 3); /* what is ready stays held */
+	ck_rc(kvshm_request_settle(store, &request, NULL), -EINVAL);
+	ck_rc(kvshm_release(other, &theirs), 0);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(settle_tells_once_of_what_has_failed_and_it_has_ended)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle gone = unit_begin(other, 1), lasts = unit_begin(other, 2), lent[2];
+
+	lent[0] = scene_pending(store, &request, 1);
+	lent[1] = scene_pending(store, &request, 2);
+	ck_rc(kvshm_give_up(other, &gone), 0);
+	settle(store, &request, -EAGAIN, 1);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	ck_rc(kvshm_wait(store, &lent[0], 0), -EBADF);
+	ck_rc(kvshm_wait(store, &lent[1], 0), -ETIMEDOUT);
+	settle(store, &request, 0, 1);
+	ck_rc(kvshm_give_up(other, &lasts), 0);
+	settle(store, &request, -EAGAIN, 0);
+	settle(store, &request, 0, 0);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(settle_goes_on_when_the_request_is_complete_and_ends_with_it)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle theirs = unit_begin(other, 1);
+	uint32_t pending = 77;
+
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	(void)scene_pending(store, &request, 1);
+	(void)scene_begin(store, &request, 2);
+	settle(store, &request, 0, 2);
+	ck_assert_int_eq(scene_state(store, &request), KVS_REQUEST_COMPLETE);
+	ck_rc(kvshm_request_end(other, &request), 0);
+	ck_rc(kvshm_request_settle(store, &request, &pending), -ECANCELED);
+	ck_assert_uint_eq(pending, 77);
+	ck_rc(kvshm_give_up(other, &theirs), 0);
+}
+END_TEST
+
+/* Through every way into the list and out of it the count stays right: no look is left out, and none is in vain. */
+START_TEST(settle_looks_at_blocks_only_while_one_is_not_ready)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle theirs = unit_begin(other, 1), lent = scene_pending(store, &request, 1), twice;
+
+	(void)scene_fill(store, &request, 2);
+	(void)scene_ready(store, &request, 2);
+	twice = scene_pending(store, &request, 1);
+	ck_assert_uint_eq(twice.block, lent.block);
+	looked_at = 0;
+	settle(store, &request, 0, 1);
+	ck_assert_uint_eq(looked_at, 1); /* at the one that is not ready */
+	ck_rc(kvshm_request_release(store, &request, &lent, 1), 0);
+	looked_at = 0;
+	settle(store, &request, 0, 0);
+	(void)scene_pending(store, &request, 1);
+	ck_rc(kvshm_publish(other, &theirs, NULL), 0);
+	(void)scene_ready(store, &request, 1); /* so it was seen */
+	settle(store, &request, 0, 0);
+	ck_assert_uint_eq(looked_at, 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	ck_assert_uint_eq(looked_at, 0);
+	ck_rc(kvshm_release(other, &theirs), 0);
+}
+END_TEST
+
+START_TEST(R27_settle_counts_a_shared_fill_until_its_parts_are_whole_or_one_has_failed)
+{
+	kvshm_store *store = unit_planes(2), *worker = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+
+	for (uint64_t number = 1; number <= 2; number++) {
+		uint8_t key[UNIT_KEY];
+		enum kvshm_outcome outcome;
+		struct kvshm_handle fill, parts[2];
+		struct kvshm_ticket ticket;
+
+		unit_key(number, key);
+		ck_rc(kvshm_request_get_or_fill_shared(store, &request, key, sizeof(key), &outcome, &fill), 0);
+		ck_assert_int_eq(outcome, KVSHM_FILL);
+		ticket = unit_ticket(store, &fill);
+		parts[0] = unit_part(worker, &ticket, 0);
+		parts[1] = unit_part(worker, &ticket, 1);
+		ck_rc(kvshm_publish(store, &fill, NULL), 0);
+		settle(store, &request, 0, 1);
+		unit_end_part(worker, &parts[0], number);
+		settle(store, &request, 0, 1);
+		if (number == 1) {
+			unit_end_part(worker, &parts[1], number);
+			settle(store, &request, 0, 0);
+		} else {
+			ck_rc(kvshm_give_up(worker, &parts[1]), 0);
+			settle(store, &request, -EAGAIN, 0);
+		}
+		ck_assert_uint_eq(scene_pins(store), 1);
+	}
+	scene_end(store, &request);
+	scene_nothing_left(store);
 }
 END_TEST
 
@@ -556,6 +696,11 @@ int main(void)
 		D3_detach_of_the_filler_wakes_a_request_that_waits,
 		a_request_waits_for_all_its_blocks,
 		R10_a_request_that_waits_for_a_block_is_ended_by_another,
+		settle_counts_what_is_not_ready_and_never_waits,
+		settle_tells_once_of_what_has_failed_and_it_has_ended,
+		settle_goes_on_when_the_request_is_complete_and_ends_with_it,
+		settle_looks_at_blocks_only_while_one_is_not_ready,
+		R27_settle_counts_a_shared_fill_until_its_parts_are_whole_or_one_has_failed,
 		D3_a_lent_hold_is_waited_for_as_a_ref_is,
 		R17_who_waits_for_a_lent_hold_goes_on_when_its_request_ends,
 		R10_an_end_that_is_asked_for_while_the_blocks_are_looked_at_is_not_lost,

@@ -69,7 +69,7 @@ from ._holds import Hold, Holds, Meta, Results
 from ._keys import Keys, derive_key, derive_keys
 from ._memory import Memory
 from ._owner import Owner, adopt, create, list_stores, unlink, unlink_dead
-from ._request import Request, RequestInfo
+from ._request import Request, RequestInfo, Settled
 from ._store import Store, attach
 from ._view import Check, View
 
@@ -78,8 +78,8 @@ __all__ = [
     "Hold", "Holds", "InProgress", "Invalid", "KEY_MAX", "Keys", "Kind", "LogLevel", "Memory", "Meta", "Mismatch",
     "Next", "NoRoom", "NotFound", "NotHeld", "NotPermitted", "NotReady", "OPAQUE_SIZE", "Outcome", "Owner",
     "OwnerDead", "PLANES_MAX", "Phase", "PlaneMemory", "Published", "REQUEST_ID_MAX", "Request", "RequestInfo",
-    "RequestState", "Results", "Retain", "Stale", "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "View", "adopt",
-    "attach", "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink",
+    "RequestState", "Results", "Retain", "Settled", "Stale", "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "View",
+    "adopt", "attach", "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink",
     "unlink_dead",
 ]  # fmt: skip
 

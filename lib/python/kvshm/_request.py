@@ -40,6 +40,13 @@ class RequestInfo(NamedTuple):
     id: bytes  # empty: it has no name
 
 
+class Settled(NamedTuple):
+    """What Request.settle() saw."""
+
+    pending: int
+    failed: bool
+
+
 class Request(Local):
     """A request of a store, opened here (Store.open_request()) or elsewhere (find_request(), request()).
 
@@ -184,6 +191,16 @@ class Request(Local):
             self._check(
                 wait_in_slices(timeout, lambda until: int(_abi.request_complete(pointer, self.address, until)))
             )
+
+    def settle(self) -> Settled:
+        """How many blocks that it fills, or waits for, are not ready yet; and whether some have failed since the last
+        look: these holds have ended. It never waits, and may be called again and again, also when it is complete.
+        """
+        pending = ctypes.c_uint32()
+        result = _abi.request_settle(self.store.pointer, self.address, pending)
+        if result not in (0, -errno.EAGAIN):
+            self.store.fail(result)
+        return Settled(pending.value, bool(result))
 
     # -- Anyone's --
 
