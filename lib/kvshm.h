@@ -604,8 +604,9 @@ int kvshm_request_unreserve(kvshm_store *store, const struct kvshm_request *requ
 
 /* Owner: as kvshm_match(), for a request: the longest ready prefix of the keys is held by the request (a pin each),
  * until it ends, or kvshm_request_release(). Asked again it gives the same holds, not more; asked for other keys it
- * adds theirs. Handles from lent[*ready] on stay as they are. lent[i] may be used as a hold (kvshm_address(),
- * kvshm_get_ticket(), ...) while it lasts, and can't be released. It never blocks.
+ * adds theirs, and kvshm_request_keep() lets go of the ones before. Handles from lent[*ready] on stay as they are.
+ * lent[i] may be used as a hold (kvshm_address(), kvshm_get_ticket(), ...) while it lasts, and can't be released. It
+ * never blocks.
  *
  * A block is held once, however often and by whatever call it was asked for: kvshm_request_release() ends that for all
  * who asked. Who gives out tickets of it takes a ref or a pin of its own (kvshm_pin()) for as long as these may come.
@@ -651,6 +652,13 @@ int kvshm_request_get_or_fill_shared_batch(kvshm_store *store, const struct kvsh
 int kvshm_request_release(kvshm_store *store, const struct kvshm_request *request, struct kvshm_handle *lent,
 			  size_t count);
 
+/* Owner: lets go of all holds of a request but these lent ones: for who asks again with other keys, and for who is done
+ * with all but what it still reads. Fills of its own that are under way stay, and so do those that it has published and
+ * that wait for others' parts. Handles in keep that are no hold of its are passed over; those of holds that end by it
+ * lead to nothing any more. */
+int kvshm_request_keep(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *keep,
+		       size_t count);
+
 /* Owner: waits, at most until the deadline, until all blocks that it holds are ready, and says that the request is
  * complete. What is left of its room goes back. 0 also where it was complete already: what was added since is not
  * waited for.
@@ -663,9 +671,9 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
 int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
 /* Owner: looks how far the fills are that the request has begun, or waits for: *pending is how many of its blocks are not
- * ready yet, those counted that are its own to publish. It never blocks, and may be called again and again, also when the
- * request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have been seen
- * ready it looks at no block.
+ * ready yet, those counted that are its own to publish. It never blocks, and may be called again and again, also when
+ * the request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have been
+ * seen ready it looks at no block.
  *   -EAGAIN  one or more of them were given up, or removed, or their filler died: these holds have ended. It is told
  *            once; *pending is set here, too */
 int kvshm_request_settle(kvshm_store *store, const struct kvshm_request *request, uint32_t *pending);

@@ -34,6 +34,7 @@ struct kvl_hold {
 	bool ready;  /* it was seen so: which it stays while it is held */
 	bool filled; /* by the request; or its room for it was used up without */
 	bool own;    /* it was the request's own fill, which is published */
+	bool kept;   /* kvshm_request_keep() was given it: false outside of that call */
 };
 
 struct kvl_request {
@@ -118,6 +119,11 @@ static inline bool kvl_hold_is_held(const struct kvl_hold *hold)
 {
 	return hold->kind == KVL_PIN || hold->kind == KVL_REF;
 }
+
+/* Looks at a hold that was not seen ready: 0: it is; -EAGAIN: not yet, with its block's word; -ECANCELED: it has
+ * failed, and ended. In request_wait.c. */
+int kvl_request_judge_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold,
+			   uint64_t *word);
 
 /* A hold was seen ready: nobody has to fill its block any more. */
 void kvl_request_see_ready(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold);

@@ -510,6 +510,53 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
 	return rc;
 }
 
+static void mark_kept(struct kvl_request *own, const struct kvshm_handle *keep, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct kvl_hold *hold = NULL;
+
+		if (keep[i].kind == KVSHM_LENT && keep[i].request == own->slot + 1)
+			hold = kvl_request_find_hold(own, keep[i].block);
+		if (hold && hold->life == keep[i].life)
+			hold->kept = true;
+	}
+}
+
+/* Is it one that the request began, and that others still write? Dropped, it would be given up. */
+static bool is_under_way(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold)
+{
+	uint64_t word;
+
+	return hold->own && !hold->ready && kvl_request_judge_hold(actor, own, hold, &word) == -EAGAIN;
+}
+
+int kvshm_request_keep(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *keep,
+		       size_t count)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	if (rc)
+		return rc;
+	if (count && !keep) {
+		kvl_request_leave(own);
+		return kvs_fault(EINVAL, "no handles were given (NULL)");
+	}
+	mark_kept(own, keep, count);
+	for (uint32_t i = 0; i < own->size; i++) {
+		struct kvl_hold *hold = &own->holds[i];
+
+		if (kvl_hold_is_held(hold) && !hold->kept && !is_under_way(&actor, own, hold) &&
+		    kvl_hold_is_held(hold)) /* the look may have ended it */
+			kvl_request_drop_hold(&actor, own, hold);
+		hold->kept = false;
+	}
+	kvl_request_tell(own);
+	kvl_request_leave(own);
+	return 0;
+}
+
 /* It has ended: what was taken for it goes back. */
 static void undo(const struct kvs_actor *actor, struct kvshm_handle *refs, size_t count, int *results)
 {

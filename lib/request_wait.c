@@ -12,20 +12,18 @@
 
 /* ---- The owner ----------------------------------------------------------------------------------------------- */
 
-/* One block: 0 if it is ready, -EAGAIN with its word if it is not yet, -ECANCELED if it has failed: its hold has
- * ended. */
-static int judge_one(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold, uint64_t *word)
+int kvl_request_judge_hold(const struct kvs_actor *actor, struct kvl_request *own, struct kvl_hold *hold,
+			   uint64_t *word)
 {
 	int rc;
 
 	/* [wake: wait] [publish: read] */
 	*word = atomic_load_explicit(&kvs_block(actor->map, hold->block)->word, memory_order_seq_cst);
 	rc = kvl_judge_wait(actor, hold->block, *word);
-	if (rc == -ECANCELED) {
+	if (rc == -ECANCELED)
 		kvl_request_drop_hold(actor, own, hold);
-	} else if (rc == 0) {
+	else if (rc == 0)
 		kvl_request_see_ready(actor, own, hold);
-	}
 	return rc;
 }
 
@@ -44,7 +42,7 @@ static int judge(const struct kvs_actor *actor, struct kvl_request *own, uint32_
 
 		if (!kvl_hold_is_held(hold) || hold->ready)
 			continue;
-		rc = judge_one(actor, own, hold, &seen);
+		rc = kvl_request_judge_hold(actor, own, hold, &seen);
 		if (rc == -EAGAIN && result == 0) {
 			*block = hold->block;
 			*word = seen;

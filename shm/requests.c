@@ -162,8 +162,8 @@ bool kvs_request_find(const struct kvs_actor *actor, const struct kvs_request_id
 
 /* ---- Opening ----------------------------------------------------------------------------------------------- */
 
-/* Claims a slot, from the hand on. nameless: only one whose last request had no name, or that had none yet. Relaxed: the
- * hand, and whether there is a name, are hints. */
+/* Claims a slot, from the hand on. nameless: only one whose last request had no name, or that had none yet. Relaxed:
+ * the hand, and whether there is a name, are hints. */
 static bool claim_from_hand(const struct kvs_actor *actor, bool nameless, uint32_t *slot, uint64_t *word)
 {
 	const struct kvs_map *map = actor->map;

@@ -365,6 +365,15 @@ static int act_release(struct deeds_victim *v)
 	return kvshm_request_release(v->work.store, &v->request, v->handles, N);
 }
 
+/* All but the first go; or all. */
+static int keep(struct deeds_victim *v, size_t count)
+{
+	return kvshm_request_keep(v->work.store, &v->request, v->handles, count);
+}
+
+static int act_keep(struct deeds_victim *v) { return keep(v, 1); }
+static int act_keep_none(struct deeds_victim *v) { return keep(v, 0); }
+
 /* ---- Complete --------------------------------------------------------------------------------------------- */
 
 static int complete(struct deeds_victim *v, uint64_t deadline)
@@ -632,6 +641,10 @@ const struct deed deeds_of_requests[] = {
 	{.name = "let-go, of a request", .prepare = prepare_filling, .act = act_let_go},
 	{.name = "request-release", .prepare = prepare_matched, .act = act_release},
 	{.name = "request-release, the last", .prepare = prepare_filled, .act = act_release},
+	{.name = "request-keep", .prepare = prepare_matched, .act = act_keep},
+	{.name = "request-keep, none", .prepare = prepare_filled, .act = act_keep_none},
+	{.name = "request-keep, filling", .prepare = prepare_everything, .act = act_keep_none},
+	{.name = "request-keep, is asked", .prepare = prepare_asked, .act = act_keep, .rc = -ECANCELED},
 	{.name = "request-complete", .prepare = prepare_whole, .act = act_complete},
 	{.name = "request-complete, it is", .prepare = prepare_complete, .act = act_complete},
 	{.name = "request-complete, pending", .prepare = prepare_pending, .act = act_complete, .rc = -ETIMEDOUT},

@@ -448,6 +448,17 @@ class Dropped(scene.StoreTest):
         with self.assertRaises(kvshm.Canceled):
             request.match([b"a"])
 
+    def test_keep_lets_go_of_all_holds_of_a_request_but_some(self) -> None:
+        self.put(b"a", b"b", b"c")
+        with self.store.open_request(None) as request:
+            lent = request.match([b"a", b"b", b"c"])
+            request.keep(lent[:2])
+            self.assertEqual(request.info().held, 2)
+            request.keep(lent[1])
+            self.assertEqual((request.info().held, lent[1].block), (1, lent.blocks[1]))
+            request.keep(None)
+            self.assertEqual(request.info().held, 0)
+
     def test_settle_says_how_far_the_fills_of_a_request_are(self) -> None:
         with self.store.open_request(None) as request:
             mine = request.get_or_fill(b"a")

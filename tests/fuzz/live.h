@@ -31,9 +31,10 @@
 	X(get_meta_batch) X(address_batch) X(alloc_batch) X(get_ticket_batch) X(hold_batch) X(join_batch) \
 	X(request_open) X(request_find) X(request_reserve) X(request_queue) X(request_wait_room) \
 	X(request_unreserve) X(request_match) X(request_pin) X(request_get_or_fill) X(request_get_or_fill_shared) \
-	X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) X(request_release) X(request_complete) \
-	X(request_settle) X(request_wait) X(request_claim) X(request_end) X(request_tend) X(request_get_info) \
-	X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) X(view_usage) X(view_clients) \
+	X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) X(request_release) X(request_keep) \
+	X(request_complete) X(request_settle) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
+	X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
+	X(view_usage) X(view_clients) \
 	X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) X(view_pins) X(view_check) X(view_head) \
 	X(list) X(kvshm_stat) X(kvshm_check)
 

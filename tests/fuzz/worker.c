@@ -164,7 +164,7 @@ static const struct {
 	{ 150, worker_call_request_find }, { 150, worker_call_request_info }, { 250, worker_call_request_reserve },
 	{ 150, worker_call_request_wait_room }, { 80, worker_call_request_unreserve },
 	{ 400, worker_call_request_match }, { 200, worker_call_request_pin }, { 900, worker_call_request_fill },
-	{ 300, worker_call_request_fill_many }, { 200, worker_call_request_release },
+	{ 300, worker_call_request_fill_many }, { 200, worker_call_request_release }, { 60, worker_call_request_keep },
 	{ 400, worker_call_request_complete }, { 150, worker_call_request_settle }, { 150, worker_call_request_wait },
 	{ 250, worker_call_request_claim }, { 350, worker_call_request_end }, { 60, worker_call_request_tend },
 	{ 60, worker_call_poll },

@@ -98,6 +98,7 @@ int worker_call_request_pin(struct worker *w);
 int worker_call_request_fill(struct worker *w);
 int worker_call_request_fill_many(struct worker *w);
 int worker_call_request_release(struct worker *w);
+int worker_call_request_keep(struct worker *w);
 int worker_call_request_complete(struct worker *w);
 int worker_call_request_settle(struct worker *w);
 int worker_call_request_wait(struct worker *w);

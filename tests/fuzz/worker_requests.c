@@ -288,14 +288,31 @@ int worker_call_request_fill_many(struct worker *w)
 	return note(w, &request, rc);
 }
 
+static void some_lent(struct worker *w, struct kvshm_handle lent[MANY])
+{
+	for (unsigned i = 0; i < MANY; i++)
+		lent[i] = worker_below(w, 2) ? w->stale[worker_below(w, WORKER_STALE)] : worker_some_handle(w);
+}
+
+int worker_call_request_keep(struct worker *w)
+{
+	struct kvshm_request request = some_request(w);
+	struct kvshm_handle keep[MANY];
+
+	some_lent(w, keep);
+	live_begin(w->p, LIVE_request_keep);
+	return note(w, &request,
+		    live_end(w->p, LIVE_request_keep,
+			     kvshm_request_keep(w->store, &request, keep, worker_below(w, MANY + 1))));
+}
+
 int worker_call_request_release(struct worker *w)
 {
 	struct kvshm_request request = some_request(w);
 	struct kvshm_handle lent[MANY];
 	int rc;
 
-	for (unsigned i = 0; i < MANY; i++)
-		lent[i] = worker_below(w, 2) ? w->stale[worker_below(w, WORKER_STALE)] : worker_some_handle(w);
+	some_lent(w, lent);
 	live_begin(w->p, LIVE_request_release);
 	rc = live_end(w->p, LIVE_request_release, kvshm_request_release(w->store, &request, lent, MANY));
 	return rc;

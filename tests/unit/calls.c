@@ -88,6 +88,7 @@ static void calls_on_requests(kvshm_store *store, const struct kvshm_handle *hel
 	ck_rc(kvshm_request_get_or_fill_batch(store, &request, &key, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_request_get_or_fill_shared_batch(store, &request, &key, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_request_release(store, &request, &handle, 1), wanted);
+	ck_rc(kvshm_request_keep(store, &request, &handle, 1), wanted);
 	ck_rc(kvshm_request_complete(store, &request, 0), wanted);
 	ck_rc(kvshm_request_settle(store, &request, &count), wanted);
 	ck_rc(kvshm_request_wait(store, &request, 0), wanted);

@@ -467,6 +467,68 @@ START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 }
 END_TEST
 
+START_TEST(keep_lets_go_of_all_holds_of_the_request_but_these)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
+	struct kvshm_handle lent[4], foreign, stale, mixed[5];
+	enum kvshm_next next;
+
+	for (uint64_t i = 0; i < 4; i++)
+		unit_put(store, i);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 4, lent, &next), 4);
+	foreign = scene_ready(store, &other, 3);
+	stale = lent[3];
+	stale.life -= 2;
+	mixed[0] = lent[0];
+	mixed[1] = foreign; /* of another request, though of a block that this one has too */
+	mixed[2] = (struct kvshm_handle){.kind = KVSHM_NONE};
+	mixed[3] = lent[2];
+	mixed[4] = stale;
+	ck_rc(kvshm_request_keep(store, &request, mixed, 5), 0);
+	ck_assert_uint_eq(scene_pins(store), 3);
+	ck_assert_uint_eq(unit_pins(store, &lent[0]), 1);
+	ck_assert_uint_eq(unit_pins(store, &lent[1]), 0);
+	ck_assert_uint_eq(unit_pins(store, &lent[2]), 1);
+	ck_assert_uint_eq(unit_pins(store, &foreign), 1);
+	ck_rc(kvshm_wait(store, &lent[1], 0), -EBADF);
+	ck_rc(kvshm_request_keep(store, &request, lent + 2, 1), 0); /* what was kept before is not kept for ever */
+	ck_assert_uint_eq(scene_pins(store), 2);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 1), -EINVAL);
+	ck_assert_uint_eq(scene_pins(store), 2);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 0), 0);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	ck_assert_uint_eq(scene_match(store, &request, 0, 4, lent, &next), 4); /* it may ask again */
+	ck_assert_uint_eq(scene_pins(store), 5);
+	scene_end(store, &request);
+	scene_end(store, &other);
+	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(keep_leaves_what_the_request_is_filling_and_not_what_others_are)
+{
+	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle theirs = unit_begin(other, 1), fill = scene_begin(store, &request, 2);
+	uint32_t pending;
+
+	(void)scene_pending(store, &request, 1);
+	(void)scene_fill(store, &request, 3);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 0), 0);
+	ck_assert_uint_eq(scene_pins(store), 0);
+	ck_rc(kvshm_request_settle(store, &request, &pending), 0);
+	ck_assert_uint_eq(pending, 1);
+	scene_publish(store, &fill, 2);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 0), 0);
+	ck_assert_uint_eq(scene_pins(store), 0);
+	scene_end(store, &request);
+	ck_rc(kvshm_give_up(other, &theirs), 0);
+	scene_nothing_left(store);
+}
+END_TEST
+
 START_TEST(B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life)
 {
 	kvshm_store *store = scene_store(1, KVSHM_DROP, 8);
@@ -732,6 +794,36 @@ START_TEST(R27_a_shared_fill_of_a_request_that_ends_before_it_is_whole_is_given_
 }
 END_TEST
 
+START_TEST(R27_keep_leaves_a_shared_fill_that_others_write_and_lets_go_of_a_whole_one)
+{
+	kvshm_store *store = unit_planes(1), *worker = unit_attach();
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle whole = begin_shared(store, &request, 1), written = begin_shared(store, &request, 2),
+			    failed = begin_shared(store, &request, 3), parts[3];
+	struct kvshm_handle *const fills[] = {&whole, &written, &failed};
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct kvshm_ticket ticket = unit_ticket(store, fills[i]);
+
+		parts[i] = unit_part(worker, &ticket, 0);
+		ck_rc(kvshm_publish(store, fills[i], NULL), 0);
+	}
+	unit_end_part(worker, &parts[0], 1);
+	ck_rc(kvshm_give_up(worker, &parts[2]), 0);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 0), 0);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	unit_end_part(worker, &parts[1], 2); /* it was not given up */
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	unit_verify(store, &written, 2);
+	ck_rc(unit_get(store, 1, &whole), 0); /* nor was this */
+	ck_rc(kvshm_release(store, &whole), 0);
+	ck_rc(kvshm_release(worker, &parts[0]), 0);
+	ck_rc(kvshm_release(worker, &parts[1]), 0);
+	scene_end(store, &request);
+	scene_nothing_left(store);
+}
+END_TEST
+
 START_TEST(R15_a_requests_last_block_that_is_not_full_keeps_its_true_length)
 {
 	kvshm_store *store = unit_store(BLOCKS), *receiver = unit_attach();
@@ -775,6 +867,9 @@ int main(void)
 		B1_what_a_request_holds_is_not_reused,
 		a_lent_handle_is_used_like_any_and_ended_by_its_request_only,
 		a_request_lets_go_of_its_own_lent_handles_and_of_no_others,
+		keep_lets_go_of_all_holds_of_the_request_but_these,
+		keep_leaves_what_the_request_is_filling_and_not_what_others_are,
+		R27_keep_leaves_a_shared_fill_that_others_write_and_lets_go_of_a_whole_one,
 		B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life,
 		a_fill_of_a_requests_is_published_or_given_up_like_any,
 		a_request_keeps_through_a_clear_what_was_ready,

@@ -104,6 +104,7 @@ static void all_refuse(kvshm_store *store, const struct kvshm_request *request, 
 	ck_rc(kvshm_request_get_or_fill_batch(store, request, key, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_request_get_or_fill_shared_batch(store, request, key, 1, &outcome, &handle, &result), wanted);
 	ck_rc(kvshm_request_release(store, request, &handle, 1), wanted);
+	ck_rc(kvshm_request_keep(store, request, &handle, 1), wanted);
 	ck_rc(kvshm_request_complete(store, request, 0), wanted);
 	ck_rc(kvshm_request_settle(store, request, &pending), wanted);
 	ck_assert_uint_eq(pending, 77);
@@ -314,7 +315,8 @@ static struct kvshm_request open_nameless(kvshm_store *store)
 START_TEST(a_request_without_a_name_is_like_no_other_and_ends_by_its_value)
 {
 	kvshm_store *store = unit_store(8), *other = unit_attach();
-	struct kvshm_request request = open_nameless(store), second = open_nameless(store), third = open_nameless(other);
+	struct kvshm_request request = open_nameless(store), second = open_nameless(store),
+			     third = open_nameless(other);
 	struct kvshm_handle fill = scene_begin(store, &request, 1), ref;
 	struct kvshm_request_info info;
 	int result;

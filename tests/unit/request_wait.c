@@ -427,11 +427,13 @@ START_TEST(R27_settle_counts_a_shared_fill_until_its_parts_are_whole_or_one_has_
 		settle(store, &request, 0, 1);
 		if (number == 1) {
 			unit_end_part(worker, &parts[1], number);
+			ck_rc(kvshm_release(worker, &parts[1]), 0);
 			settle(store, &request, 0, 0);
 		} else {
 			ck_rc(kvshm_give_up(worker, &parts[1]), 0);
 			settle(store, &request, -EAGAIN, 0);
 		}
+		ck_rc(kvshm_release(worker, &parts[0]), 0);
 		ck_assert_uint_eq(scene_pins(store), 1);
 	}
 	scene_end(store, &request);

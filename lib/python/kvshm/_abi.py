@@ -523,6 +523,7 @@ request_get_or_fill_shared = _releases("request_get_or_fill_shared", _S, _P, c_c
 request_get_or_fill_batch = _releases("request_get_or_fill_batch", _S, _P, _P, _N, _P, _P, _P)
 request_get_or_fill_shared_batch = _releases("request_get_or_fill_shared_batch", _S, _P, _P, _N, _P, _P, _P)
 request_release = _keeps("request_release", _S, _P, _P, _N)
+request_keep = _keeps("request_keep", _S, _P, _P, _N)
 request_complete = _releases("request_complete", _S, _P, _T)
 request_settle = _keeps("request_settle", _S, _P, POINTER(_I))
 request_wait = _releases("request_wait", _S, _P, _T)

@@ -185,6 +185,14 @@ class Request(Local):
         count = 1 if isinstance(holds, Hold) else len(holds)
         self._check(_abi.request_release(self.store.pointer, self.address, holds.address_of_handles, count))
 
+    def keep(self, holds: Union[Hold, Holds, None]) -> None:
+        """Lets go of all its holds but these. Its fills that are not whole yet stay."""
+        if holds is None:
+            self._check(_abi.request_keep(self.store.pointer, self.address, None, 0))
+            return
+        count = 1 if isinstance(holds, Hold) else len(holds)
+        self._check(_abi.request_keep(self.store.pointer, self.address, holds.address_of_handles, count))
+
     def complete(self, timeout: float) -> None:
         """Waits until all that it holds is ready, and says that it is complete. NotReady: ask for the keys again."""
         with self.store.calling() as pointer:
