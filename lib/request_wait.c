@@ -141,7 +141,9 @@ int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *reque
 	uint32_t block = 0;
 	int rc = kvl_begin(store, &actor);
 
-	while (rc == 0) {
+	if (rc)
+		return rc;
+	do {
 		uint64_t now;
 		bool over, there;
 
@@ -161,7 +163,7 @@ int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *reque
 			rc = kvl_request_look_around(store);
 			next_look = kvs_now() + KVS_WAIT_SLICE;
 		}
-	}
+	} while (rc == 0);
 	return rc;
 }
 

@@ -145,7 +145,7 @@ class One(scene.StoreTest):
         ref.release()
         self.assertEqual(taken.buffer()[0], b"k"[0])
         taken.release()
-        with self.assertRaises(kvshm.Stale):
+        with self.assertRaises(kvshm.NotFound):
             other.hold(ticket)
 
     def test_keys_are_removed_touched_and_cleared(self) -> None:

@@ -98,7 +98,7 @@ class WorkerConnector:
         """Takes part in fills; those that have failed before (the store was cleared, say) are left out."""
         parts = self.store.join_batch(transfer.tickets, self.plane)
         assert parts.results is not None
-        for error in set(parts.results.failed().values()) - {-errno.ECANCELED, -errno.ESTALE}:
+        for error in set(parts.results.failed().values()) - {-errno.ECANCELED, -errno.ENOENT}:
             raise OSError(-error, f"a part of a fill of {transfer.request_id} can't be had")
         return _Save(transfer, parts)
 

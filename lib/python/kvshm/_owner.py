@@ -36,10 +36,11 @@ class Owner(Local):
             self.destroy()
 
     def __del__(self) -> None:
-        if getattr(self, "_pointer", None) is not None:
-            _abi.disown(self._pointer)  # as its death would: the store stays
-            if not sys.is_finalizing():
-                warnings.warn(f"store {self.name!r} has lost its owner", ResourceWarning, stacklevel=2)
+        if getattr(self, "_pointer", None) is None:
+            return
+        # As its death would: the store stays. In a child of fork() it is the parent's.
+        if _abi.disown(self._pointer) == 0 and not sys.is_finalizing():
+            warnings.warn(f"store {self.name!r} has lost its owner", ResourceWarning, stacklevel=2)
 
     def _end(self, call: Any) -> None:
         pointer = self._given()
