@@ -35,6 +35,19 @@ class Requests(scene.StoreTest):
             with self.assertRaises(kvshm.Error):
                 self.store.open_request(wrong)
 
+    def test_what_a_window_match_found_is_pinned_by_the_request_until_its_end(self) -> None:
+        self.put(*self.keys[1:3])
+        with self.store.open_request("r") as request:
+            with self.store.match_window(self.keys[:3], 2) as found:
+                lent = request.pin(found[1:])
+                one = request.pin(found[2])
+                assert lent.results is not None
+                self.assertTrue(lent.results.ok)
+                self.assertEqual((lent.blocks, lent.kinds), (found.blocks[1:], bytes([Kind.LENT] * 2)))
+                self.assertEqual(one.blocks, found.blocks[2:])
+            self.assertEqual((self.usage().refs, self.usage().pins, request.info().held), (0, 2, 2))
+        self.assertEqual(self.usage().pins, 0)
+
     def test_a_match_is_the_requests_until_its_end(self) -> None:
         self.put(*self.keys[:3])
         with self.store.open_request("r") as request:
