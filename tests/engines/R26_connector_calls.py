@@ -240,6 +240,15 @@ class Calls(unittest.TestCase):
         self.assertEqual(2 * BLOCK_TOKENS, self.ask(request, 2 * BLOCK_TOKENS))
         self.assertEqual((1, 2), self.left())
 
+    def test_a_request_whose_last_tokens_were_none_is_told_of_what_it_has_yet(self) -> None:
+        self.stored()
+        request = a_request("second")
+        self.assertEqual(4 * BLOCK_TOKENS, self.ask(request))
+        del request.block_hashes[3:]  # preempted: two steps under way would have made the rest
+        request.num_tokens = 3 * BLOCK_TOKENS + 1
+        self.assertEqual(3 * BLOCK_TOKENS, self.ask(request))
+        self.assertEqual((1, 3), self.left())
+
     def test_one_token_less_when_all_is_there(self) -> None:
         self.stored()
         request = a_request("second")

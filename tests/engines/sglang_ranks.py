@@ -198,7 +198,7 @@ class Backend(scene.StoreTest):
         self.assertEqual(storage.batch_set_v2([PoolTransfer(KV, keys, [0, 1, 2, 3])]), {KV: [False, False]})
         self.assertEqual(storage.batch_exists_v2(keys, []), (0, {}))
         self.assertIsNone(storage.clear())
-        self.assertGreaterEqual(storage.get_stats()["NotFound"], 4)
+        self.assertGreaterEqual(storage.get_stats()["Stale"], 4)
 
 
 class Engine(threading.Thread):

@@ -96,9 +96,11 @@ class SchedulerConnector:
         """How many tokens beyond those can be loaded, and whether that goes on between steps. None: ask again."""
         tracked = self._track(request)
         first = num_computed_tokens // self.block_tokens
-        if tracked is None or first >= len(tracked.keys):
+        # A preempted request may have fewer hashes than before: tokens of steps that were under way are none any more.
+        keys = len(request.block_hashes)
+        if tracked is None or first >= keys:
             return 0, False
-        matched = tracked.request.match(tracked.keys[first:])
+        matched = tracked.request.match(tracked.keys[first:keys])
         self._drop_match(tracked, keep=matched)
         tracked.matched, tracked.first = matched, first
         if matched.next == kvshm.Next.FILLING and self._may_wait(tracked):
