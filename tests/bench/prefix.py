@@ -59,7 +59,7 @@ class Bench:
         self.owner.destroy()
 
     def raw(self, library: Any) -> Callable[[], None]:
-        """Calls kvshm_match() and kvshm_release_batch() of a library with what was prepared before, and nothing else."""
+        """Calls match and release_batch of a library with what was prepared before, and nothing else."""
         match, release = library.kvshm_match, library.kvshm_release_batch
         match.argtypes, release.argtypes = _abi.match.argtypes, _abi.release_batch.argtypes
         handles = (_abi.Handle * PREFIX)()

@@ -102,11 +102,11 @@ class Results(Sequence[int]):
     @property
     def ok(self) -> bool:
         """Did all succeed?"""
-        return not any(self._values)
+        return not self._values.tobytes().strip(b"\0")  # any() would make a number of each
 
     def first_error(self) -> int:
         """The first that is no success; 0 if there is none."""
-        return next(filter(None, self._values), 0)
+        return 0 if self.ok else next(filter(None, self._values))
 
     def failed(self) -> Dict[int, int]:
         """Those that did not succeed: their numbers, and their negative errnos."""
@@ -119,6 +119,13 @@ class Results(Sequence[int]):
 
     def __repr__(self) -> str:
         return f"<kvshm.Results of {len(self)}, failed: {self.failed()}>"
+
+
+def _runs(kinds: bytearray) -> Iterable[Tuple[int, int]]:
+    """Each kind, and how many of it are in a row: mostly all."""
+    if kinds and kinds.count(kinds[0]) == len(kinds):
+        return ((kinds[0], len(kinds)),)
+    return ((kind, len(list(run))) for kind, run in groupby(kinds))
 
 
 class HandleArray(Local):
@@ -146,8 +153,7 @@ class HandleArray(Local):
     def release(self, first: int, count: int) -> int:
         """Ends refs and pins, in runs of one kind; the first error. Other kinds stay."""
         error = 0
-        for kind, run in groupby(self.kinds(first, count)):
-            length = len(list(run))
+        for kind, length in _runs(self.kinds(first, count)):
             if kind in _RELEASES:
                 results = Results(length)
                 result = _RELEASES[kind](self.store.pointer, self.address + _SIZE * first, length, results.address)

