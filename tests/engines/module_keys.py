@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import struct
 import unittest
+import weakref
 from array import array
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -118,6 +119,29 @@ class Keys(unittest.TestCase):
         others = [kvshm.Keys([b"x" * 1000] * 200) for _ in range(4)]
         self.are(part, keys[50:60])
         self.assertEqual(len(others), 4)
+
+    def test_room_is_used_again_when_nobody_has_it_any_more(self) -> None:
+        first, second = ([bytes([base + i]) * 28 for i in range(20)] for base in (0, 100))
+        keys = kvshm.Keys(first)
+        room = weakref.ref(keys._array)
+        part = keys[3:5]
+        del keys
+        others = [kvshm.Keys(second), kvshm.Keys.packed(b"".join(second), 28)]
+        self.are(part, first[3:5])
+        for other in others:
+            self.are(other, second)
+            self.assertIsNot(other._array, room())
+        del part
+        again = kvshm.Keys(second[:18])
+        self.assertIs(again._array, room())
+        self.are(again, second[:18])
+
+    def test_room_for_very_many_keys_is_not_kept(self) -> None:
+        many = kvshm.Keys.packed(bytes(8 * 5000), 8)
+        self.are(many, [bytes(8)] * 5000)
+        room = weakref.ref(many._array)
+        del many
+        self.assertTrue(room() is None)
 
     def test_sums_and_equality(self) -> None:
         self.are(kvshm.Keys([b"a"]) + kvshm.Keys([None, b"bc"]), [b"a", None, b"bc"])
