@@ -529,8 +529,8 @@ int kvshm_join_batch(kvshm_store *store, const struct kvshm_ticket *tickets, uns
 
 /* A request is the name of the holds, and of the room, that an engine's request has: they belong together, and end
  * together. It lives in the store, under the engine's own id (1 to KVSHM_REQUEST_ID_MAX bytes of any value) and attempt
- * number, or without a name, and has one owner: the client that opened it. Its holds are its owner's, so that they end with that one's
- * death, and nobody else's way takes them away.
+ * number, or without a name, and has one owner: the client that opened it. Its holds are its owner's, so that they end
+ * with that one's death, and nobody else's way takes them away.
  *
  *   open      its owner matches, reserves room, and fills
  *   complete  the blocks that it had when its owner said so are ready, and held until its end: others may claim them
@@ -670,10 +670,10 @@ int kvshm_request_keep(kvshm_store *store, const struct kvshm_request *request, 
  *   -ETIMEDOUT    a block is still being filled by another */
 int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *request, uint64_t deadline);
 
-/* Owner: looks how far the fills are that the request has begun, or waits for: *pending is how many of its blocks are not
- * ready yet, those counted that are its own to publish. It never blocks, and may be called again and again, also when
- * the request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have been
- * seen ready it looks at no block.
+/* Owner: looks how far the fills are that the request has begun, or waits for: *pending is how many of its blocks are
+ * not ready yet, those counted that are its own to publish. It never blocks, and may be called again and again, also
+ * when the request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have
+ * been seen ready it looks at no block.
  *   -EAGAIN  one or more of them were given up, or removed, or their filler died: these holds have ended. It is told
  *            once; *pending is set here, too */
 int kvshm_request_settle(kvshm_store *store, const struct kvshm_request *request, uint32_t *pending);

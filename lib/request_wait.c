@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * request_wait.c: waiting until a request is complete: its owner for the blocks that others fill, everyone else for its
- * word; and the owner's looks at what is not ready yet. Contracts in kvshm.h. Guarantees: D4: nothing is waited for beyond the deadline, and who dies meanwhile is seen
- * within a slice of 10 ms. (tests/model/request_end.pml)
+ * word; and the owner's looks at what is not ready yet. Contracts in kvshm.h. Guarantees: D4: nothing is waited for
+ * beyond the deadline, and who dies meanwhile is seen within a slice of 10 ms. (tests/model/request_end.pml)
  */
 #include "config.h"
 
