@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import unittest
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
+from unittest import mock
 
 import kvshm
 import runner
@@ -275,6 +276,20 @@ class DLPack(scene.StoreTest):
             memory.__dlpack__()
             self.assertLess(len(_dlpack._live), 100)
         self.assertGreaterEqual(len(_dlpack._live), len(kept))
+
+    def test_who_looks_while_a_capsule_is_made_lets_it_be(self) -> None:
+        class Looked(Dict[int, Any]):
+            """Another thread looks for what is over when a tensor is put here."""
+
+            def __setitem__(self, number: int, lent: Any) -> None:
+                super().__setitem__(number, lent)
+                _dlpack.sweep()
+
+        with mock.patch.object(_dlpack, "_live", Looked()):
+            capsule = Capsule(self.store.plane(0).__dlpack__())
+            self.assertEqual(len(_dlpack._live), 1)
+            del capsule
+            _dlpack.sweep()
 
     def test_no_copy_and_no_other_device(self) -> None:
         memory = self.store.plane(0)

@@ -146,9 +146,9 @@ def capsule(
         managed.major = 1
         managed.flags = 0 if writable else _READ_ONLY
     lent = _Lent(managed, dimensions, owner, _VERSIONED if versioned else _PLAIN)
-    lent.capsule = _new(ctypes.addressof(managed), lent.name, None)
-    _live[next(_numbers)] = lent
-    return lent.capsule
+    made = lent.capsule = _new(ctypes.addressof(managed), lent.name, None)
+    _live[next(_numbers)] = lent  # from here on another thread may look: `made` says that somebody has it
+    return made
 
 
 def supported(max_version: Optional[Tuple[int, int]]) -> bool:
