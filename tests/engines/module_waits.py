@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from typing import Any, Callable, Dict, List, Tuple
+from unittest import mock
 
 import kvshm
 import runner
@@ -134,6 +135,16 @@ class Waits(scene.StoreTest):
         wait, _ = self.cases()["reserve"]
         self.interrupted(wait)
         self.assertEqual(self.store.find_request("reserves").info().wanted, 0)
+
+    def test_an_interrupt_of_reserve_is_raised_also_where_the_request_has_ended(self) -> None:
+        request = self.in_line()[0].store.open_request("ends")
+
+        def interrupt(*_: object) -> None:
+            self.store.request(bytes(request)).end()
+            raise KeyboardInterrupt
+
+        with mock.patch.object(kvshm.Request, "wait_room", interrupt), self.assertRaises(KeyboardInterrupt):
+            request.reserve(8, LONG)
 
     def interrupted(self, wait: Callable[[float], Any]) -> None:
         """The main thread is in a wait when another one interrupts it."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
 from . import _abi
 from ._abi import Next, Outcome, RequestState, fits, nanoseconds
-from ._errors import InProgress, Local, make_error
+from ._errors import Error, InProgress, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results, wait_in_slices
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 
@@ -153,7 +154,8 @@ class Request(Local):
                 self.unreserve()
                 raise make_error(-errno.ETIMEDOUT, "there is no room now: nothing is held for the request") from error
             except BaseException:
-                self.unreserve()
+                with contextlib.suppress(Error):  # it may have ended
+                    self.unreserve()
                 raise
 
     def queue(self, blocks: int, timeout: float) -> bool:
