@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import tempfile
+import weakref
 from typing import Any, Callable, List, Tuple
 
 import kvshm
@@ -236,6 +237,19 @@ class Logs(scene.StoreTest):
             self.name,
         )
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "told\n1\n1\n", ""))
+
+    def test_what_was_told_once_is_kept(self) -> None:
+        """Another thread may be on its way into it, and wait for the interpreter lock there."""
+
+        def tell(*_: object) -> None:
+            pass
+
+        told = weakref.ref(tell)
+        kvshm.set_log(tell)
+        kvshm.set_log(None)
+        del tell
+        gc.collect()
+        self.assertIsNotNone(told())
 
     def test_a_logger_has_it(self) -> None:
         kvshm.log_to_logging()

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional
 
 from . import _abi
 from ._abi import (
@@ -85,12 +85,11 @@ __all__ = [
 
 __version__ = _abi.version_text().decode()
 
-_log: Any = None  # the library's callback, kept as long as the library has it
+_logs: List[Any] = []  # what the library was given: another thread may be on its way into any of them
 
 
 def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
     """Has tell(level, text) called with what a program's log should have; None: nobody. It must not call kvshm."""
-    global _log
     if tell is not None and not callable(tell):
         raise TypeError(f"a function to tell is wanted, not {type(tell).__name__}")
 
@@ -99,10 +98,11 @@ def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
             tell(LogLevel(level), text.decode("utf-8", "replace"))
 
     log: Any = _abi.LOG(told) if tell is not None else _abi.LOG(0)
+    if log:
+        if not _logs:
+            atexit.register(set_log, None)  # what ends later, with the interpreter, has nobody to tell
+        _logs.append(log)
     _abi.set_log(log, None)
-    if _log is None:
-        atexit.register(set_log, None)  # what ends later, with the interpreter, has nobody to tell
-    _log = log
 
 
 def log_to_logging(logger: logging.Logger = logging.getLogger("kvshm")) -> None:
