@@ -10,11 +10,12 @@ import os
 import tempfile
 import weakref
 from typing import Any, Callable, List, Tuple
+from unittest import mock
 
 import kvshm
 import runner
 import scene
-from kvshm import LogLevel, Phase, Retain
+from kvshm import LogLevel, Phase, Retain, _abi, _view
 
 
 def killed(act: str, name: str) -> None:
@@ -83,6 +84,34 @@ class Owners(scene.StoreTest):
             with self.assertRaises(error):
                 kvshm.create(name, size=1 << 22, block_size=4096, populate=1, progress=progress)
             self.assertNotIn(name, kvshm.list_stores())
+
+    def test_an_interrupt_behind_a_call_leaves_nothing_of_what_it_made(self) -> None:
+        """Ctrl-C is seen when the library's call has returned, before Python has its result."""
+
+        def interrupted(name: str) -> Any:
+            call = getattr(_abi, name)
+
+            def act(*arguments: Any) -> None:
+                self.assertEqual(call(*arguments), 0)
+                raise KeyboardInterrupt
+
+            return mock.patch.object(_abi, name, act)
+
+        open_now = len(os.listdir("/proc/self/fd"))
+        name = scene.new_name()
+        with interrupted("attach"), self.assertRaises(KeyboardInterrupt):
+            kvshm.attach(self.name)
+        with interrupted("create"), self.assertRaises(KeyboardInterrupt):
+            kvshm.create(name, size=4096, block_size=4096)
+        with interrupted("view_open"), self.assertRaises(KeyboardInterrupt):
+            kvshm.View(self.name)
+        self.assertEqual(len(self.clients()), 1)
+        self.assertNotIn(name, kvshm.list_stores())
+        self.owner.disown()
+        with self.assertWarns(ResourceWarning), interrupted("adopt"), self.assertRaises(KeyboardInterrupt):
+            kvshm.adopt(self.name)
+        self.owner = kvshm.adopt(self.name)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), open_now)
 
     def test_a_store_goes_on_with_another_owner(self) -> None:
         self.put(b"k")
@@ -303,6 +332,14 @@ class Views(scene.StoreTest):
         self.owner.destroy()
         self.assertEqual(view.store().destroyed, 1)
         view.close()
+
+    def test_an_interrupt_ends_a_view_of_many_and_is_raised(self) -> None:
+        self.put(b"a", b"b")
+        made = mock.Mock(side_effect=KeyboardInterrupt)
+        with kvshm.View(self.name) as view:
+            with mock.patch.object(_view, "_plain", made), self.assertRaises(KeyboardInterrupt):
+                view.blocks()
+        made.assert_called_once()
 
     def test_a_closed_view_raises_ValueError(self) -> None:
         view = kvshm.View(self.name)

@@ -9,7 +9,9 @@ of that class: who catches TimeoutError, PermissionError or BlockingIOError catc
 from __future__ import annotations
 
 import errno
-from typing import Any, Dict, NoReturn, Type
+from typing import Any, Callable, Dict, List, NoReturn, Sequence, Type
+
+from . import _abi
 
 
 class Error(OSError):
@@ -133,3 +135,24 @@ _classes: Dict[int, Type[Error]] = {
 def make_error(result: int, text: str) -> Error:
     """The exception for a call's result, a negative errno."""
     return _classes.get(-result, Error)(-result, text)
+
+
+def check(result: int, raised: Sequence[BaseException] = ()) -> None:
+    """Raises what a callback of the call has raised (passing_on()), or the error of a call that has just failed."""
+    if raised:
+        raise raised[0]
+    if result:
+        raise make_error(result, _abi.last_error())
+
+
+def passing_on(tell: Callable[..., Any], raised: List[BaseException]) -> Callable[..., int]:
+    """A callback that ends its call by a true result, or by an exception, an interrupt too: there it would be lost."""
+
+    def told(*what: Any) -> int:
+        try:
+            return 1 if tell(*what) else 0
+        except BaseException as error:
+            raised.append(error)
+            return 1
+
+    return told

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import _abi
 from ._abi import AnyPath, Phase, Retain, nanoseconds
-from ._errors import Error, Local, make_error
+from ._errors import Error, Local, check, make_error, passing_on
 
 _NUMBERS = (
     "size", "block_size", "planes", "key_max", "clients", "requests", "mode", "fence", "hugepages", "numa_node",
@@ -24,33 +25,34 @@ Progress = Callable[[Phase, int, int], Any]
 class Owner(Local):
     """A store's owner. As a context manager it destroys the store at the end of the block."""
 
-    def __init__(self, pointer: int, name: str) -> None:
-        self._pointer: Optional[int] = pointer
+    def __init__(self, name: str) -> None:
+        # Where the library puts it: so it is not lost where an interrupt comes before anything else. None: ended.
+        self.pointer = ctypes.c_void_p()
         self.name = name
 
     def __enter__(self) -> Owner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pointer is not None:
+        if self.pointer.value is not None:
             self.destroy()
 
     def __del__(self) -> None:
-        if getattr(self, "_pointer", None) is None:
+        if not getattr(self, "pointer", None):
             return
         # As its death would: the store stays. In a child of fork() it is the parent's.
-        if _abi.disown(self._pointer) == 0 and not sys.is_finalizing():
+        if _abi.disown(self.pointer) == 0 and not sys.is_finalizing():
             warnings.warn(f"store {self.name!r} has lost its owner", ResourceWarning, stacklevel=2)
 
     def _end(self, call: Any) -> None:
         pointer = self._given()
-        self._pointer = None
-        _check(call(pointer))
+        self.pointer.value = None
+        check(call(pointer))
 
     def _given(self) -> int:
-        if self._pointer is None:
+        if self.pointer.value is None:
             raise ValueError("the store was destroyed, or given up")
-        return self._pointer
+        return self.pointer.value
 
     def destroy(self) -> None:
         """Destroys the store: every call of its clients raises Stale from now on."""
@@ -63,13 +65,13 @@ class Owner(Local):
     def recover(self) -> int:
         """Recovers dead clients; how many were."""
         count = ctypes.c_uint()
-        _check(_abi.owner_recover(self._given(), count))
+        check(_abi.owner_recover(self._given(), count))
         return int(count.value)
 
     def look_at_pins(self, timeout: float) -> int:
         """Tells the log of the pins that are older than timeout seconds, once each; of how many."""
         count = ctypes.c_uint()
-        _check(_abi.owner_look_at_pins(self._given(), nanoseconds(timeout), count))
+        check(_abi.owner_look_at_pins(self._given(), nanoseconds(timeout), count))
         return int(count.value)
 
 
@@ -106,14 +108,12 @@ def create(
             raise ValueError(f"{option}={value} is out of range")
     raised: List[BaseException] = []
     if progress is not None:
-        given.progress = _told(progress, raised)
-    pointer = ctypes.c_void_p()
-    result = _abi.create(_abi.text(name, "name"), given, pointer)
-    if result and raised:
-        raise raised[0]
-    _check(result)
-    assert pointer.value is not None
-    return Owner(pointer.value, name)
+        given.progress = _abi.PROGRESS(passing_on(_told(progress), raised))
+    with contextlib.ExitStack() as undo:  # what is interrupted leaves no store
+        owner = undo.enter_context(Owner(name))
+        check(_abi.create(_abi.text(name, "name"), given, owner.pointer), raised)
+        undo.pop_all()
+    return owner
 
 
 def _retain(word: str) -> Retain:
@@ -122,54 +122,41 @@ def _retain(word: str) -> Retain:
     return Retain[word.upper()]
 
 
-def _told(progress: Progress, raised: List[BaseException]) -> Any:
-    def tell(phase: int, done: int, total: int, _: Any) -> int:
-        try:
-            return 1 if progress(Phase(phase), done, total) else 0
-        except BaseException as error:  # an interrupt, too: it would end here
-            raised.append(error)
-            return 1
-
-    return _abi.PROGRESS(tell)
+def _told(progress: Progress) -> Callable[..., Any]:
+    return lambda phase, done, total, _: progress(Phase(phase), done, total)
 
 
 def adopt(name: str, *, dir: Optional[AnyPath] = None) -> Owner:
     """Becomes the owner of a store whose owner is gone, with all its blocks."""
-    pointer = ctypes.c_void_p()
-    _check(_abi.adopt(_abi.text(name, "name"), _abi.directory(dir), pointer))
-    assert pointer.value is not None
-    return Owner(pointer.value, name)
+    owner = Owner(name)
+    check(_abi.adopt(_abi.text(name, "name"), _abi.directory(dir), owner.pointer))
+    return owner
 
 
 def unlink(name: str, *, dir: Optional[AnyPath] = None) -> None:
     """Removes a store that nobody has. Busy: somebody has it."""
-    _check(_abi.unlink(_abi.text(name, "name"), _abi.directory(dir)))
+    check(_abi.unlink(_abi.text(name, "name"), _abi.directory(dir)))
 
 
 def unlink_dead(*, dir: Optional[AnyPath] = None) -> List[Tuple[str, Optional[Error]]]:
     """Removes all stores that nobody has: their names, and why one could not be removed."""
     removed: List[Tuple[str, Optional[Error]]] = []
+    raised: List[BaseException] = []
 
-    def tell(name: bytes, result: int, _: Any) -> int:
+    def tell(name: bytes, result: int, _: Any) -> None:
         removed.append((name.decode(), make_error(result, _abi.last_error()) if result else None))
-        return 0
 
-    _check(_abi.unlink_dead(_abi.directory(dir), _abi.NAMED_RESULT(tell), None))
+    check(_abi.unlink_dead(_abi.directory(dir), _abi.NAMED_RESULT(passing_on(tell, raised)), None), raised)
     return removed
 
 
 def list_stores(*, dir: Optional[AnyPath] = None) -> List[str]:
     """The names of all stores."""
     names: List[str] = []
+    raised: List[BaseException] = []
 
-    def tell(name: bytes, _: Any) -> int:
+    def tell(name: bytes, _: Any) -> None:
         names.append(name.decode())
-        return 0
 
-    _check(_abi.list_stores(_abi.directory(dir), _abi.NAMED(tell), None))
+    check(_abi.list_stores(_abi.directory(dir), _abi.NAMED(passing_on(tell, raised)), None), raised)
     return names
-
-
-def _check(result: int) -> None:
-    if result:
-        raise make_error(result, _abi.last_error())

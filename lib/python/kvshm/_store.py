@@ -56,14 +56,21 @@ class Store(Local):
     Any thread may call it. A child of fork() can't (Forked): it attaches the store for itself.
     """
 
-    def __init__(self, pointer: int, name: str) -> None:
-        self.pointer = ctypes.c_void_p(pointer)  # its value is None when closed: also to calls that are under way
-        self._attached: List[int] = [pointer]  # who takes it from here detaches
+    def __init__(self, name: str, options: _abi.AttachOptions) -> None:
+        # Where the library puts it, so that it is detached also where an interrupt comes before anything else. Its
+        # value is None when closed: also to calls that are under way.
+        self.pointer = ctypes.c_void_p()
+        self._attached: List[int] = []  # who takes it from here detaches
         self._inside: Set[int] = set()
         self._seen: WeakSet[_Export] = WeakSet()
         self.name = name
+        result = _abi.attach(_abi.text(name, "name"), options, self.pointer)
+        if result:
+            raise make_error(result, _abi.last_error())
+        assert self.pointer.value is not None
+        self._attached.append(self.pointer.value)
         geometry = _abi.Geometry()
-        self._check(_abi.get_geometry(pointer, geometry))
+        self._check(_abi.get_geometry(self.pointer, geometry))
         self.block_size: int = geometry.block_size
         self.blocks: int = geometry.blocks
         self.planes: int = geometry.planes
@@ -117,9 +124,10 @@ class Store(Local):
             # An exception holds what its frames had, perhaps memory: it is to be seen, and the store ends after it.
 
     def __del__(self) -> None:
-        if getattr(self, "_attached", None):
+        pointer = self.pointer.value if hasattr(self, "pointer") else None
+        if pointer is not None:
             self.pointer.value = None
-            _abi.detach(self._attached.pop())
+            _abi.detach(pointer)
 
     @property
     def closed(self) -> bool:
@@ -366,9 +374,4 @@ def attach(
         None if label is None else _abi.text(label, "label"),
         None if client is None else _abi.text(client, "client"),
     )
-    pointer = ctypes.c_void_p()
-    result = _abi.attach(_abi.text(name, "name"), options, pointer)
-    if result:
-        raise make_error(result, _abi.last_error())
-    assert pointer.value is not None
-    return Store(pointer.value, name)
+    return Store(name, options)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from . import _abi
 from ._abi import AnyPath
-from ._errors import Local, make_error
+from ._errors import Local, check, passing_on
 from ._request import RequestInfo, make_info
 
 
@@ -31,21 +31,19 @@ class View(Local):
     """
 
     def __init__(self, name: str, *, dir: Optional[AnyPath] = None) -> None:
-        self._pointer: Optional[int] = None
-        pointer = ctypes.c_void_p()
-        _check(_abi.view_open(_abi.text(name, "name"), _abi.directory(dir), pointer))
-        self._pointer = pointer.value
+        self._pointer = ctypes.c_void_p()  # where the library puts it: an interrupt behind that leaves nothing open
+        check(_abi.view_open(_abi.text(name, "name"), _abi.directory(dir), self._pointer))
 
     def close(self) -> None:
         """Ends the look."""
-        pointer, self._pointer = self._pointer, None
+        pointer, self._pointer.value = self._pointer.value, None
         if pointer is not None:
             _abi.view_close(pointer)
 
     def _open(self) -> int:
-        if self._pointer is None:
+        if self._pointer.value is None:
             raise ValueError("the view is closed")
-        return self._pointer
+        return self._pointer.value
 
     def __enter__(self) -> View:
         return self
@@ -54,7 +52,8 @@ class View(Local):
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_pointer"):
+            self.close()
 
     def store(self) -> SimpleNamespace:
         """How the store was made, and how it is."""
@@ -93,24 +92,26 @@ class View(Local):
         findings: List[str] = []
         result = _abi.CheckResult()
 
+        raised: List[BaseException] = []
+
         def tell(finding: bytes, _: Any) -> None:
             findings.append(finding.decode("utf-8", "replace"))
 
-        _check(_abi.view_check(self._open(), _abi.FINDING(tell), None, result))
+        check(_abi.view_check(self._open(), _abi.FINDING(passing_on(tell, raised)), None, result), raised)
         return Check(result.unsound, result.pending, result.leaked, bool(result.quiescent), findings)
 
     def _one(self, call: Any, into: Any) -> SimpleNamespace:
-        _check(call(self._open(), into))
+        check(call(self._open(), into))
         return _plain(into)
 
     def _all(self, call: Any, kind: Type[Any], make: Callable[[Any], Any]) -> List[Any]:
         items: List[Any] = []
+        raised: List[BaseException] = []
 
-        def tell(item: int, _: Any) -> int:
+        def tell(item: int, _: Any) -> None:
             items.append(make(kind.from_address(item)))
-            return 0
 
-        _check(call(self._open(), _abi.WALK(tell), None))
+        check(call(self._open(), _abi.WALK(passing_on(tell, raised)), None), raised)
         return items
 
 
@@ -130,8 +131,3 @@ def _members(item: Any) -> Iterator[Tuple[str, Any]]:
             value = bytes(value) if value._type_ is ctypes.c_uint8 else list(value)
             value = value[: getattr(item, name + "_length", len(value))]
         yield name, value
-
-
-def _check(result: int) -> None:
-    if result:
-        raise make_error(result, _abi.last_error())
