@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _HANDLE = struct.Struct("=QIBBHQ")
 _SIZE = _HANDLE.size
+_NO_HOLD = bytes(_SIZE)
 _KIND = 12  # where the kind is in a handle
 _NONE, _REF, _PIN, _WRITER, _OWNED, _PART, _LENT = range(7)
 _RELEASES = {_REF: _abi.release_batch, _PIN: _abi.unpin_batch}
@@ -442,8 +443,9 @@ class Holds(_Held):
         taken = Holds(self._new(len(numbers)), 0, len(numbers))
         for to, number in enumerate(numbers):
             at = _SIZE * (self._first + number)
-            taken._array.data[_SIZE * to : _SIZE * (to + 1)] = self._array.data[at : at + _SIZE]
-            self._array.data[at : at + _SIZE] = bytes(_SIZE)
+            handle = self._array.data[at : at + _SIZE]
+            self._array.data[at : at + _SIZE] = _NO_HOLD  # before: interrupted here it ends with the store, not twice
+            taken._array.data[_SIZE * to : _SIZE * (to + 1)] = handle
         if self.results is not None:
             taken.results = Results.of(array("i", [self.results[i] for i in numbers]))
         if self._outcomes is not None:
