@@ -145,6 +145,12 @@ class Keys(unittest.TestCase):
 
     def test_sums_and_equality(self) -> None:
         self.are(kvshm.Keys([b"a"]) + kvshm.Keys([None, b"bc"]), [b"a", None, b"bc"])
+        lists: List[List[Any]] = [[], [b"ab", b"cd", b"ef"], [None, b"a", b"bcd", None], [None, None]]
+        for first in lists:
+            for second in lists:
+                for part in (slice(0, None), slice(1, None), slice(0, 2)):
+                    both = kvshm.Keys(first)[part] + kvshm.Keys(second)[part]
+                    self.are(both, first[part] + second[part])
         self.assertEqual(kvshm.Keys([b"ab", b"cd"]), kvshm.Keys.packed(b"abcd", 2))
         self.assertNotEqual(kvshm.Keys([b"ab"]), kvshm.Keys([b"ab", b"cd"]))
         self.assertNotEqual(kvshm.Keys([b"ab"]), [b"ab"])

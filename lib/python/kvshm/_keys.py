@@ -155,7 +155,25 @@ class Keys:
         return (self[i] for i in range(self._count))
 
     def __add__(self, other: Keys) -> Keys:
-        return Keys([*self, *other]) if isinstance(other, Keys) else NotImplemented
+        if not isinstance(other, Keys):
+            return NotImplemented
+        both = Keys.__new__(Keys)
+        lengths = self._lengths() + other._lengths()
+        data = bytearray(self._packed() + other._packed())
+        if lengths and lengths[0] and lengths.count(lengths[0]) == len(lengths):
+            both._set_uniform(data, lengths[0], len(lengths))
+        else:
+            both._set_various(data, lengths.tolist())
+        return both
+
+    def _lengths(self) -> array[int]:
+        return self._array[2 * self._first + 1 : 2 * (self._first + self._count) : 2]
+
+    def _packed(self) -> bytes:
+        """All of them, one after the other, as they lie in memory."""
+        starts = self._array[2 * self._first : 2 * (self._first + self._count) : 2]
+        size = sum(self._lengths())
+        return ctypes.string_at(next(filter(None, starts)), size) if size else b""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Keys):
