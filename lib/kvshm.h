@@ -78,7 +78,8 @@ const char *kvshm_version(void);
 enum kvshm_log_level { KVSHM_LOG_ERROR = 3, KVSHM_LOG_WARNING = 4, KVSHM_LOG_NOTICE = 5, KVSHM_LOG_INFO = 6 };
 
 /* Called with one line, without a newline, for what a program's log should have: recoveries, sizes rounded down. It
- * may be called from any thread that is in a call; it must not call kvshm. */
+ * may be called from any thread that is in a call; it must not call kvshm. It may wait for other threads: no call of
+ * theirs waits for the one that it is in. */
 typedef void kvshm_log_fn(enum kvshm_log_level level, const char *text, void *arg);
 
 /* Sets the process's log callback; NULL: silence, which is the default. Set it before other threads use kvshm. */

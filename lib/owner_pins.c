@@ -107,6 +107,7 @@ static int look(kvshm_owner *owner, const struct kvs_view *view, uint64_t timeou
 	int rc;
 
 	(void)pthread_mutex_lock(&owner->overdue.lock);
+	kvs_log_put_off();
 	rc = kvl_view_read_pins(view, now > timeout ? now - timeout : 0, &read);
 	if (rc == 0) {
 		*pins = tell_new(&read, &owner->overdue);
@@ -114,6 +115,7 @@ static int look(kvshm_owner *owner, const struct kvs_view *view, uint64_t timeou
 		kvl_view_free_pins(&read);
 	}
 	(void)pthread_mutex_unlock(&owner->overdue.lock);
+	kvs_log_go_on();
 	return rc;
 }
 

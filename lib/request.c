@@ -116,6 +116,18 @@ int kvl_request_look(kvshm_store *store, const struct kvshm_request *request, st
 	return rc ? rc : look_up(actor, request, word);
 }
 
+void kvl_request_enter(struct kvl_request *own)
+{
+	(void)pthread_mutex_lock(&own->lock);
+	kvs_log_put_off();
+}
+
+void kvl_request_leave(struct kvl_request *own)
+{
+	(void)pthread_mutex_unlock(&own->lock);
+	kvs_log_go_on();
+}
+
 /* Finds the record of a request of this client's, and locks it; NULL: nothing of it is left. */
 static struct kvl_request *lock(kvshm_store *store, const struct kvshm_request *request)
 {
@@ -123,16 +135,11 @@ static struct kvl_request *lock(kvshm_store *store, const struct kvshm_request *
 
 	if (!own)
 		return NULL;
-	(void)pthread_mutex_lock(&own->lock);
+	kvl_request_enter(own);
 	if (own->open && own->number == request->number)
 		return own;
-	(void)pthread_mutex_unlock(&own->lock);
+	kvl_request_leave(own);
 	return NULL;
-}
-
-void kvl_request_leave(struct kvl_request *own)
-{
-	(void)pthread_mutex_unlock(&own->lock);
 }
 
 /* What is said of a request that this process has not open. */
@@ -240,7 +247,7 @@ static int keep(const struct kvs_actor *actor, kvshm_store *store, uint32_t slot
 		(void)kvs_request_move(&store->map, slot, &word, KVS_REQUEST_CLOSED);
 		return kvs_fault(ENOMEM, "no memory");
 	}
-	(void)pthread_mutex_lock(&own->lock);
+	kvl_request_enter(own);
 	if (own->open) { /* the slot was taken from it, by no owner's doing */
 		(void)kvs_request_nonsense(actor, slot);
 		kvl_request_let_go(actor, own, true);
@@ -248,7 +255,7 @@ static int keep(const struct kvs_actor *actor, kvshm_store *store, uint32_t slot
 	own->number = kvs_request_number(word);
 	own->open = true;
 	own->held = own->fills = own->unready = 0;
-	(void)pthread_mutex_unlock(&own->lock);
+	kvl_request_leave(own);
 	kvs_count(actor, KVS_COUNT_requests);
 	return 0;
 }
@@ -451,10 +458,10 @@ int kvshm_request_tend(kvshm_store *store, uint64_t claim_timeout, unsigned *end
 
 		if (!own)
 			continue;
-		(void)pthread_mutex_lock(&own->lock);
+		kvl_request_enter(own);
 		if (own->open)
 			count += tend(&actor, own, claim_timeout);
-		(void)pthread_mutex_unlock(&own->lock);
+		kvl_request_leave(own);
 	}
 	if (ended)
 		*ended = count;

@@ -62,6 +62,10 @@ static inline struct kvl_request *kvl_request_record(const struct kvshm_store *s
  * else -EPERM, -EBADF. */
 int kvl_request_begin(kvshm_store *store, const struct kvshm_request *request, struct kvs_actor *actor,
 		      struct kvl_request **own);
+
+/* Its lock. Under it the log waits: else a callback that waits for another thread, as all of Python do for the
+ * interpreter lock, would wait for ever for one that waits for this lock. */
+void kvl_request_enter(struct kvl_request *own);
 void kvl_request_leave(struct kvl_request *own);
 
 /* How any call with one begins, its owner's or not; *word is the request's. */

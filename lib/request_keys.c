@@ -380,11 +380,11 @@ static struct kvl_hold *lock_hold(kvshm_store *store, const struct kvshm_handle 
 	*own = kvl_request_record(store, handle->request - 1);
 	if (!*own)
 		return NULL;
-	(void)pthread_mutex_lock(&(*own)->lock);
+	kvl_request_enter(*own);
 	hold = (*own)->open ? kvl_request_find_hold(*own, handle->block) : NULL;
 	if (hold && (fill ? hold->kind == KVL_FILL : kvl_hold_is_held(hold)) && hold->life == handle->life)
 		return hold;
-	(void)pthread_mutex_unlock(&(*own)->lock);
+	kvl_request_leave(*own);
 	return NULL;
 }
 

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * fault.c: the text of a thread's last error, and the log callback. Guarantees: a text is never torn by another
- * thread; nothing is printed.
+ * thread; nothing is printed; the callback is called without a lock that other calls wait for.
  */
 #include "config.h"
 
@@ -10,6 +10,8 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define TEXT_SIZE 1024 /* two labels and a sentence fit */
 
@@ -18,6 +20,16 @@ static _Thread_local const char *last = "";
 
 static void (*log_fn)(int, const char *, void *);
 static void *log_arg;
+
+/* Lines that are put off. */
+struct line {
+	struct line *next;
+	int level;
+	char text[];
+};
+
+static _Thread_local struct line *lines;
+static _Thread_local unsigned put_off;
 
 int kvs_fault_keep(int error, const char *format, ...)
 {
@@ -47,6 +59,46 @@ void kvs_log_set(void (*fn)(int, const char *, void *), void *arg)
 	log_fn = fn;
 }
 
+static void tell(int level, const char *text)
+{
+	if (log_fn)
+		log_fn(level, text, log_arg);
+}
+
+/* Without memory it is lost. */
+static void keep(int level, const char *text)
+{
+	size_t size = strlen(text) + 1;
+	struct line *line = malloc(sizeof(*line) + size), **at = &lines;
+
+	if (!line)
+		return;
+	line->next = NULL;
+	line->level = level;
+	memcpy(line->text, text, size);
+	while (*at)
+		at = &(*at)->next;
+	*at = line;
+}
+
+void kvs_log_put_off(void)
+{
+	put_off++;
+}
+
+void kvs_log_go_on(void)
+{
+	if (--put_off)
+		return;
+	while (lines) {
+		struct line *line = lines;
+
+		lines = line->next;
+		tell(line->level, line->text);
+		free(line);
+	}
+}
+
 void kvs_log(int level, const char *format, ...)
 {
 	char line[TEXT_SIZE];
@@ -57,5 +109,8 @@ void kvs_log(int level, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(line, sizeof(line), format, args);
 	va_end(args);
-	log_fn(level, line, log_arg);
+	if (put_off)
+		keep(level, line);
+	else
+		tell(level, line);
 }

@@ -36,6 +36,11 @@ const char *kvs_fault_text(void);
 #define KVS_LOG_WARNING 4
 #define KVS_LOG_NOTICE 5
 void kvs_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3), cold));
+/* What the thread has for the log between these two is told by the second. The callback is the program's, and may wait
+ * for what another thread has that waits for a lock of this one: so they stand around what is done under a lock. They
+ * nest. */
+void kvs_log_put_off(void);
+void kvs_log_go_on(void);
 void kvs_log_set(void (*fn)(int level, const char *text, void *arg), void *arg);
 
 #endif

@@ -244,10 +244,12 @@ int kvs_recover_slot(struct kvs_map *map, uint32_t slot)
 
 	if (slot >= map->g.clients || pthread_mutex_trylock(&map->recovering))
 		return 0;
+	kvs_log_put_off();
 	rc = kvs_map_whole(map);
 	if (rc == 0)
 		rc = recover_one(map, slot);
 	(void)pthread_mutex_unlock(&map->recovering);
+	kvs_log_go_on();
 	return rc;
 }
 
@@ -257,6 +259,7 @@ int kvs_recover_dead(struct kvs_map *map)
 
 	if (pthread_mutex_trylock(&map->recovering))
 		return 0;
+	kvs_log_put_off();
 	error = kvs_map_whole(map);
 	/* An error with one client keeps nobody from the others. */
 	for (uint32_t i = 0; error != -EUCLEAN && i < map->g.clients; i++) {
@@ -270,5 +273,6 @@ int kvs_recover_dead(struct kvs_map *map)
 	if (error != -EUCLEAN)
 		kvs_client_trim(map);
 	(void)pthread_mutex_unlock(&map->recovering);
+	kvs_log_go_on();
 	return error ? error : done;
 }

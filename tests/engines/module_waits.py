@@ -12,6 +12,8 @@ import errno
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, Callable, Dict, List, Tuple
@@ -293,6 +295,26 @@ class Threads(scene.StoreTest):
                     except kvshm.Canceled:
                         continue
                     self.assertEqual(bytes(hold.buffer(act % 2)), key * 512)
+
+    def test_a_log_that_lets_another_thread_go_on_holds_up_no_call(self) -> None:
+        """A call with a request tells of a death; meanwhile another thread calls, which keeps the interpreter lock."""
+        request = self.store.open_request("r")
+        told, done = threading.Event(), threading.Event()
+        self.addCleanup(kvshm.set_log, None)
+        dies = "import os, sys, kvshm; s = kvshm.attach(sys.argv[1]); h = s.alloc_batch(s.blocks); os.abort()"
+        subprocess.run([sys.executable, "-c", dies, self.name], check=False)
+
+        def tell(*_: object) -> None:
+            told.set()
+            done.wait(LONG)
+
+        kvshm.set_log(tell)
+        with scene.InCall(lambda: request.get_or_fill(b"k").give_up()) as thread:
+            self.assertTrue(told.wait(LONG))
+            self.assertEqual(len(request.match([b"k"])), 0)
+            done.set()
+        self.assertIsNone(thread.error)
+        request.end()
 
     def test_a_store_that_is_closed_in_one_thread_raises_in_others(self) -> None:
         """They get ValueError, or the closing one Busy, but nobody goes into a store that is gone."""

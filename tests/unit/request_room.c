@@ -533,6 +533,46 @@ START_TEST(R12_a_dead_one_in_the_line_refuses_no_fill)
 }
 END_TEST
 
+/* A program's log that waits for another thread, which is in a call with the same request: all threads of Python wait
+ * for each other so. */
+static void *match_one(void *arg)
+{
+	const struct sleeper *other = arg;
+	struct kvshm_handle lent;
+	enum kvshm_next next;
+
+	ck_assert_uint_eq(scene_match(other->store, &other->request, 1, 1, &lent, &next), 0);
+	return NULL;
+}
+
+static void wait_for_another(enum kvshm_log_level level, const char *text, void *arg)
+{
+	struct sleeper *other = arg;
+
+	ck_assert_int_eq(level, KVSHM_LOG_NOTICE);
+	ck_assert_ptr_nonnull(strstr(text, "is dead"));
+	other->rc++;
+	ck_assert_int_eq(pthread_create(&other->thread, NULL, match_one, other), 0);
+	ck_assert_int_eq(pthread_join(other->thread, NULL), 0);
+}
+
+START_TEST(who_tells_the_log_of_a_death_has_no_lock_that_others_wait_for)
+{
+	uint64_t id = 10;
+	kvshm_store *store = unit_store(BLOCKS);
+	struct sleeper other = {.store = store, .request = scene_open(store, 1, 0)};
+	struct child child;
+
+	unit_child(&child, reserve_and_wait_for_death, &id);
+	unit_await(&child);
+	unit_kill(&child);
+	kvshm_set_log(wait_for_another, &other);
+	(void)scene_begin(store, &other.request, 2); /* finds it dead */
+	kvshm_set_log(NULL, NULL);
+	ck_assert_int_eq(other.rc, 1);
+}
+END_TEST
+
 /* ---- The stopped ------------------------------------------------------------------------------------------- */
 
 /* A child that is in the line until a deadline, and looks once more when it is told to. */
@@ -856,6 +896,7 @@ int main(void)
 		R12_a_dead_one_that_has_room_gives_it_to_who_waits,
 		R12_the_dead_anywhere_in_the_line_hold_up_nobody,
 		R12_a_dead_one_in_the_line_refuses_no_fill,
+		who_tells_the_log_of_a_death_has_no_lock_that_others_wait_for,
 		R12_a_stopped_one_that_is_first_holds_up_nobody_beyond_its_deadline,
 		R12_a_stopped_one_in_the_middle_holds_up_nobody_beyond_its_deadline,
 		R12_who_sees_a_deadline_pass_frees_what_the_stopped_one_had,
