@@ -421,6 +421,13 @@ class Dropped(scene.StoreTest):
         del holds
         self.assertEqual(self.warned(), [])
 
+    def test_what_a_destroyed_store_had_is_not_warned_of(self) -> None:
+        """There is nothing to let go of any more: also a close() has come to nothing."""
+        self.put(b"a")
+        with self.store.get(b"a"), self.store.get_or_fill_batch([b"a", b"b"]):
+            self.owner.destroy()
+        self.assertEqual(self.warned(), [])
+
     def test_an_item_or_a_slice_keeps_all_that_it_came_with(self) -> None:
         self.put(b"a", b"b")
         item = self.store.get_batch([b"a", b"b"])[0]

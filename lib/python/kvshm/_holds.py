@@ -165,7 +165,7 @@ class HandleArray(Local):
     def __del__(self) -> None:
         count = len(self.data) // _SIZE
         left = self.kinds(0, count).translate(None, b"\0\6")
-        if left and not self.store.closed and self.let_go(0, count) != -errno.ECHILD:
+        if left and not self.store.closed and self.let_go(0, count) not in (-errno.ECHILD, -errno.ESTALE):
             warnings.warn(f"{len(left)} holds were not released", ResourceWarning, stacklevel=2)
 
 
