@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import struct
 import unittest
@@ -142,6 +143,23 @@ class Keys(unittest.TestCase):
         room = weakref.ref(many._array)
         del many
         self.assertTrue(room() is None)
+
+    def test_keys_in_a_cycle_are_what_they_are_until_its_end(self) -> None:
+        """The collector ends all objects of a cycle, in any order, before any of them goes."""
+        seen: List[Any] = []
+
+        class Engine:
+            def __init__(self, keys: kvshm.Keys) -> None:
+                self.keys, self.cycle = keys, self
+
+            def __del__(self) -> None:
+                others = kvshm.Keys([b"x" * 32])
+                seen.extend(self.keys)
+                del others
+
+        Engine(kvshm.Keys([b"a" * 32]))
+        gc.collect()
+        self.assertEqual(seen, [b"a" * 32])
 
     def test_sums_and_equality(self) -> None:
         self.are(kvshm.Keys([b"a"]) + kvshm.Keys([None, b"bc"]), [b"a", None, b"bc"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from array import array
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union, overload
 
@@ -22,6 +23,12 @@ def address_of(buffer: bytearray) -> int:
 _LEFT = 8  # sizes of which room is kept
 _LEFT_KEYS = 4096  # room for more keys than that is not
 _left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = {}
+_nobody: List[int] = []  # what _Room._users() says of one that nobody has
+
+
+def _rounded(count: int) -> int:
+    """For how many keys room is made: few numbers, so that it can be used again."""
+    return max(1 << (count - 1).bit_length(), 16) if count <= _LEFT_KEYS else count
 
 
 class _Room:
@@ -45,15 +52,35 @@ class _Room:
         self.data, self.pairs = left
         self._size = size
 
-    def __del__(self, left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = _left) -> None:
+    def _users(self) -> int:
+        """How many have this room, with what it takes to count them."""
+        return sys.getrefcount(self)
+
+    def __del__(
+        self,
+        left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = _left,
+        nobody: List[int] = _nobody,
+        limits: Tuple[int, int, int] = (_LEFT, _LEFT_KEYS, _abi.KEY_MAX),
+    ) -> None:
+        # In a cycle this is called while the keys are there still, for others that end with it: it is not used again.
+        if not nobody or self._users() > nobody[0]:
+            return
+        most, most_keys, most_bytes = limits
         what = self._size, len(self.pairs) // 2
-        if what[1] <= _LEFT_KEYS and (len(left) < _LEFT or what in left):
+        if what[1] <= most_keys and what[0] <= most_bytes and (len(left) < most or what in left):
             left[what] = self.data, self.pairs
 
 
-def _rounded(count: int) -> int:
-    """For how many keys room is made: few numbers, so that it can be used again."""
-    return max(1 << (count - 1).bit_length(), 16) if count <= _LEFT_KEYS else count
+class _Unused(_Room):
+    """Counts who has a room when it ends that nobody has."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:  # type: ignore[override]
+        _nobody.append(self._users())
+
+
+_Unused(1, 0)
 
 
 class Keys:
