@@ -100,33 +100,24 @@ int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin)
 	return release(store, pin, KVSHM_PIN, KVS_ENTRY_PIN, KVS_ENTRY_PINS);
 }
 
-/* Ends a hold of any kind. One that is none of this client's (any more) is so already. */
+/* Ends a hold of any kind. One that is not this client's stays: it may be another's, who needs its handle. */
 static int let_go(kvshm_store *store, struct kvshm_handle *handle)
 {
-	int rc = -EBADF;
-
 	switch (handle->kind) {
 	case KVSHM_NONE:
 	case KVSHM_LENT:
 		return 0;
 	case KVSHM_REF:
-		rc = kvshm_release(store, handle);
-		break;
+		return kvshm_release(store, handle);
 	case KVSHM_PIN:
-		rc = kvshm_unpin(store, handle);
-		break;
+		return kvshm_unpin(store, handle);
 	case KVSHM_WRITER:
 	case KVSHM_OWNED:
 	case KVSHM_PART:
-		rc = kvshm_give_up(store, handle);
-		break;
+		return kvshm_give_up(store, handle);
 	default:
-		break;
+		return kvs_routine(EBADF, "the handle is of no kind that there is");
 	}
-	if (rc != -EBADF)
-		return rc;
-	*handle = kvl_no_hold;
-	return 0;
 }
 
 int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count)
@@ -146,7 +137,7 @@ int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count)
 			text = kvs_fault_text();
 		}
 	}
-	return first ? kvs_routine(-first, text) : 0; /* the text may be that of a handle that was none, by now */
+	return first ? kvs_routine(-first, text) : 0; /* not the text of a later one */
 }
 
 /* The beginning of the calls on any held block. */

@@ -350,10 +350,11 @@ int kvshm_pin(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_
 int kvshm_unpin(kvshm_store *store, struct kvshm_handle *pin);
 
 /* Ends holds of any kind, each in its way: refs are released, pins unpinned, fills (a request's, too), parts and blocks
- * without a key given up. They are KVSHM_NONE afterwards; so are handles that are no hold (any more): no error. What a
- * request has lent stays the request's, and as it is. So a program that keeps holds of several kinds ends them all with
- * one call, in a destructor, say. All are tried: the result is the first error, if there was one, and what could not be
- * let go of stays as it was. */
+ * without a key given up. They are KVSHM_NONE afterwards. Those that are so already are passed over, and what a request
+ * has lent stays the request's, and as it is. So a program that keeps holds of several kinds ends them all with one
+ * call, in a destructor, say. All are tried: the result is the first error, if there was one, and what could not be let
+ * go of stays as it was.
+ *   -EBADF  this client does not hold one of them (any more): it may be another client's, or another store's */
 int kvshm_let_go(kvshm_store *store, struct kvshm_handle *handles, size_t count);
 
 /* Removes a key: it is missing at once, and can be filled anew at once. Its bytes live until the last hold on them

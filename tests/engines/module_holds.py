@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import warnings
@@ -427,6 +428,19 @@ class Dropped(scene.StoreTest):
         with self.store.get(b"a"), self.store.get_or_fill_batch([b"a", b"b"]):
             self.owner.destroy()
         self.assertEqual(self.warned(), [])
+
+    def test_what_ended_before_is_not_warned_of_and_what_did_not_is(self) -> None:
+        self.put(b"a")
+        with self.store.open_request("r") as request:
+            mixed = request.get_or_fill_batch([b"b", b"c"])
+        mixed.close()
+        self.assertEqual(mixed.kinds, bytes([Kind.WRITER] * 2))
+        del mixed
+        self.assertEqual(self.warned(), [])
+        mixed = self.store.get_batch([b"a", b"none"])
+        ctypes.memmove(mixed[1].address_of_handles, mixed[0].address_of_handles, 24)  # a copy: one hold
+        del mixed
+        self.assertEqual((self.warned(), self.usage().refs), (["1 holds were not released"], 0))
 
     def test_an_item_or_a_slice_keeps_all_that_it_came_with(self) -> None:
         self.put(b"a", b"b")

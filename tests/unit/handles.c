@@ -9,6 +9,7 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "hold.h"
 
@@ -216,8 +217,8 @@ START_TEST(B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart)
 }
 END_TEST
 
-/* A hold of each kind, and what is none: a copy of one that was released, and a kind that does not exist. */
-static struct kvshm_request hold_all_kinds(kvshm_store *store, struct kvshm_handle handles[10])
+/* A hold of each kind. */
+static struct kvshm_request hold_all_kinds(kvshm_store *store, struct kvshm_handle handles[8])
 {
 	struct kvshm_handle shared = unit_begin_shared(store, 4);
 	struct kvshm_ticket ticket = unit_ticket(store, &shared);
@@ -237,24 +238,20 @@ static struct kvshm_request hold_all_kinds(kvshm_store *store, struct kvshm_hand
 	ck_rc(kvshm_request_get_or_fill(store, &request, key, sizeof(key), &outcome, &handles[6]), 0);
 	unit_key(1, key);
 	ck_rc(kvshm_request_get_or_fill(store, &request, key, sizeof(key), &outcome, &handles[7]), 0);
-	handles[8] = unit_fill(store, 6, 0);
-	shared = handles[8];
-	ck_rc(kvshm_release(store, &shared), 0);
-	handles[9] = (struct kvshm_handle){.life = 1, .kind = 9};
 	return request;
 }
 
 START_TEST(let_go_ends_holds_of_every_kind_and_passes_over_what_is_lent)
 {
 	kvshm_store *store = unit_planes(2), *other = unit_attach();
-	struct kvshm_handle handles[10], pending;
+	struct kvshm_handle handles[8], pending;
 	struct kvshm_request request = hold_all_kinds(store, handles);
 
 	pending = unit_pending(other, 4);
 	ck_assert_uint_eq(handles[7].kind, KVSHM_LENT);
 	for (int again = 0; again < 2; again++) {
-		ck_rc(kvshm_let_go(store, handles, 10), 0);
-		for (unsigned i = 0; i < 10; i++)
+		ck_rc(kvshm_let_go(store, handles, 8), 0);
+		for (unsigned i = 0; i < 8; i++)
 			ck_assert_uint_eq(handles[i].kind, i == 7 ? KVSHM_LENT : KVSHM_NONE);
 	}
 	ck_assert_uint_eq(unit_refs(store, &handles[7]), 0);
@@ -263,9 +260,41 @@ START_TEST(let_go_ends_holds_of_every_kind_and_passes_over_what_is_lent)
 	ck_rc(kvshm_wait(other, &pending, 0), -ECANCELED);
 	for (uint64_t key = 2; key <= 5; key++)
 		ck_assert(!unit_has(other, key));
-	ck_assert(unit_has(other, 1) && unit_has(other, 6));
+	ck_assert(unit_has(other, 1));
 	ck_rc(kvshm_request_end(store, &request), 0);
 	ck_assert_uint_eq(unit_pins(store, &handles[7]), 0);
+}
+END_TEST
+
+START_TEST(B2_let_go_leaves_what_this_client_does_not_hold_and_ends_the_rest)
+{
+	kvshm_store *store = unit_store(16), *other = unit_attach();
+	struct kvshm_handle theirs[4], mixed[8], last = unit_fill(store, 9, 0), copy = last;
+
+	theirs[0] = unit_fill(other, 1, 0);
+	ck_rc(kvshm_pin(other, &theirs[0], &theirs[1]), 0);
+	theirs[2] = unit_begin(other, 2);
+	theirs[3] = unit_own(other, 3);
+	memcpy(mixed, theirs, sizeof(theirs));
+	mixed[4] = unit_fill(store, 4, 0);
+	mixed[5] = (struct kvshm_handle){.life = 1, .kind = 9};
+	mixed[6] = last; /* which ends before */
+	mixed[7] = unit_fill(store, 5, 0);
+	ck_rc(kvshm_release(store, &copy), 0);
+	for (int again = 0; again < 2; again++) {
+		ck_rc(kvshm_let_go(store, mixed, 8), -EBADF);
+		ck_assert_mem_eq(mixed, theirs, sizeof(theirs));
+		ck_assert_uint_eq(mixed[5].kind, 9);
+		ck_assert_mem_eq(&mixed[6], &last, sizeof(last));
+		ck_assert(mixed[4].kind == KVSHM_NONE && mixed[7].kind == KVSHM_NONE);
+	}
+	ck_rc(kvshm_let_go(store, &mixed[5], 1), -EBADF);
+	ck_rc(kvshm_let_go(store, &mixed[7], 1), 0);
+	ck_rc(kvshm_let_go(other, mixed, 4), 0); /* their holder lets go by the same handles */
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_uint_eq(mixed[i].kind, KVSHM_NONE);
+	ck_assert_uint_eq(unit_refs(store, &theirs[0]) + unit_pins(store, &theirs[0]), 0);
+	ck_assert_uint_eq(unit_count(store, KVS_FILLING) + unit_count(store, KVS_OWNED), 0);
 }
 END_TEST
 
@@ -293,6 +322,7 @@ int main(void)
 		no_handle_is_EINVAL,
 		B2_a_ref_of_one_and_a_pin_of_another_are_counted_apart,
 		let_go_ends_holds_of_every_kind_and_passes_over_what_is_lent,
+		B2_let_go_leaves_what_this_client_does_not_hold_and_ends_the_rest,
 		let_go_of_nothing_is_0_and_no_handles_are_EINVAL,
 	};
 

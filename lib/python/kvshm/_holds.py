@@ -144,7 +144,7 @@ class HandleArray(Local):
         return self.data[_SIZE * first + _KIND : _SIZE * (first + count) : _SIZE]
 
     def let_go(self, first: int, count: int) -> int:
-        """Ends holds, each in the way of its kind; the first error. What is lent stays.
+        """Ends holds, each in the way of its kind; the first error. What is lent stays, and what is not held (-EBADF).
 
         It works also where the store is destroyed, or was attached before fork(): there is nothing to let go of then.
         """
@@ -163,10 +163,18 @@ class HandleArray(Local):
         return error
 
     def __del__(self) -> None:
-        count = len(self.data) // _SIZE
-        left = self.kinds(0, count).translate(None, b"\0\6")
-        if left and not self.store.closed and self.let_go(0, count) not in (-errno.ECHILD, -errno.ESTALE):
-            warnings.warn(f"{len(left)} holds were not released", ResourceWarning, stacklevel=2)
+        left = self._left()
+        if not left or self.store.closed:
+            return
+        result = self.let_go(0, len(self.data) // _SIZE)
+        if result == -errno.EBADF:  # some had ended already, with their request, say
+            left -= self._left()
+        if left and result not in (-errno.ECHILD, -errno.ESTALE):
+            warnings.warn(f"{left} holds were not released", ResourceWarning, stacklevel=2)
+
+    def _left(self) -> int:
+        """How many are holds that are not lent."""
+        return len(self.kinds(0, len(self.data) // _SIZE).translate(None, b"\0\6"))
 
 
 def _packed_metas(metas: Optional[Sequence[Meta]], count: int) -> Optional[bytearray]:
