@@ -650,14 +650,15 @@ int kvshm_request_get_or_fill_shared_batch(kvshm_store *store, const struct kvsh
 					   struct kvshm_handle *handles, int *results);
 
 /* Owner: shrinks a request: lets go of these of its holds, which become KVSHM_NONE. Handles that are no hold of its
- * (any more) are passed over. */
+ * (any more) are passed over, and stay as they are. */
 int kvshm_request_release(kvshm_store *store, const struct kvshm_request *request, struct kvshm_handle *lent,
 			  size_t count);
 
 /* Owner: lets go of all holds of a request but these lent ones: for who asks again with other keys, and for who is done
  * with all but what it still reads. Fills of its own that are under way stay, and so do those that it has published and
- * that wait for others' parts. Handles in keep that are no hold of its are passed over; those of holds that end by it
- * lead to nothing any more. */
+ * that wait for others' parts. Handles in keep that are no hold of its (any more) are passed over; those of holds that
+ * end by it lead to nothing any more.
+ *   -EBADF  one in keep was lent by another request; nothing is let go of */
 int kvshm_request_keep(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *keep,
 		       size_t count);
 

@@ -501,8 +501,9 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
 		if (lent[i].kind != KVSHM_LENT || lent[i].request != own->slot + 1)
 			continue;
 		hold = kvl_request_find_hold(own, lent[i].block);
-		if (hold && kvl_hold_is_held(hold) && hold->life == lent[i].life)
-			kvl_request_drop_hold(&actor, own, hold);
+		if (!hold || !kvl_hold_is_held(hold) || hold->life != lent[i].life)
+			continue; /* it has ended; or is another store's, which a handle does not tell */
+		kvl_request_drop_hold(&actor, own, hold);
 		lent[i] = kvl_no_hold;
 	}
 	kvl_request_tell(own);
@@ -510,12 +511,23 @@ int kvshm_request_release(kvshm_store *store, const struct kvshm_request *reques
 	return rc;
 }
 
+/* One that another request has lent keeps nothing of this one's: who gives it has taken the wrong array, or request. */
+static int check_kept(const struct kvl_request *own, const struct kvshm_handle *keep, size_t count)
+{
+	if (count && !keep)
+		return kvs_fault(EINVAL, "no handles were given (NULL)");
+	for (size_t i = 0; i < count; i++)
+		if (keep[i].kind == KVSHM_LENT && keep[i].request != own->slot + 1)
+			return kvs_routine(EBADF, "a handle was lent by another request: nothing was let go of");
+	return 0;
+}
+
 static void mark_kept(struct kvl_request *own, const struct kvshm_handle *keep, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct kvl_hold *hold = NULL;
 
-		if (keep[i].kind == KVSHM_LENT && keep[i].request == own->slot + 1)
+		if (keep[i].kind == KVSHM_LENT)
 			hold = kvl_request_find_hold(own, keep[i].block);
 		if (hold && hold->life == keep[i].life)
 			hold->kept = true;
@@ -539,9 +551,10 @@ int kvshm_request_keep(kvshm_store *store, const struct kvshm_request *request, 
 
 	if (rc)
 		return rc;
-	if (count && !keep) {
+	rc = check_kept(own, keep, count);
+	if (rc) {
 		kvl_request_leave(own);
-		return kvs_fault(EINVAL, "no handles were given (NULL)");
+		return rc;
 	}
 	mark_kept(own, keep, count);
 	for (uint32_t i = 0; i < own->size; i++) {

@@ -446,7 +446,7 @@ START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 {
 	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
-	struct kvshm_handle handles[5], kept;
+	struct kvshm_handle handles[5], kept, copy;
 
 	handles[0] = scene_fill(store, &request, 1);
 	handles[1] = unit_fill(store, 2, 0);	      /* a ref */
@@ -454,8 +454,12 @@ START_TEST(a_request_lets_go_of_its_own_lent_handles_and_of_no_others)
 	kept = scene_ready(store, &request, 3);	      /* of a block that this one has, too */
 	handles[3] = scene_begin(store, &request, 4); /* a fill */
 	handles[4] = (struct kvshm_handle){.kind = KVSHM_NONE};
+	copy = handles[0];
 	ck_rc(kvshm_request_release(store, &request, handles, 5), 0);
 	ck_assert_uint_eq(handles[0].kind, KVSHM_NONE);
+	handles[0] = copy; /* of a hold that has ended; as one of another store's would be */
+	ck_rc(kvshm_request_release(store, &request, handles, 5), 0);
+	ck_assert_mem_eq(&handles[0], &copy, sizeof(copy));
 	ck_assert_uint_eq(handles[1].kind, KVSHM_REF);
 	ck_assert_uint_eq(handles[2].kind, KVSHM_LENT);
 	ck_assert_uint_eq(handles[3].kind, KVSHM_WRITER);
@@ -471,26 +475,25 @@ START_TEST(keep_lets_go_of_all_holds_of_the_request_but_these)
 {
 	kvshm_store *store = unit_store(BLOCKS);
 	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
-	struct kvshm_handle lent[4], foreign, stale, mixed[5];
+	struct kvshm_handle lent[4], stale, mixed[4];
 	enum kvshm_next next;
 
 	for (uint64_t i = 0; i < 4; i++)
 		unit_put(store, i);
 	ck_assert_uint_eq(scene_match(store, &request, 0, 4, lent, &next), 4);
-	foreign = scene_ready(store, &other, 3);
+	(void)scene_ready(store, &other, 3);
 	stale = lent[3];
 	stale.life -= 2;
 	mixed[0] = lent[0];
-	mixed[1] = foreign; /* of another request, though of a block that this one has too */
-	mixed[2] = (struct kvshm_handle){.kind = KVSHM_NONE};
-	mixed[3] = lent[2];
-	mixed[4] = stale;
-	ck_rc(kvshm_request_keep(store, &request, mixed, 5), 0);
+	mixed[1] = (struct kvshm_handle){.kind = KVSHM_NONE};
+	mixed[2] = lent[2];
+	mixed[3] = stale;
+	ck_rc(kvshm_request_keep(store, &request, mixed, 4), 0);
 	ck_assert_uint_eq(scene_pins(store), 3);
 	ck_assert_uint_eq(unit_pins(store, &lent[0]), 1);
 	ck_assert_uint_eq(unit_pins(store, &lent[1]), 0);
 	ck_assert_uint_eq(unit_pins(store, &lent[2]), 1);
-	ck_assert_uint_eq(unit_pins(store, &foreign), 1);
+	ck_assert_uint_eq(unit_pins(store, &lent[3]), 1); /* the other's */
 	ck_rc(kvshm_wait(store, &lent[1], 0), -EBADF);
 	ck_rc(kvshm_request_keep(store, &request, lent + 2, 1), 0); /* what was kept before is not kept for ever */
 	ck_assert_uint_eq(scene_pins(store), 2);
@@ -503,6 +506,25 @@ START_TEST(keep_lets_go_of_all_holds_of_the_request_but_these)
 	scene_end(store, &request);
 	scene_end(store, &other);
 	scene_nothing_left(store);
+}
+END_TEST
+
+START_TEST(keep_with_a_hold_of_another_request_lets_go_of_nothing)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_request request = scene_open(store, 1, 0), other = scene_open(store, 2, 0);
+	struct kvshm_handle mixed[3];
+
+	mixed[0] = scene_fill(store, &request, 1);
+	(void)scene_fill(store, &request, 2);
+	mixed[1] = (struct kvshm_handle){.kind = KVSHM_NONE};
+	mixed[2] = scene_ready(store, &other, 2); /* though of a block that this one has too */
+	ck_rc(kvshm_request_keep(store, &request, mixed, 3), -EBADF);
+	ck_assert_uint_eq(scene_pins(store), 3);
+	ck_rc(kvshm_request_keep(store, &request, mixed, 2), 0);
+	ck_assert_uint_eq(scene_pins(store), 2);
+	ck_rc(kvshm_request_keep(store, &request, NULL, 0), 0); /* what was given in vain is not kept */
+	ck_assert_uint_eq(scene_pins(store), 1);
 }
 END_TEST
 
@@ -868,6 +890,7 @@ int main(void)
 		a_lent_handle_is_used_like_any_and_ended_by_its_request_only,
 		a_request_lets_go_of_its_own_lent_handles_and_of_no_others,
 		keep_lets_go_of_all_holds_of_the_request_but_these,
+		keep_with_a_hold_of_another_request_lets_go_of_nothing,
 		keep_leaves_what_the_request_is_filling_and_not_what_others_are,
 		R27_keep_leaves_a_shared_fill_that_others_write_and_lets_go_of_a_whole_one,
 		B2_an_old_lent_handle_ends_no_hold_of_the_blocks_next_life,
