@@ -623,7 +623,9 @@ int kvshm_request_match(kvshm_store *store, const struct kvshm_request *request,
 /* Owner: the request takes a hold of each of these blocks, which this client holds (refs, pins; taken by key, ticket or
  * kvshm_match_window(); ready or pending): as a batch, with a result for each. held stays as it is; lent is as in
  * kvshm_request_match(), and a block that the request holds already gives the same hold. As with a match, each block
- * that is ready gives one of the request's room back: so let what needs no room be held before it is reserved.
+ * that is ready gives one of the request's room back: so let what needs no room be held before it is reserved. Of
+ * KVSHM_NONE (a key that a match passed over) the result is 0, and lent is so, too. Of a fill or a part of the caller's
+ * own kvshm_request_complete() waits for the end: publish it before.
  *   -EBADF   not held by this client           -EBUSY  the block has no key yet
  *   -EMFILE  65,535 refs of it are held here    -ENOMEM */
 int kvshm_request_pin(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_handle *held,

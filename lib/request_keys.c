@@ -199,8 +199,13 @@ static int pin(const struct kvs_actor *actor, struct kvl_request *own, const str
 {
 	const struct kvs_found found = {.block = held->block, .life = held->life};
 	struct kvs_block *block;
-	int rc = kvl_held(actor, held, &block);
+	int rc;
 
+	if (held->kind == KVSHM_NONE) {
+		*lent = kvl_no_hold;
+		return 0;
+	}
+	rc = kvl_held(actor, held, &block);
 	if (rc)
 		return rc;
 	if (held->kind == KVSHM_OWNED)
@@ -223,7 +228,9 @@ int kvshm_request_pin(kvshm_store *store, const struct kvshm_request *request, c
 
 	if (rc)
 		return rc;
-	if (count && (!held || !lent || !results))
+	if (count && !held)
+		rc = kvs_routine(EINVAL, "no handles were given (NULL)");
+	else if (count && (!lent || !results))
 		rc = kvl_no_place();
 	for (size_t i = 0; rc == 0 && i < count; i++) {
 		if (i % KVL_GROUP == 0)

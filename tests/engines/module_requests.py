@@ -45,6 +45,9 @@ class Requests(scene.StoreTest):
                 self.assertTrue(lent.results.ok)
                 self.assertEqual((lent.blocks, lent.kinds), (found.blocks[1:], bytes([Kind.LENT] * 2)))
                 self.assertEqual(one.blocks, found.blocks[2:])
+                whole = request.pin(found)  # with the first, which is not in the window
+                self.assertEqual(list(whole.results or ()), [0] * 3)
+                self.assertEqual(whole.kinds, bytes([Kind.NONE, Kind.LENT, Kind.LENT]))
             self.assertEqual((self.usage().refs, self.usage().pins, request.info().held), (0, 2, 2))
         self.assertEqual(self.usage().pins, 0)
 

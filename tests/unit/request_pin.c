@@ -9,6 +9,7 @@
 #include "request_scene.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "hold.h"
 
@@ -19,9 +20,9 @@ START_TEST(R26_what_a_window_match_found_is_held_by_the_request_until_its_end)
 {
 	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
 	struct kvshm_request request = scene_open(store, 1, 0);
-	struct kvshm_handle refs[8], lent[WINDOW], again[WINDOW];
+	struct kvshm_handle refs[8], lent[WINDOW], again[WINDOW], whole[8];
 	enum kvshm_next next;
-	int results[WINDOW];
+	int results[WINDOW], all[8];
 	size_t ready;
 
 	for (uint64_t i = 4; i < 8; i++) /* the first four are missing */
@@ -30,6 +31,12 @@ START_TEST(R26_what_a_window_match_found_is_held_by_the_request_until_its_end)
 	ck_assert_uint_eq(ready, 8);
 	ck_rc(kvshm_request_pin(store, &request, refs + 5, WINDOW, lent, results), 0);
 	ck_rc(kvshm_request_pin(store, &request, refs + 5, WINDOW, again, results), 0);
+	ck_rc(kvshm_request_pin(store, &request, refs, 8, whole, all), 0); /* as the match has given them */
+	for (unsigned i = 0; i < 8; i++) {
+		ck_assert_int_eq(all[i], 0);
+		ck_assert_mem_eq(&whole[i], i < 5 ? &(struct kvshm_handle){.kind = KVSHM_NONE} : &lent[i - 5],
+				 sizeof(whole[i]));
+	}
 	for (unsigned i = 0; i < WINDOW; i++) {
 		ck_assert(results[i] == 0 && lent[i].kind == KVSHM_LENT && lent[i].request == request.slot + 1);
 		ck_assert(lent[i].block == refs[5 + i].block && lent[i].life == refs[5 + i].life);
@@ -102,6 +109,33 @@ START_TEST(what_is_being_filled_is_waited_for_when_the_request_completes)
 }
 END_TEST
 
+START_TEST(a_fill_or_a_part_of_ones_own_is_waited_for_like_any)
+{
+	kvshm_store *store = unit_planes(1);
+	struct kvshm_request request = scene_open(store, 1, 0);
+	struct kvshm_handle held[3] = {unit_begin(store, 1), unit_begin_shared(store, 2)}, lent[3];
+	struct kvshm_ticket ticket = unit_ticket(store, &held[1]);
+	int results[3];
+
+	held[2] = unit_part(store, &ticket, 0);
+	ck_rc(kvshm_request_pin(store, &request, held, 3, lent, results), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert(results[i] == 0 && lent[i].kind == KVSHM_LENT && lent[i].block == held[i].block);
+	ck_assert_uint_eq(scene_pins(store), 2);
+	ck_rc(kvshm_request_complete(store, &request, 0), -ETIMEDOUT);
+	for (unsigned i = 1; i < 3; i++)
+		ck_rc(kvshm_publish(store, &held[i], NULL), 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), -ETIMEDOUT);
+	ck_rc(kvshm_give_up(store, &held[0]), 0);
+	ck_rc(kvshm_request_complete(store, &request, 0), -EAGAIN);
+	ck_rc(kvshm_request_complete(store, &request, 0), 0);
+	ck_rc(kvshm_let_go(store, held, 3), 0);
+	ck_assert_uint_eq(scene_pins(store), 1);
+	scene_end(store, &request);
+	ck_assert_uint_eq(scene_pins(store) + scene_refs(store), 0);
+}
+END_TEST
+
 START_TEST(a_ready_block_gives_room_back_once_and_one_that_is_being_filled_when_it_is_done)
 {
 	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
@@ -146,14 +180,15 @@ START_TEST(what_is_not_held_has_no_key_or_is_held_too_often_fails_alone)
 	ck_assert(results[0] == 0 && results[5] == 0);
 	ck_assert_int_eq(results[1], -EBADF);
 	ck_assert_int_eq(results[2], -EBUSY);
-	ck_assert_int_eq(results[3], -EBADF);
+	ck_assert_int_eq(results[3], 0); /* passed over */
 	ck_assert_int_eq(results[4], -EMFILE);
 	for (unsigned i = 0; i < 6; i++)
-		ck_assert_uint_eq(lent[i].kind, results[i] ? KVSHM_NONE : KVSHM_LENT);
+		ck_assert_uint_eq(lent[i].kind, results[i] || i == 3 ? KVSHM_NONE : KVSHM_LENT);
 	atomic_fetch_sub(entry, KVS_ENTRY_REFS - KVS_ENTRY_REF);
 	ck_assert_uint_eq(scene_pins(store), 2);
 	ck_rc(kvshm_request_pin(other, &request, held, 1, lent, results), -EPERM);
 	ck_rc(kvshm_request_pin(store, &request, NULL, 1, lent, results), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "no handles were given"));
 	ck_rc(kvshm_request_pin(store, &request, held, 1, NULL, results), -EINVAL);
 	ck_rc(kvshm_request_pin(store, &request, held, 1, lent, NULL), -EINVAL);
 	ck_rc(kvshm_request_pin(store, &request, NULL, 0, NULL, NULL), 0);
@@ -169,6 +204,7 @@ int main(void)
 		R26_what_a_window_match_found_is_held_by_the_request_until_its_end,
 		all_kinds_of_holds_can_be_put_under_a_request,
 		what_is_being_filled_is_waited_for_when_the_request_completes,
+		a_fill_or_a_part_of_ones_own_is_waited_for_like_any,
 		a_ready_block_gives_room_back_once_and_one_that_is_being_filled_when_it_is_done,
 		what_is_not_held_has_no_key_or_is_held_too_often_fails_alone,
 	};

@@ -107,7 +107,8 @@ class Request(Local):
     def pin(self, holds: Union[Hold, Holds]) -> Holds:
         """The request holds these blocks, too, until it ends: see results. The holds stay as they are.
 
-        For what Store.match_window() has found, say. A block that the request holds already gives the same hold.
+        For what Store.match_window() has found, say. A block that the request holds already gives the same hold, and
+        what is no hold (NONE) gives none: its result is 0.
         """
         count = 1 if isinstance(holds, Hold) else len(holds)
         lent = HandleArray(self.store, count)
