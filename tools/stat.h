@@ -33,6 +33,7 @@ enum stat_kind {
 	STAT_TEXT,
 	/* Others: */
 	STAT_RETAIN,	/* an enum kvshm_retain; sinks get its name as STAT_TEXT */
+	STAT_REQUEST,	/* a request's id, as text; sinks get it as STAT_TEXT, NULL where it is empty: no name */
 	STAT_HISTOGRAM, /* a struct kvshm_histogram */
 	STAT_NONE,	/* there is no such value here; what fields have no value of get it too */
 };
@@ -51,7 +52,7 @@ struct stat_value {
 	const struct stat_metric *metric; /* NULL: as usual */
 	uint64_t number;
 	double real;			  /* of STAT_RATE */
-	const char *text;		  /* of STAT_TEXT */
+	const char *text;		  /* of STAT_TEXT; NULL: there is none, in a column of texts */
 	const struct kvshm_histogram *histogram;
 };
 

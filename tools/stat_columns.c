@@ -117,6 +117,10 @@ static void read_member(const struct stat_field *field, const char *from, struct
 	case STAT_TEXT:
 		value->text = from;
 		break;
+	case STAT_REQUEST:
+		value->kind = STAT_TEXT;
+		value->text = *from ? from : NULL;
+		break;
 	case STAT_RATE:
 		memcpy(&value->real, from, sizeof(value->real));
 		break;

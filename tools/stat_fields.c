@@ -189,7 +189,8 @@ static const struct stat_field request_fields[] = {
 	{ .name = "number", .help = "how many requests its slot has had", .kind = STAT_ID,
 	  MEMBER(stat_request_row, info.request.number), .when = STAT_ASKED },
 	REQUEST(attempt, STAT_ID, "its attempt"),
-	REQUEST_TEXT(id, "its id, or its bytes as 0x and hexadecimal digits where they are no text"),
+	{ .name = "id", .help = "its id, or its bytes as 0x and hexadecimal digits where they are no text, or \"-\"",
+	  .kind = STAT_REQUEST, MEMBER(stat_request_row, id) },
 };
 
 #define PINS(member, what, text) \
@@ -205,7 +206,7 @@ static const struct stat_field pins_fields[] = {
 	PINS(pid, STAT_PID, "its process, as it sees itself"),
 	PINS_OWN(block, STAT_SLOT, "the block of pins that are of no request"),
 	PINS_OWN(attempt, STAT_SLOT, "attempt of their request"),
-	PINS_OWN(id, STAT_TEXT, "id of their request, or its bytes as 0x and hexadecimal digits"),
+	PINS_OWN(id, STAT_REQUEST, "id of their request, or its bytes as 0x and hexadecimal digits"),
 	PINS(name, STAT_TEXT, "the client's name"),
 };
 

@@ -123,7 +123,7 @@ static json_t *json_of(const struct stat_value *value)
 		snprintf(hex, sizeof(hex), "%016" PRIx64, value->number);
 		return json_string(hex);
 	case STAT_TEXT:
-		return text_value(value->text);
+		return value->text ? text_value(value->text) : json_null();
 	case STAT_RATE:
 		return json_real(value->real);
 	case STAT_SECONDS:

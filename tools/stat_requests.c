@@ -17,10 +17,11 @@ struct walk {
 	const char *store;
 };
 
-/* An id as it is, where it can be read and is not taken for digits; else its bytes as 0x and digits. */
+/* An id as it is, where it can be read and is not taken for digits, or for none; else its bytes as 0x and digits. */
 static void id_text(const uint8_t *id, size_t length, char text[STAT_ID_SIZE])
 {
-	bool readable = length < 2 || id[0] != '0' || id[1] != 'x';
+	bool digits = length >= 2 && id[0] == '0' && id[1] == 'x', none = length == 1 && id[0] == '-';
+	bool readable = !digits && !none;
 
 	for (size_t i = 0; i < length; i++)
 		readable = readable && id[i] > ' ' && id[i] <= '~';

@@ -110,7 +110,7 @@ static void value_text(const struct stat_value *value, char text[VALUE_MAX])
 		snprintf(text, VALUE_MAX, "%s", value->number ? "yes" : "no");
 		break;
 	case STAT_TEXT:
-		snprintf(text, VALUE_MAX, "%s", *value->text ? value->text : "-");
+		snprintf(text, VALUE_MAX, "%s", value->text && *value->text ? value->text : "-");
 		tool_printable(text);
 		break;
 	default:

@@ -117,12 +117,15 @@ static int do_pin(struct client *client, const char *key, const char **answer)
 	return kvshm_pin(client->store, find(client, key), &pin);
 }
 
-/* The request that this client opened last: its commands are about that one. "-": without a name. */
+/* The request that this client opened last: its commands are about that one. "-": without a name; "+-": with that for
+ * a name. */
 static int do_open(struct client *client, const char *id, const char **answer)
 {
 	(void)answer;
 	if (!strcmp(id, "-"))
 		return kvshm_request_open(client->store, NULL, 0, 0, 1, &client->request);
+	if (!strcmp(id, "+-"))
+		id++;
 	return kvshm_request_open(client->store, id, strlen(id), 1, 1, &client->request);
 }
 

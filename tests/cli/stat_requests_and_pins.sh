@@ -79,4 +79,15 @@ ask two ok open -
 ask two ok take k1
 expect "$(rows --requests --columns owner,held,attempt,id | tail -n 1)" "1 1 0 -"
 expect "$(rows --pins --columns client,pins,attempt,id | tail -n 1)" "1 1 0 -"
+for section in requests pins; do
+	must kvshm-stat --$section --json
+	grep -q '"id": null' "$tmp/out" || fail "a name of one without: $(cat "$tmp/out")"
+	! grep -q '"id": ""' "$tmp/out" || fail "an empty name: $(cat "$tmp/out")"
+done
+ask two ok open +- # by the name that is a dash
+ask two ok take k1
+expect "$(rows --requests --columns owner,held,attempt,id | tail -n 1)" "1 1 1 0x2d"
+expect "$(rows --pins --columns client,pins,attempt,id | tail -n 1)" "1 1 1 0x2d"
+must kvshm-stat --requests --json
+grep -q '"id": "0x2d"' "$tmp/out" || fail "no such name: $(cat "$tmp/out")"
 end_kvshmd TERM
