@@ -15,9 +15,10 @@
  * - Memory: what a call is given is the caller's, and is read or written during the call only: keys, labels and names
  *   are copied. Handles and tickets are plain values. Only what a comment says must be given back is the library's.
  * - Threads: any thread of any attached process may make any call at any time, but for kvshm_detach(), which must
- *   be the last one on its store. A hold belongs to the client (one attachment of a process): one thread may take it,
- *   and another end it. But two threads must not use one handle variable at the same time. No call may be made from a
- *   signal handler, and none may be left by longjmp() or by cancelling its thread.
+ *   be the last one on its store, and kvshm_destroy() and kvshm_disown(), either of which must be the last one on its
+ *   owner. A hold belongs to the client (one attachment of a process): one thread may take it, and another end it. But
+ *   two threads must not use one handle variable at the same time. No call may be made from a signal handler, and none
+ *   may be left by longjmp() or by cancelling its thread.
  * - Fork: a child does not inherit its parent's store. Calls with a store or an owner from before fork() fail with
  *   -ECHILD and change nothing; the child attaches for itself. (vfork() and posix_spawn() are fine. exec ends an
  *   attachment as death does. After a raw clone() without CLONE_VM the calls fail the same way, but the child keeps the
@@ -453,7 +454,7 @@ struct kvshm_ticket {
 	uint8_t bytes[KVSHM_TICKET_SIZE];
 };
 
-/* The ticket of a block that this client holds.
+/* The ticket of a block that this client holds (a ref, a pin, a fill, a part, or what a request has lent).
  *   -EBADF  not held by this client     -EBUSY  the block has no key yet */
 int kvshm_get_ticket(kvshm_store *store, const struct kvshm_handle *held, struct kvshm_ticket *ticket);
 
@@ -680,7 +681,7 @@ int kvshm_request_complete(kvshm_store *store, const struct kvshm_request *reque
  * when the request is complete. Who is told of pending ones looks again when kvshm_poll_fd() says so. Where all have
  * been seen ready it looks at no block.
  *   -EAGAIN  one or more of them were given up, or removed, or their filler died: these holds have ended. It is told
- *            once; *pending is set here, too */
+ *            once, and not where another call has told it before; *pending is set here, too */
 int kvshm_request_settle(kvshm_store *store, const struct kvshm_request *request, uint32_t *pending);
 
 /* Anyone: waits until a request is complete. 0: it was, when the call returned.

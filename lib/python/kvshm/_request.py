@@ -205,7 +205,8 @@ class Request(Local):
 
     def settle(self) -> Settled:
         """How many blocks that it fills, or waits for, are not ready yet; and whether some have failed since the last
-        look: these holds have ended. It never waits, and may be called again and again, also when it is complete.
+        look: these holds have ended. (What another call has told is not told again.) It never waits, and may be called
+        again and again, also when it is complete.
         """
         pending = ctypes.c_uint32()
         result = _abi.request_settle(self.store.pointer, self.address, pending)
