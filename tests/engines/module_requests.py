@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import errno
 from typing import Any, Callable, List
+from unittest import mock
 
 import kvshm
 import runner
 import scene
-from kvshm import Kind, Next, Outcome, RequestState
+from kvshm import Kind, Next, Outcome, RequestState, _abi
 
 
 class Requests(scene.StoreTest):
@@ -25,15 +26,18 @@ class Requests(scene.StoreTest):
         found = self.other.find_request("caf\u00e9".encode())
         self.assertEqual((found, bytes(found), hash(found)), (request, bytes(request), hash(request)))
         self.assertEqual(self.other.request(bytes(request)), request)
-        self.assertNotEqual(self.store.open_request(b"other"), request)
+        with self.store.open_request(b"other") as other:
+            self.assertNotEqual(other, request)
         self.assertNotEqual(request, bytes(request))
         info = found.info()
         self.assertEqual((info.id, info.attempt, info.expected, info.owner), ("caf\u00e9".encode(), 2, 3, 0))
         self.assertEqual((info.state, info.completed, info.owner_alive), (RequestState.OPEN, False, True))
-        self.assertEqual(len(bytes(self.store.open_request(b"x" * kvshm.REQUEST_ID_MAX))), 16)
+        with self.store.open_request(b"x" * kvshm.REQUEST_ID_MAX) as longest:
+            self.assertEqual(len(bytes(longest)), 16)
         for wrong in (b"", b"x" * (kvshm.REQUEST_ID_MAX + 1)):
             with self.assertRaises(kvshm.Error):
                 self.store.open_request(wrong)
+        request.end()
 
     def test_what_a_window_match_found_is_pinned_by_the_request_until_its_end(self) -> None:
         self.put(*self.keys[1:3])
@@ -154,11 +158,12 @@ class Requests(scene.StoreTest):
             far.claim(self.keys)
 
     def test_what_nobody_claims_is_ended_by_its_owner(self) -> None:
-        for name in ("a", "b"):
-            self.store.open_request(name).complete(0)
-        self.store.open_request("open")
+        kept = [self.store.open_request(name) for name in ("a", "b", "open")]
+        for request in kept[:2]:
+            request.complete(0)
         self.assertEqual((self.store.tend_requests(), self.store.tend_requests(1000)), (0, 0))
         self.assertEqual(self.store.tend_requests(1e-9), 2)
+        self.assertEqual([request.end() for request in kept], [False, False, True])
 
     def test_a_request_that_waited_for_a_fill_that_failed_asks_again(self) -> None:
         with self.other.get_or_fill(self.keys[0]) as fill, self.store.open_request("r") as request:
@@ -176,7 +181,7 @@ class Requests(scene.StoreTest):
     def test_what_is_the_owners_is_no_one_elses(self) -> None:
         request = self.store.open_request("r")
         far = self.other.request(bytes(request))
-        lent = request.match([])
+        mine = self.other.get_batch([b"none"])
         calls: List[Callable[[], Any]] = [
             lambda: far.match(self.keys),
             lambda: far.get_or_fill(self.keys[0]),
@@ -186,11 +191,83 @@ class Requests(scene.StoreTest):
             lambda: far.wait_room(0),
             lambda: far.unreserve(),
             lambda: far.complete(0),
-            lambda: far.release(lent),
+            lambda: far.release(mine),
         ]
         for call in calls:
             with self.assertRaises(kvshm.NotPermitted):
                 call()
+        request.end()
+
+    def test_holds_of_another_store_are_refused(self) -> None:
+        self.put(self.keys[0])
+        with self.store.open_request("r") as request, self.other.get_batch(self.keys[:1]) as refs:
+            lent = request.match(self.keys)
+            calls: List[Callable[[Any], Any]] = [request.release, request.keep, request.pin]
+            for call in calls:
+                for what in (refs, refs[0]):
+                    with self.assertRaisesRegex(ValueError, "another store"):
+                        call(what)
+            self.assertEqual((lent.kinds, refs.kinds), (bytes([Kind.LENT]), bytes([Kind.REF])))
+
+    def test_a_request_that_is_forgotten_is_ended_and_warned_of(self) -> None:
+        self.put(self.keys[0])
+        request = self.store.open_request("r")
+        request.match(self.keys)
+        far = self.other.request(bytes(request))
+        with self.assertWarnsRegex(ResourceWarning, "was not ended"):
+            del request
+        self.assertEqual((far.info().state, self.usage().pins), (RequestState.CLOSED, 0))
+
+    def test_only_the_object_that_opened_it_ends_what_is_forgotten(self) -> None:
+        request = self.store.open_request("r")
+        for name in (self.store.find_request("r"), self.other.find_request("r"), self.store.request(bytes(request))):
+            self.assertEqual(name, request)
+        del name
+        self.in_child(request.__del__)  # as when the child is done with it
+        self.assertEqual(request.info().state, RequestState.OPEN)
+        self.assertTrue(self.store.request(bytes(request)).end())
+        del request  # had ended: nothing is said
+        left = self.store.open_request("s")
+        self.store.close()
+        del left
+
+    def test_an_interrupt_behind_open_request_leaves_none_open(self) -> None:
+        opened = mock.Mock(side_effect=self.interrupted_behind(_abi.request_open))
+        with mock.patch.object(_abi, "request_open", opened), self.assertRaises(KeyboardInterrupt) as caught:
+            self.store.open_request("r")
+        with kvshm.View(self.name) as view:
+            self.assertEqual([info.state for info in view.requests()], [RequestState.CLOSED])
+        del caught
+
+    def test_an_interrupt_behind_the_queue_leaves_no_room_reserved(self) -> None:
+        with self.store.open_request("r") as request:
+            queued = mock.Mock(side_effect=self.interrupted_behind(_abi.request_queue))
+            with mock.patch.object(_abi, "request_queue", queued), self.assertRaises(KeyboardInterrupt):
+                request.reserve(3, 0)
+            self.assertEqual((request.info().room, self.usage().room), (0, 0))
+            request.reserve(4, 0)
+            for wrong in ((-1, 0), (3, "1"), (3, 0)):
+                with self.assertRaises((ValueError, TypeError, kvshm.Busy)):
+                    request.reserve(*wrong)
+            self.assertEqual(request.info().room, 4)
+
+    def interrupted_behind(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """That call, with an interrupt when it has done its work."""
+
+        def called(*parameters: Any) -> Any:
+            self.assertEqual(call(*parameters), 0)
+            raise KeyboardInterrupt
+
+        return called
+
+    def test_the_end_of_a_with_hides_no_exception(self) -> None:
+        with self.assertRaisesRegex(RuntimeError, "mine"):
+            with self.attach() as store, store.open_request("r"):
+                store.close()
+                raise RuntimeError("mine")
+        with self.assertRaises(kvshm.Stale):
+            with self.store.open_request("s"):
+                self.owner.destroy()
 
     def test_the_end_of_a_client_ends_its_requests(self) -> None:
         request = self.store.open_request("r")

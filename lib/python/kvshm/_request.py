@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import sys
 import time
+import warnings
 from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
@@ -51,12 +53,14 @@ class Settled(NamedTuple):
 class Request(Local):
     """A request of a store, opened here (Store.open_request()) or elsewhere (find_request(), request()).
 
-    As a context manager it is ended at the end of the block. bytes(request) names it in every process of the node.
+    As a context manager it is ended at the end of the block. bytes(request) names it in every process of the node, but
+    keeps nothing: when the object that open_request() gave is gone, the request is ended, with a ResourceWarning.
     """
 
-    __slots__ = ("store", "_name", "address")
+    __slots__ = ("store", "_name", "address", "_opened")
 
-    def __init__(self, store: Store, name: Optional[bytes] = None) -> None:
+    def __init__(self, store: Store, name: Optional[bytes] = None, opened: bool = False) -> None:
+        self._opened = opened  # or is about to be, by this object: it is the one that keeps it
         self.store = store
         self._name = bytearray(ctypes.sizeof(_abi.RequestName))
         if name is not None:
@@ -79,12 +83,35 @@ class Request(Local):
     def __enter__(self) -> Request:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.end()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.end()
+        except (Error, ValueError):
+            if kind is None:
+                raise
+            # The exception that is on its way tells more than that there is nothing left to end.
+
+    def __del__(self) -> None:
+        if getattr(self, "_opened", False) and self._end_if_open() and not sys.is_finalizing():
+            warnings.warn(f"{self!r} was not ended", ResourceWarning, stacklevel=2)
+
+    def _end_if_open(self) -> bool:
+        """Ends it if that is still to be done, and can be: not in a child of fork(), say. True: it was."""
+        with contextlib.suppress(Error, ValueError):
+            return any(self._name) and self.end()
+        return False
 
     def _check(self, result: int) -> None:
         if result:
             self.store.fail(result)
+
+    def _count(self, holds: Union[Hold, Holds]) -> int:
+        """How many holds these are, if a call may be given them."""
+        if not isinstance(holds, (Hold, Holds)):
+            raise TypeError(f"a Hold or Holds are wanted, not {type(holds).__name__}")
+        if holds.store is not self.store:
+            raise ValueError("holds of another store")
+        return 1 if isinstance(holds, Hold) else len(holds)
 
     # -- Its owner's --
 
@@ -110,7 +137,7 @@ class Request(Local):
         For what Store.match_window() has found, say. A block that the request holds already gives the same hold, and
         what is no hold (NONE) gives none: its result is 0.
         """
-        count = 1 if isinstance(holds, Hold) else len(holds)
+        count = self._count(holds)
         lent = HandleArray(self.store, count)
         results = Results(count)
         self._check(
@@ -148,25 +175,33 @@ class Request(Local):
 
     def reserve(self, blocks: int, timeout: float) -> None:
         """Reserves room, whole, in order of arrival, and waits for it: TimedOut, with nothing held. TooLarge; Busy."""
-        if not self.queue(blocks, timeout):
-            try:
+        nanoseconds(timeout)  # what raises for its arguments has changed nothing
+        wanted = fits(blocks, "blocks")
+        try:
+            result = self._queue(wanted, timeout)
+            if result == -errno.EINPROGRESS:
                 self.wait_room(timeout)
-            except InProgress as error:  # with a timeout of 0
+                result = 0
+        except InProgress as error:  # with a timeout of 0
+            self.unreserve()
+            raise make_error(-errno.ETIMEDOUT, "there is no room now: nothing is held for the request") from error
+        except BaseException:
+            with contextlib.suppress(Error, ValueError):  # it may have ended
                 self.unreserve()
-                raise make_error(-errno.ETIMEDOUT, "there is no room now: nothing is held for the request") from error
-            except BaseException:
-                with contextlib.suppress(Error):  # it may have ended
-                    self.unreserve()
-                raise
+            raise
+        self._check(result)
 
     def queue(self, blocks: int, timeout: float) -> bool:
         """Takes a place in the line, for so many seconds. True: the room is there; else wait_room() looks."""
+        result = self._queue(fits(blocks, "blocks"), timeout)
+        if result != -errno.EINPROGRESS:
+            self._check(result)
+        return result == 0
+
+    def _queue(self, blocks: int, timeout: float) -> int:
         deadline = time.monotonic_ns() + nanoseconds(timeout)
         with self.store.calling() as pointer:
-            result = _abi.request_queue(pointer, self.address, fits(blocks, "blocks"), deadline)
-        if result not in (0, -errno.EINPROGRESS):
-            self.store.fail(result)
-        return bool(result == 0)
+            return int(_abi.request_queue(pointer, self.address, blocks, deadline))
 
     def wait_room(self, timeout: float) -> None:
         """Waits for the room that was queued for. InProgress: not yet; TimedOut: the place's own time is over."""
@@ -185,7 +220,7 @@ class Request(Local):
 
     def release(self, holds: Union[Hold, Holds]) -> None:
         """Lets go of these of its holds."""
-        count = 1 if isinstance(holds, Hold) else len(holds)
+        count = self._count(holds)
         self._check(_abi.request_release(self.store.pointer, self.address, holds.address_of_handles, count))
 
     def keep(self, holds: Union[Hold, Holds, None]) -> None:
@@ -193,7 +228,7 @@ class Request(Local):
         if holds is None:
             self._check(_abi.request_keep(self.store.pointer, self.address, None, 0))
             return
-        count = 1 if isinstance(holds, Hold) else len(holds)
+        count = self._count(holds)
         self._check(_abi.request_keep(self.store.pointer, self.address, holds.address_of_handles, count))
 
     def complete(self, timeout: float) -> None:
@@ -239,6 +274,7 @@ class Request(Local):
             result = _abi.request_end(pointer, self.address)
         if result not in (0, -errno.EALREADY):
             self.store.fail(result)
+        self._opened = False
         return bool(result == 0)
 
     def info(self) -> RequestInfo:

@@ -321,14 +321,19 @@ class Store(Local):
     def open_request(self, id: Union[str, BytesLike, None], attempt: int = 0, blocks: int = 0) -> Request:
         """Opens a request of so many blocks, as it expects. Exists; Ended: that attempt was closed; Full.
 
-        With None it has no name: nobody finds it, and bytes(request) is what others know it by.
+        With None it has no name: nobody finds it, and bytes(request) is what others know it by. The Request is to be
+        kept until the request has ended: one that is forgotten is ended, and warned of.
         """
         name = None if id is None else as_id(id)
-        request = Request(self)
         numbers = fits(attempt, "attempt"), fits(blocks, "blocks")
-        with self.calling() as pointer:
-            self._check(_abi.request_open(pointer, name, len(name or b""), *numbers, request.address))
-        return request
+        request = Request(self, None, True)
+        try:
+            with self.calling() as pointer:
+                self._check(_abi.request_open(pointer, name, len(name or b""), *numbers, request.address))
+            return request
+        except BaseException:  # an interrupt, when it is open already: nobody else can name it
+            request._end_if_open()
+            raise
 
     def find_request(self, id: Union[str, BytesLike]) -> Request:
         """The request of that id, of any process; of several attempts the last. NotFound."""
