@@ -190,6 +190,7 @@ class Dropped(scene.StoreTest):
         self.assertEqual(len(self.clients()), 4)
         self.assertEqual((hold.buffer()[0], view.nbytes, request.info().held), (ord("k"), 64 * 4096, 0))
         hold.release()
+        request.end()
         del view, hold, request
         gc.collect()
         self.assertEqual(len(self.clients()), 1)

@@ -332,6 +332,9 @@ class Wrong(scene.StoreTest):
         for ticket in ("a" * 16, 16, None, [1] * 16):
             for call in (store.hold, store.hold_batch, store.request):
                 calls.append((f"{call.__name__}({ticket!r})", partial(call, ticket)))
+        for what in (None, [], b"", self.plane):
+            for call in (request.release, request.pin) + (() if what is None else (request.keep,)):
+                calls.append((f"{call.__name__}({what!r})", partial(call, what)))
         for number in ("1", 1.0, None):
             for call in (store.plane, store.alloc_batch, hold.address, hold.memory, holds.addresses):
                 calls.append((f"{call.__name__}({number!r})", partial(call, number)))

@@ -115,6 +115,7 @@ class Processes(scene.StoreTest):
                 for act in acts:
                     with self.assertRaises(TypeError):
                         act(what)
+            request.end()
             keys, meta = kvshm.Keys([b"a", None]), hold.meta()
             self.assertEqual(pickle.loads(pickle.dumps((keys, meta))), (keys, meta))
 
