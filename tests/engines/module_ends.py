@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import tempfile
+import threading
 import weakref
 from typing import Any, Callable, List, Tuple
 from unittest import mock
@@ -148,6 +149,62 @@ class Owners(scene.StoreTest):
             self.assertEqual(self.owner.look_at_pins(1000), 0)
             self.assertEqual(self.owner.look_at_pins(1e-9), 1)
         self.assertIn("pin", said[-1])
+
+    def test_an_owner_that_a_thread_is_in_a_call_with_is_busy(self) -> None:
+        self.put(b"a")
+        told, done = threading.Event(), threading.Event()
+
+        def tell(*_: object) -> None:
+            told.set()
+            done.wait(60)
+
+        kvshm.set_log(tell)
+        self.addCleanup(kvshm.set_log, None)
+        with self.store.get(b"a") as ref, ref.pin():
+            with scene.InCall(lambda: self.owner.look_at_pins(1e-9)) as thread:
+                self.assertTrue(told.wait(60))
+                for end in (self.owner.destroy, self.owner.disown):
+                    with self.assertRaises(kvshm.Busy):
+                        end()
+                with self.assertRaisesRegex(RuntimeError, "mine"), self.owner:
+                    raise RuntimeError("mine")
+                done.set()
+        self.assertEqual((thread.error, thread.result), (None, 1))
+        self.assertEqual(self.owner.recover(), 0)
+
+    def test_a_store_that_two_threads_destroy_is_destroyed_once(self) -> None:
+        for _ in range(20):
+            owner = kvshm.create(scene.new_name(), size=4096, block_size=4096)
+            go = threading.Barrier(3)
+            came: List[str] = []
+
+            def work(call: Callable[[], Any], go: Any = go) -> None:
+                go.wait()
+                try:
+                    while True:
+                        call()
+                except ValueError:
+                    pass
+
+            def destroy(owner: kvshm.Owner = owner, came: List[str] = came) -> None:
+                try:
+                    owner.destroy()
+                except kvshm.Busy:
+                    pass
+                else:
+                    came.append("destroyed")
+
+            def recover(owner: kvshm.Owner = owner) -> None:
+                for _ in range(20):  # then it lets those go on that it makes wait
+                    owner.recover()
+                raise ValueError
+
+            threads = [threading.Thread(target=work, args=(call,)) for call in (destroy, destroy, recover)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual(came.count("destroyed"), 1)
 
     def test_stores_that_nobody_has_are_unlinked(self) -> None:
         with tempfile.TemporaryDirectory(prefix="kvshm." + self.name, dir="/dev/shm") as place:

@@ -13,7 +13,7 @@ import pathlib
 import pickle
 import tempfile
 from functools import partial
-from typing import Any, Callable, Dict, List, Tuple, Type
+from typing import Any, Callable, Dict, List, Tuple, Type, cast
 
 import kvshm
 import runner
@@ -354,6 +354,7 @@ class Wrong(scene.StoreTest):
             ("length", lambda: hold.publish(1.5)),
             ("depth", lambda: hold.publish(depth="1")),
             ("opaque", lambda: hold.publish(opaque="text")),
+            ("metas", lambda: holds.publish([(1, 0, b"")] * 2)),
             ("opaques", lambda: holds.publish([kvshm.Meta(1, 0, module.Keys)] * 2)),
             ("name", lambda: module.attach(5)),
             ("name's bytes", lambda: module.attach(b"name")),
@@ -375,6 +376,26 @@ class Wrong(scene.StoreTest):
     def test_what_is_of_a_wrong_type_raises_TypeError(self) -> None:
         for name, call in self.types():
             with self.subTest(name), self.assertRaises(TypeError):
+                call()
+        self.nothing_was_done()
+
+    def test_the_text_of_a_wrong_type_says_what_is_wanted(self) -> None:
+        anything: Any = self.holds
+        request: Any = self.request
+        calls: Calls = [
+            ("a key is bytes, not str: encode it", lambda: self.store.get(cast(Any, "a"))),
+            ("a key is bytes, not str: encode it", lambda: kvshm.Keys(cast(Any, [b"a", None, "b"]))),
+            ("a key is bytes, not int", lambda: self.store.match(cast(Any, [1]))),
+            ("a ticket is bytes, not list", lambda: self.store.hold_batch(cast(Any, [b"a" * 16]))),
+            ("a request's id is bytes, not int", lambda: self.store.find_request(cast(Any, 5))),
+            ("a time is a number of seconds, not NoneType", lambda: anything.wait(None)),
+            ("a time is a number of seconds, not str", lambda: request.queue(1, "1")),
+            ("a Meta is wanted, not int", lambda: anything.publish([1, 2])),
+            ("a Meta is wanted, not tuple", lambda: anything.publish([(1, 2, b"")] * 2)),
+            ("a Hold or Holds are wanted, not list", lambda: request.release([])),
+        ]
+        for text, call in calls:
+            with self.subTest(text), self.assertRaisesRegex(TypeError, text):
                 call()
         self.nothing_was_done()
 

@@ -579,6 +579,8 @@ def directory(path: Optional[AnyPath]) -> Optional[bytes]:
 
 def nanoseconds(seconds: float) -> int:
     """A time that a call takes: not below 0, and not beyond what is for ever (100 years)."""
+    if not hasattr(seconds, "__float__"):
+        raise TypeError(f"a time is a number of seconds, not {type(seconds).__name__}")
     if seconds != seconds:
         raise ValueError("a time of NaN seconds")
     return int(min(max(seconds, 0.0), 3.2e9) * 1e9)

@@ -189,7 +189,9 @@ def _packed_metas(metas: Optional[Sequence[Meta]], count: int) -> Optional[bytea
 
 
 def _checked(meta: Meta) -> Meta:
-    opaque = as_bytes(meta.opaque)
+    if not isinstance(meta, Meta):
+        raise TypeError(f"a Meta is wanted, not {type(meta).__name__}")
+    opaque = as_bytes(meta.opaque, "opaque")
     if len(opaque) > _abi.OPAQUE_SIZE:
         raise ValueError(f"{len(opaque)} opaque bytes: a block has {_abi.OPAQUE_SIZE}")
     return Meta(fits(meta.length, "length", 64), fits(meta.depth, "depth"), opaque)
@@ -278,7 +280,7 @@ class Hold(_Held):
 
     def _meta(self, length: Optional[int], depth: int, opaque: BytesLike) -> _abi.Meta:
         full = self._array.store.block_size if length is None else length
-        checked = _checked(Meta(full, depth, as_bytes(opaque)))
+        checked = _checked(Meta(full, depth, as_bytes(opaque, "opaque")))
         return _abi.Meta.from_buffer_copy(_META.pack(*checked))
 
     def publish_as(

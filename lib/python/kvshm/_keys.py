@@ -102,7 +102,7 @@ class Keys:
         try:
             data = b"".join(asked)
         except TypeError:
-            asked = [key for key in items if key is not None]
+            asked = [key if isinstance(key, bytes) else seen_as_bytes(key, "a key") for key in items if key is not None]
             data = b"".join(asked)
         lengths = list(map(len, asked))
         size = lengths[0] if lengths else 0
@@ -221,14 +221,23 @@ def as_keys(keys: AnyKeys) -> Keys:
     return keys if isinstance(keys, Keys) else Keys(keys)
 
 
-def as_bytes(what: BytesLike) -> bytes:
+def as_bytes(what: BytesLike, name: str = "a key") -> bytes:
     """Bytes whose address a call is given."""
-    return what if isinstance(what, bytes) else memoryview(what).tobytes()
+    return what if isinstance(what, bytes) else seen_as_bytes(what, name).tobytes()
+
+
+def seen_as_bytes(what: Any, name: str) -> memoryview:
+    """What somebody says is bytes, or the TypeError for what is none."""
+    try:
+        return memoryview(what)
+    except TypeError:
+        hint = ": encode it" if isinstance(what, str) else ""
+        raise TypeError(f"{name} is bytes, not {type(what).__name__}{hint}") from None
 
 
 def derive_key(label: str, group: int, block_hash: BytesLike) -> bytes:
     """A key of 32 bytes from an engine's label (model, dtype, layout), a group (of layers, say), and its hash."""
-    data = as_bytes(block_hash)
+    data = as_bytes(block_hash, "a hash")
     key = bytearray(_abi.DERIVED_KEY_SIZE)
     result = _abi.derive_key(_abi.text(label, "label"), _abi.fits(group, "group"), data, len(data), address_of(key))
     if result:

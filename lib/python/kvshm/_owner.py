@@ -6,36 +6,50 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import sys
 import warnings
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Set, Tuple, Union
 
 from . import _abi
 from ._abi import AnyPath, Phase, Retain, nanoseconds
-from ._errors import Error, Local, check, make_error, passing_on
+from ._errors import Busy, Error, Local, check, make_error, passing_on
+from ._store import Calling
 
 _NUMBERS = (
     "size", "block_size", "planes", "key_max", "clients", "requests", "mode", "fence", "hugepages", "numa_node",
     "group", "populate",
 )  # fmt: skip
 
+_ENDED = "the store was destroyed, or given up"
+
 Progress = Callable[[Phase, int, int], Any]
 
 
 class Owner(Local):
-    """A store's owner. As a context manager it destroys the store at the end of the block."""
+    """A store's owner. As a context manager it destroys the store at the end of the block.
+
+    Any thread may call it; one that ends it while another is in a call with it raises Busy.
+    """
 
     def __init__(self, name: str) -> None:
         # Where the library puts it: so it is not lost where an interrupt comes before anything else. None: ended.
         self.pointer = ctypes.c_void_p()
+        self._to_end = [True]  # who takes it from here ends it
+        self._inside: Set[int] = set()
         self.name = name
 
     def __enter__(self) -> Owner:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.pointer.value is not None:
-            self.destroy()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if self.pointer.value is not None:
+                self.destroy()
+        except (Error, ValueError):
+            if kind is None:
+                raise
+            # The exception that is on its way tells more.
 
     def __del__(self) -> None:
         if not getattr(self, "pointer", None):
@@ -45,14 +59,27 @@ class Owner(Local):
             warnings.warn(f"store {self.name!r} has lost its owner", ResourceWarning, stacklevel=2)
 
     def _end(self, call: Any) -> None:
-        pointer = self._given()
-        self.pointer.value = None
+        pointer = self.pointer.value
+        try:
+            self._to_end.pop()
+        except IndexError:
+            raise ValueError(_ENDED) from None
+        try:
+            self._refuse_if_in_use()
+            self.pointer.value = None  # from here on nobody begins a call
+            self._refuse_if_in_use()
+        except BaseException:
+            self.pointer.value = pointer
+            self._to_end.append(True)
+            raise
         check(call(pointer))
 
-    def _given(self) -> int:
-        if self.pointer.value is None:
-            raise ValueError("the store was destroyed, or given up")
-        return self.pointer.value
+    def _refuse_if_in_use(self) -> None:
+        if self._inside:
+            raise Busy(errno.EBUSY, "another thread is in a call with the owner")
+
+    def _calling(self) -> Calling:
+        return Calling(self._inside, self.pointer, _ENDED)
 
     def destroy(self) -> None:
         """Destroys the store: every call of its clients raises Stale from now on."""
@@ -65,13 +92,15 @@ class Owner(Local):
     def recover(self) -> int:
         """Recovers dead clients; how many were."""
         count = ctypes.c_uint()
-        check(_abi.owner_recover(self._given(), count))
+        with self._calling() as pointer:
+            check(_abi.owner_recover(pointer, count))
         return int(count.value)
 
     def look_at_pins(self, timeout: float) -> int:
         """Tells the log of the pins that are older than timeout seconds, once each; of how many."""
         count = ctypes.c_uint()
-        check(_abi.owner_look_at_pins(self._given(), nanoseconds(timeout), count))
+        with self._calling() as pointer:
+            check(_abi.owner_look_at_pins(pointer, nanoseconds(timeout), count))
         return int(count.value)
 
 

@@ -310,4 +310,4 @@ def make_info(info: Any) -> RequestInfo:
 
 def as_id(id: Union[str, BytesLike]) -> bytes:
     """A request's id: text is UTF-8."""
-    return id.encode() if isinstance(id, str) else as_bytes(id)
+    return id.encode() if isinstance(id, str) else as_bytes(id, "a request's id")

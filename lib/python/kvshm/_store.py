@@ -14,7 +14,7 @@ from . import _abi, _dlpack
 from ._abi import AnyPath, Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
 from ._errors import Busy, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results
-from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
+from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys, seen_as_bytes
 from ._memory import Memory
 from ._request import Request, as_id
 
@@ -28,20 +28,21 @@ class _Export:
         self.store = store
 
 
-class _Calling:
-    """A thread in a call that releases the interpreter lock: the store can't be detached meanwhile."""
+class Calling:
+    """A thread in a call that releases the interpreter lock: what is called with can't be ended meanwhile."""
 
-    __slots__ = ("_inside", "_pointer")
+    __slots__ = ("_inside", "_pointer", "_ended")
 
-    def __init__(self, inside: Set[int], pointer: ctypes.c_void_p) -> None:
+    def __init__(self, inside: Set[int], pointer: ctypes.c_void_p, ended: str) -> None:
         self._inside = inside
         self._pointer = pointer
+        self._ended = ended  # what is wrong if it was ended before
 
     def __enter__(self) -> int:
         self._inside.add(id(self))  # before the look: who detaches looks there when it has said so
         pointer = self._pointer.value
         if pointer is None:
-            raise ValueError("the store is closed")
+            raise ValueError(self._ended)
         return pointer
 
     def __exit__(self, *_: object) -> None:
@@ -144,9 +145,9 @@ class Store(Local):
         if result:
             self.fail(result)
 
-    def calling(self) -> _Calling:
+    def calling(self) -> Calling:
         """For calls that release the interpreter lock: gives the store's address to call with."""
-        return _Calling(self._inside, self.pointer)
+        return Calling(self._inside, self.pointer, "the store is closed")
 
     def note_export(self, memory: Any) -> None:
         """Remembers that its memory is seen through that object, until that is gone."""
@@ -345,7 +346,7 @@ class Store(Local):
 
     def request(self, name: bytes) -> Request:
         """The request that another process has sent the bytes of: bytes(request)."""
-        return Request(self, as_bytes(name))
+        return Request(self, as_bytes(name, "a request's name"))
 
     def tend_requests(self, claim_timeout: Optional[float] = None) -> int:
         """Ends those of this client's requests whose end was asked for, and complete ones that nobody has claimed for
@@ -361,7 +362,7 @@ class Store(Local):
 
 
 def _tickets(tickets: BytesLike, count: Optional[int] = None) -> bytearray:
-    packed = bytearray(memoryview(tickets))
+    packed = bytearray(seen_as_bytes(tickets, "a ticket"))
     if len(packed) % _abi.TICKET_SIZE or (count is not None and len(packed) != count * _abi.TICKET_SIZE):
         raise ValueError(f"{len(packed)} bytes: tickets are {_abi.TICKET_SIZE} bytes each")
     return packed
