@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import gc
+import pickle
 import warnings
 from typing import List, Optional, Tuple
 
@@ -176,7 +177,7 @@ class Many(scene.StoreTest):
             self.assertEqual(found.results.first_error(), -errno.ENOENT)
             with self.assertRaises(kvshm.NotFound) as missing:
                 found.results.check()
-            self.assertIn("item 2", missing.exception.strerror)
+            self.assertEqual(missing.exception.strerror, "item 2 of the batch: ENOENT, No such file or directory")
             self.assertEqual(found.kinds, b"\1\1\0\0\0\1\1\1")
             self.assertEqual(len(found.results), 8)
             fill.publish()
@@ -189,6 +190,30 @@ class Many(scene.StoreTest):
             self.assertEqual(again.kinds, found.kinds)
         found.release()
         self.assertEqual((found.kinds, self.usage().refs), (bytes(8), 0))
+
+    def test_what_failed_alone_has_the_librarys_text(self) -> None:
+        self.put(*self.keys[:3])
+        text = "there is no such key"
+        with self.store.get_batch(self.keys[:4]) as found, self.assertRaises(kvshm.NotFound):
+            self.store.remove(b"another error")
+        assert found.results is not None
+        for results in (found.results, found[2:].results, pickle.loads(pickle.dumps(found.results))):
+            assert results is not None
+            with self.assertRaisesRegex(kvshm.NotFound, f"item {len(results) - 1} of the batch: {text}"):
+                results.check()
+        found[:3].results.check()  # type: ignore[union-attr]
+        with self.store.get_or_fill(self.keys[5]) as fill, self.attach().get_or_fill_batch(self.keys[4:6]) as waits:
+            waits[0].publish()
+            with self.assertRaisesRegex(kvshm.TimedOut, "item 1 of the batch: the key is still being filled"):
+                waits.wait(0.3).check()
+            with self.assertRaisesRegex(kvshm.NotReady, "item 1 of the batch: the block is still being filled"):
+                waits.metas()
+            fill.publish()
+        with self.store.open_request("r") as request, request.get_or_fill_batch([b"x", b"y" * 100]) as fills:
+            for results in (fills.results, self.store.touch_batch([b"z"])):
+                assert results is not None
+                with self.assertRaisesRegex(kvshm.Error, "a key of 100 bytes|there is no such key"):
+                    results.check()
 
     def test_what_fills_has_its_outcome_and_what_failed_has_none(self) -> None:
         self.put(self.keys[0])
@@ -217,6 +242,7 @@ class Many(scene.StoreTest):
                 self.assertEqual((mixed.kinds, fills.kinds), (b"\0\1\0\1\0", b"\3\3\3"))
                 assert fills.results is not None
                 self.assertEqual((len(fills.results), fills.results.ok), (3, True))
+                self.assertEqual((mixed.where(Outcome.FILL), len(mixed.take(Outcome.FILL))), ([], 0))
                 self.assertTrue(fills.publish().ok)
             with mixed.take([-2]) as one:
                 self.assertEqual((one.blocks, mixed.kinds), (blocks[3:4], b"\0\1\0\0\0"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 import time
 import warnings
@@ -34,7 +35,7 @@ from typing import (
 
 from . import _abi
 from ._abi import Kind, Next, Outcome, Published, fits, nanoseconds
-from ._errors import Busy, Local, make_error
+from ._errors import Busy, Error, Local, make_error
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 from ._memory import Memory
 
@@ -73,32 +74,54 @@ def wait_in_slices(timeout: float, attempt: Callable[[int], int], not_yet: int =
 class Results(Sequence[int]):
     """What came of each item of a batch: 0, or a negative errno."""
 
-    __slots__ = ("_values", "address")
+    __slots__ = ("_values", "_texts", "address")
 
     def __init__(self, count: int) -> None:
         self._values = array("i", bytes(4 * count))
+        self._texts: Dict[int, str] = {}  # the library's, of the last that failed: it has no other's
         self.address = self._values.buffer_info()[0]
 
     @classmethod
-    def of(cls, values: array[int]) -> Results:
+    def of(cls, values: array[int], texts: Dict[int, str]) -> Results:
         """Results that have come already."""
         results = cls(0)
         results._values = values
+        results._texts = texts
         results.address = values.buffer_info()[0]
         return results
 
+    def part(self, numbers: Sequence[int]) -> Results:
+        """What came of these items."""
+        if isinstance(numbers, range):
+            values = self._values[numbers.start : numbers.stop]
+        else:
+            values = array("i", map(self._values.__getitem__, numbers))
+        return Results.of(values, {numbers.index(i): text for i, text in self._texts.items() if i in numbers})
+
+    def keep_text(self) -> Results:
+        """Keeps the library's text, of the batch that has just been called in this thread."""
+        if not self.ok:
+            last = next(i for i in reversed(range(len(self))) if self._values[i])
+            self._texts = {last: _abi.last_error()}
+        return self
+
+    def merge(self, again: Results) -> None:
+        """What came of those that were asked again because it was too early."""
+        self._texts = {}
+        for i, result in enumerate(again):
+            if self._values[i] in (0, -errno.ETIMEDOUT):
+                self._values[i] = result
+            if self._values[i] == result and i in again._texts:
+                self._texts = {i: again._texts[i]}
+
     def __reduce__(self) -> Tuple[Any, ...]:
-        return Results.of, (self._values,)
+        return Results.of, (self._values, self._texts)
 
     def __len__(self) -> int:
         return len(self._values)
 
     def __getitem__(self, index: Any) -> Any:
         return self._values[index]
-
-    def set(self, index: int, result: int) -> None:
-        """Sets what came of an item."""
-        self._values[index] = result
 
     @property
     def ok(self) -> bool:
@@ -115,8 +138,14 @@ class Results(Sequence[int]):
 
     def check(self) -> None:
         """Raises the error of the first that did not succeed."""
-        for i, result in self.failed().items():
-            raise make_error(result, f"item {i} of the batch: {errno.errorcode.get(-result, result)}")
+        for i in self.failed():
+            raise self.error(i)
+
+    def error(self, index: int) -> Error:
+        """The error of an item that did not succeed."""
+        result = self._values[index]
+        text = self._texts.get(index) or f"{errno.errorcode.get(-result, result)}, {os.strerror(-result)}"
+        return make_error(result, f"item {index} of the batch: {text}")
 
     def __repr__(self) -> str:
         return f"<kvshm.Results of {len(self)}, failed: {self.failed()}>"
@@ -405,7 +434,7 @@ class Holds(_Held):
         """So many of them, with what came of each."""
         part = Holds(self._array, self._first + start, count)
         of = slice(start, start + count)
-        part.results = None if self.results is None else Results.of(self.results[of])
+        part.results = None if self.results is None else self.results.part(range(start, start + count))
         part._outcomes = None if self._outcomes is None else self._outcomes[of]
         part._published = None if self._published is None else self._published[of]
         return part
@@ -436,11 +465,10 @@ class Holds(_Held):
         return words[self._first * size + 2 : (self._first + self._count) * size : size].tolist()
 
     def where(self, outcome: Outcome) -> List[int]:
-        """The numbers of those whose keys had that outcome."""
+        """The numbers of those whose keys had that outcome, and that are held here still."""
         if self._outcomes is None:
             raise ValueError("these holds are of a call without outcomes")
-        failed = {} if self.results is None else self.results.failed()
-        return [i for i, what in enumerate(self._outcomes) if what == outcome and i not in failed]
+        return [i for i, (what, kind) in enumerate(zip(self._outcomes, self.kinds)) if what == outcome and kind]
 
     def take(self, which: Union[Outcome, Iterable[int]]) -> Holds:
         """Moves some into an array of their own: those of an outcome, or of these numbers; they are no holds here then.
@@ -457,7 +485,7 @@ class Holds(_Held):
             self._array.data[at : at + _SIZE] = _NO_HOLD  # before: interrupted here it ends with the store, not twice
             taken._array.data[_SIZE * to : _SIZE * (to + 1)] = handle
         if self.results is not None:
-            taken.results = Results.of(array("i", [self.results[i] for i in numbers]))
+            taken.results = self.results.part(numbers)
         if self._outcomes is not None:
             taken._outcomes = array("I", [self._outcomes[i] for i in numbers])
         return taken
@@ -473,7 +501,7 @@ class Holds(_Held):
         result = call(store.pointer, self.address_of_handles, *more, self._count, results.address)
         if result:
             store.fail(result)
-        return results
+        return results.keep_text()
 
     def release(self) -> None:
         """Ends refs and pins; what is no hold is passed over. Busy: some are fills, or a request's."""
@@ -510,7 +538,7 @@ class Holds(_Held):
         if result:
             store.fail(result)
         self._published = published
-        return results
+        return results.keep_text()
 
     def give_up(self) -> Results:
         """Gives up fills, parts and blocks without a key."""
@@ -526,9 +554,7 @@ class Holds(_Held):
             result: int = _abi.wait_batch(pointer, self.address_of_handles, self._count, until, again.address)
             if result:
                 return result
-            for i, item in enumerate(again):
-                if results[i] in (0, -errno.ETIMEDOUT):
-                    results.set(i, item)
+            results.merge(again.keep_text())
             return -errno.ETIMEDOUT if -errno.ETIMEDOUT in results else 0
 
         with store.calling() as pointer:
@@ -549,14 +575,14 @@ class Holds(_Held):
         result = call(store.pointer, self.address_of_handles, self._count, out, results.address)
         if result:
             store.fail(result)
-        return results
+        return results.keep_text()
 
     def _check_held(self, results: Results) -> None:
         """Raises the first error of those that are holds."""
         kinds = self.kinds
-        for i, result in results.failed().items():
+        for i in results.failed():
             if kinds[i] != _NONE:
-                raise make_error(result, f"item {i} of the batch: {errno.errorcode.get(-result, result)}")
+                raise results.error(i)
 
     def tickets(self) -> bytes:
         """Their tickets, 16 bytes each, one after the other; zeros, which no block has, for what is no hold."""
@@ -585,7 +611,7 @@ class Holds(_Held):
         )
         if result:
             store.fail(result)
-        self._check_held(results)
+        self._check_held(results.keep_text())
         return at
 
     def __repr__(self) -> str:

@@ -145,7 +145,7 @@ class Request(Local):
                 self.store.pointer, self.address, holds.address_of_handles, count, lent.address, results.address
             )
         )
-        return Holds(lent, 0, count, results)
+        return Holds(lent, 0, count, results.keep_text())
 
     def get_or_fill(self, key: BytesLike, shared: bool = False) -> Hold:
         """As Store.get_or_fill(): the hold is the request's; a fill takes its room."""
@@ -171,7 +171,7 @@ class Request(Local):
                 pointer, self.address, names.address, count, outcomes.buffer_info()[0], handles.address, results.address
             )
         self._check(result)
-        return Holds(handles, 0, count, results, outcomes)
+        return Holds(handles, 0, count, results.keep_text(), outcomes)
 
     def reserve(self, blocks: int, timeout: float) -> None:
         """Reserves room, whole, in order of arrival, and waits for it: TimedOut, with nothing held. TooLarge; Busy."""
@@ -266,7 +266,7 @@ class Request(Local):
                 self.store.pointer, self.address, names.address, len(names), handles.address, results.address
             )
         )
-        return Holds(handles, 0, len(names), results)
+        return Holds(handles, 0, len(names), results.keep_text())
 
     def end(self) -> bool:
         """Ends it: the owner lets go of everything; anyone else asks for that. False: it had ended before."""

@@ -302,7 +302,7 @@ class Store(Local):
                 result = call(pointer, count, handles.address, results.address)
         if result:
             self.fail(result)
-        return Holds(handles, 0, count, results, outcomes)
+        return Holds(handles, 0, count, results.keep_text(), outcomes)
 
     def remove_batch(self, keys: AnyKeys) -> Results:
         """remove() of each key."""
@@ -315,7 +315,7 @@ class Store(Local):
     def _each(self, call: Any, names: Any) -> Results:
         results = Results(len(names))
         self._check(call(self.pointer, names.address, len(names), results.address))
-        return results
+        return results.keep_text()
 
     # -- Requests --
 
