@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 import threading
+import unittest
 import weakref
 from typing import Any, Callable, List, Tuple
 from unittest import mock
@@ -349,6 +350,24 @@ class Logs(scene.StoreTest):
         killed("store = kvshm.attach(name)", self.name)
         with self.assertLogs(mine, logging.INFO):
             self.owner.recover()
+
+
+class Imports(unittest.TestCase):
+    def test_a_library_of_another_version_is_refused(self) -> None:
+        for version, said in ((kvshm.__version__, ""), ("9.8.7", "version 9.8.7, but libkvshm.so.1 is of")):
+            done = scene.run_python(
+                "import sys, types\n"
+                "config = types.ModuleType('kvshm._config')\n"
+                "config.LIBRARY, config.VERSION = '/nowhere', sys.argv[1]\n"
+                "sys.modules['kvshm._config'] = config\n"
+                "import kvshm\n",
+                version,
+            )
+            self.assertEqual((done.returncode == 0, said in done.stderr), (not said, True), done.stderr)
+            self.assertIn(f"of {kvshm.__version__}" if said else "", done.stderr)
+
+    def test_only_public_names_are_shown(self) -> None:
+        self.assertEqual([name for name in dir(kvshm) if name[0] != "_"], kvshm.__all__)
 
 
 class Views(scene.StoreTest):

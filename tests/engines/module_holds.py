@@ -8,13 +8,15 @@ import ctypes
 import errno
 import gc
 import pickle
+import sys
 import warnings
 from typing import List, Optional, Tuple
+from unittest import mock
 
 import kvshm
 import runner
 import scene
-from kvshm import Kind, Meta, Next, Outcome, Published
+from kvshm import Kind, Meta, Next, Outcome, Published, _holds
 
 
 class One(scene.StoreTest):
@@ -162,6 +164,16 @@ class One(scene.StoreTest):
             with self.assertRaises(kvshm.NotFound):
                 self.store.get(b"b")
             self.assertEqual(ref.buffer()[0], b"b"[0])
+
+
+    def test_what_there_is_no_memory_for_is_just_an_error(self) -> None:
+        with mock.patch.object(sys, "unraisablehook") as said:
+            with mock.patch.object(_holds, "address_of", side_effect=MemoryError), self.assertRaises(MemoryError):
+                self.store.get(b"k")
+            with self.assertRaises(TypeError):
+                kvshm.View(5)  # type: ignore[arg-type]
+            gc.collect()
+        said.assert_not_called()
 
 
 class Many(scene.StoreTest):

@@ -8,14 +8,17 @@ import ctypes
 import gc
 import hashlib
 import struct
+import sys
 import unittest
 import weakref
 from array import array
 from typing import Any, Callable, List, Optional, Sequence
+from unittest import mock
 
 import kvshm
 import runner
 import scene
+from kvshm import _keys
 
 untyped: Any = kvshm  # for calls that are wrong
 
@@ -136,6 +139,27 @@ class Keys(unittest.TestCase):
         again = kvshm.Keys(second[:18])
         self.assertIs(again._array, room())
         self.are(again, second[:18])
+
+    def test_room_of_the_sizes_that_were_used_last_is_kept(self) -> None:
+        for size in range(1, 2 * _keys._LEFT + 2):
+            kvshm.Keys([b"x" * size])
+            self.assertEqual(list(_keys._left)[-1], (size, 16))
+            kvshm.Keys([b"y"])  # is used again and again
+        self.assertEqual(len(_keys._left), _keys._LEFT)
+        self.assertIn((1, 16), _keys._left)
+
+    def test_no_packed_keys_take_no_room(self) -> None:
+        before = dict(_keys._left)
+        for size in (1, 256, 1 << 31):
+            self.assertEqual(list(kvshm.Keys.packed(b"", size)), [])
+        self.assertEqual(_keys._left, before)
+
+    def test_room_that_there_is_no_memory_for_is_just_an_error(self) -> None:
+        with mock.patch.object(_keys, "address_of", side_effect=MemoryError):
+            with mock.patch.object(sys, "unraisablehook") as said, self.assertRaises(MemoryError):
+                kvshm.Keys([b"x" * 99])
+            gc.collect()
+        said.assert_not_called()
 
     def test_room_for_very_many_keys_is_not_kept(self) -> None:
         many = kvshm.Keys.packed(bytes(8 * 5000), 8)

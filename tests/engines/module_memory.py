@@ -208,6 +208,12 @@ class Numpy(scene.StoreTest):
 
 
 class DLPack(scene.StoreTest):
+    def test_an_attach_lets_go_of_what_nobody_sees_any_more(self) -> None:
+        self.store.plane(0).__dlpack__()
+        self.assertEqual(len(_dlpack._live), 1)
+        self.attach()
+        self.assertEqual(len(_dlpack._live), 0)
+
     def test_a_capsule_tells_of_the_tensor(self) -> None:
         capsule = Capsule(self.store.plane(1).__dlpack__())
         self.assertEqual(capsule.name, b"dltensor")

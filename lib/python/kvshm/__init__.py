@@ -21,9 +21,12 @@ called.
 
 from __future__ import annotations
 
-import atexit
-import logging
-from typing import Any, Callable, List, Optional
+import atexit as _atexit
+import logging as _logging
+from typing import Any as _Any
+from typing import Callable as _Callable
+from typing import List as _List
+from typing import Optional as _Optional
 
 from . import _abi
 from ._abi import (
@@ -85,32 +88,35 @@ __all__ = [
 
 __version__ = _abi.version_text().decode()
 
-_logs: List[Any] = []  # what the library was given: another thread may be on its way into any of them
+_logs: _List[_Any] = []  # what the library was given: another thread may be on its way into any of them
 
 
-def set_log(tell: Optional[Callable[[LogLevel, str], Any]]) -> None:
+def set_log(tell: _Optional[_Callable[[LogLevel, str], _Any]]) -> None:
     """Has tell(level, text) called with what a program's log should have; None: nobody. It must not call kvshm."""
     if tell is not None and not callable(tell):
         raise TypeError(f"a function to tell is wanted, not {type(tell).__name__}")
 
-    def told(level: int, text: bytes, _: Any) -> None:
+    def told(level: int, text: bytes, _: _Any) -> None:
         if tell is not None:
             tell(LogLevel(level), text.decode("utf-8", "replace"))
 
-    log: Any = _abi.LOG(told) if tell is not None else _abi.LOG(0)
+    log: _Any = _abi.LOG(told) if tell is not None else _abi.LOG(0)
     if log:
         if not _logs:
-            atexit.register(set_log, None)  # what ends later, with the interpreter, has nobody to tell
+            _atexit.register(set_log, None)  # what ends later, with the interpreter, has nobody to tell
         _logs.append(log)
     _abi.set_log(log, None)
 
 
-def log_to_logging(logger: logging.Logger = logging.getLogger("kvshm")) -> None:
+def log_to_logging(logger: _logging.Logger = _logging.getLogger("kvshm")) -> None:
     """Has that logged by a logger."""
     levels = {
-        LogLevel.ERROR: logging.ERROR,
-        LogLevel.WARNING: logging.WARNING,
-        LogLevel.NOTICE: logging.INFO,
-        LogLevel.INFO: logging.INFO,
+        LogLevel.ERROR: _logging.ERROR,
+        LogLevel.WARNING: _logging.WARNING,
+        LogLevel.NOTICE: _logging.INFO,
+        LogLevel.INFO: _logging.INFO,
     }
     set_log(lambda level, text: logger.log(levels[level], "%s", text))
+
+
+del annotations  # of __future__: no name of this package

@@ -30,7 +30,7 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
-from typing import Any, Optional, Union
+from typing import Any, Optional, Tuple, Union
 
 AnyPath = Union[str, "os.PathLike[str]"]
 
@@ -399,16 +399,19 @@ class CheckResult(ctypes.Structure):
 WALK = CFUNCTYPE(c_int, c_void_p, c_void_p)  # of the views: told a pointer to one of the structures
 
 
-def _find() -> str:
-    """The library that was installed with this module, if it is there; else the one that the loader finds."""
+def _find() -> Tuple[str, Optional[str]]:
+    """The library that was installed with this module, if it is there; else the one that the loader finds.
+
+    And the version that it must have; None in a source tree, where nobody says so.
+    """
     try:
-        installed: str = importlib.import_module("._config", __package__).LIBRARY
+        installed: Any = importlib.import_module("._config", __package__)
     except ImportError:
-        return "libkvshm.so.1"
-    return installed if os.path.exists(installed) else "libkvshm.so.1"
+        return "libkvshm.so.1", None
+    return installed.LIBRARY if os.path.exists(installed.LIBRARY) else "libkvshm.so.1", installed.VERSION
 
 
-_path = _find()
+_path, _version = _find()
 try:
     _keeping = ctypes.PyDLL(_path)
     _releasing = ctypes.CDLL(_path)
@@ -448,6 +451,8 @@ def _releases(name: str, *parameters: Any, result: Any = c_int) -> Any:
 
 error_text = _keeps("error", result=c_char_p)
 version_text = _keeps("version", result=c_char_p)
+if _version is not None and version_text().decode() != _version:  # its structures may be others
+    raise ImportError(f"kvshm: this module is of version {_version}, but {_path} is of {version_text().decode()}")
 set_log = _releases("set_log", LOG, c_void_p, result=None)
 
 create_defaults = _keeps("create_defaults", POINTER(CreateOptions), result=None)

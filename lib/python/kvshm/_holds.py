@@ -192,6 +192,8 @@ class HandleArray(Local):
         return error
 
     def __del__(self) -> None:
+        if not hasattr(self, "address"):  # there was no memory for it
+            return
         left = self._left()
         if not left or self.store.closed:
             return

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from array import array
@@ -61,14 +62,19 @@ class _Room:
         left: Dict[Tuple[int, int], Tuple[bytearray, array[int]]] = _left,
         nobody: List[int] = _nobody,
         limits: Tuple[int, int, int] = (_LEFT, _LEFT_KEYS, _abi.KEY_MAX),
+        suppress: Any = contextlib.suppress,
     ) -> None:
         # In a cycle this is called while the keys are there still, for others that end with it: it is not used again.
-        if not nobody or self._users() > nobody[0]:
+        if not nobody or not hasattr(self, "_size") or self._users() > nobody[0]:
             return
         most, most_keys, most_bytes = limits
         what = self._size, len(self.pairs) // 2
-        if what[1] <= most_keys and what[0] <= most_bytes and (len(left) < most or what in left):
-            left[what] = self.data, self.pairs
+        if what[1] > most_keys or what[0] > most_bytes:
+            return
+        if len(left) >= most and what not in left:
+            with suppress(StopIteration, RuntimeError, KeyError):  # another thread may be here
+                del left[next(iter(left))]  # the oldest: sizes that are used are taken out, and come back as the last
+        left[what] = self.data, self.pairs
 
 
 class _Unused(_Room):
@@ -120,13 +126,16 @@ class Keys:
     def packed(cls, data: BytesLike, size: int) -> Keys:
         """Keys of `size` bytes each, one after the other in `data`, which is copied."""
         packed = as_bytes(data)
-        if size <= 0 or len(packed) % size:
+        if _abi.fits(size, "size") == 0 or len(packed) % size:
             raise ValueError(f"{len(packed)} bytes are no whole number of keys of {size} bytes")
         keys = cls.__new__(cls)
         keys._set_uniform(packed, size, len(packed) // size)
         return keys
 
     def _set_uniform(self, data: bytes, size: int, count: int) -> None:
+        if not count:
+            self._set_various(bytearray(), [])
+            return
         room = _Room(size, count)
         room.data[: len(data)] = data
         self._set(room, room.pairs, count)

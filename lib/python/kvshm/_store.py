@@ -375,6 +375,7 @@ def attach(
 
     NotFound, NotPermitted, Mismatch (another version too), Stale (it is being destroyed), Full: no client slot.
     """
+    _dlpack.sweep()  # of stores before, say: engines attach and close seldom
     options = _abi.AttachOptions(
         _abi.directory(dir),
         None if label is None else _abi.text(label, "label"),
