@@ -199,6 +199,16 @@ class Calls(unittest.TestCase):
         self.flush()
         self.assertEqual(6 * BLOCK_TOKENS, self.ask(a_request("fourth", 6)))
 
+    def test_what_goes_wrong_in_the_loading_thread_is_raised_where_it_is_waited_for(self) -> None:
+        self.stored()
+        step = self.load(a_request("second", 4))
+        wrong = mock.Mock(side_effect=ZeroDivisionError("mine"))
+        with mock.patch.object(self.workers[1].connector, "_copy_in", wrong):
+            with self.assertRaisesRegex(ZeroDivisionError, "mine"):
+                self.execute(step, 1)
+        self.execute(step, 0)
+        self.assertEqual(4, self.view.usage().pins)  # the step's: no worker has any left
+
     def test_R28_what_was_matched_before_a_reset_is_not_loaded_after(self) -> None:
         self.stored()
         request = a_request("second")

@@ -200,6 +200,19 @@ class Backend(scene.StoreTest):
         self.assertIsNone(storage.clear())
         self.assertGreaterEqual(storage.get_stats()["Stale"], 4)
 
+    def test_the_end_raises_nothing_where_a_thread_is_still_at_it(self) -> None:
+        storage = self.rank()
+        with storage._block(0, 1):  # another thread reads it
+            storage.close()
+        self.assertEqual(storage.get_stats()["BufferError"], 1)
+        with storage._store.calling():
+            storage.close()
+        self.assertEqual(storage.get_stats()["Busy"], 1)
+        storage.close()
+        storage.close()
+        self.assertTrue(storage._store.closed)
+        self.assertEqual(storage.batch_exists(chain([1])), 0)
+
 
 class Engine(threading.Thread):
     """An engine: its ranks, and what they agree on. A rank's death is all ranks', which then start anew."""

@@ -303,14 +303,17 @@ class KvshmStorage:
             return dict(self._counts)
 
     def close(self) -> None:
-        """Lets go of all."""
+        """Lets go of all. Where another thread is in a call still, the store ends when nobody has it any more."""
         with self._lock:
             for holds in [*(kept.holds for kept in self._kept), *(begun.holds for begun in self._unfinished)]:
                 holds.close()
             self._kept.clear()
             self._unfinished.clear()
-        self._bytes.release()
-        self._store.close()
+        try:
+            self._bytes.release()
+            self._store.close()
+        except Exception as error:
+            self._count(type(error).__name__)
 
     # -- Inside --
 

@@ -13,8 +13,9 @@ and what a fill in the making holds is not released with what was found beside i
 A fill is begun here, for blocks that the step makes full, and each worker writes its plane: whole in all of them, or
 not there (R27). It is let go when it is whole, or has failed; so is an ended request, when its last fill is over.
 
-Guarantees: no call waits. Whatever fails (no room, no place for a request, a canceled fill) makes the engine compute
-what it could have loaded, or leaves something unsaved, and no more.
+Guarantees: no call waits. No room, no place for a request, or a fill that was given up makes the engine compute what it
+could have loaded, or leaves something unsaved, and no more. That the store was destroyed (Stale), or a request ended by
+another than this connector (Canceled), is raised.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ saves take part in fills as the writer of this worker's plane. Copies are made b
 layer is there before the layer computes, a save's is read after.
 
 Guarantees: a load that could not be done is told by the blocks that it was for (get_block_ids_with_load_errors()), and
-nothing that was computed from them is published. No wait is without an end.
+nothing that was computed from them is published. No wait is without an end. What nobody has foreseen in the loading
+thread is raised where its layer is waited for.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class _Load:
     def __init__(self, transfer: Transfer, holds: kvshm.Holds, layers: int) -> None:
         self.transfer = transfer
         self.holds = holds
-        self.layers = [threading.Event() for _ in range(layers)]
+        self.layers = [threading.Event() for _ in range(layers)]  # set, too, when there is an error
+        self.error: Optional[BaseException] = None
 
 
 class _Save:
@@ -117,6 +119,16 @@ class WorkerConnector:
 
     def _load(self, load: _Load) -> None:
         """In the loading thread: copies layer by layer."""
+        try:
+            self._load_layers(load)
+        except BaseException as error:
+            load.error = error
+            raise
+        finally:
+            for event in load.layers:
+                event.set()
+
+    def _load_layers(self, load: _Load) -> None:
         with load.holds:
             held = [i for i, kind in enumerate(load.holds.kinds) if kind == kvshm.Kind.REF]
             bad = set(range(len(load.holds))) - set(held)
@@ -145,6 +157,8 @@ class WorkerConnector:
         for load in self._loads:
             if not load.layers[layer].wait(DEADLINE):
                 raise TimeoutError(f"layer {layer} of {load.transfer.request_id} is not loaded after {DEADLINE} s")
+            if load.error is not None:
+                raise load.error
 
     def save_kv_layer(self, layer: int, cache: Any, attention: Any = None) -> None:
         """The layer is computed: starts to save it. With the last one the blocks are whole in this plane."""
