@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import errno
+import sys
 from typing import Any, Callable, List
 from unittest import mock
 
 import kvshm
 import runner
 import scene
-from kvshm import Kind, Next, Outcome, RequestState, _abi
+from kvshm import Kind, Next, Outcome, RequestState, _abi, _request, _store
 
 
 class Requests(scene.StoreTest):
@@ -250,6 +251,13 @@ class Requests(scene.StoreTest):
                 with self.assertRaises((ValueError, TypeError, kvshm.Busy)):
                     request.reserve(*wrong)
             self.assertEqual(request.info().room, 4)
+
+    def test_what_could_not_be_made_says_nothing_more(self) -> None:
+        with mock.patch.object(sys, "unraisablehook") as said:
+            with mock.patch.object(_request, "address_of", side_effect=MemoryError), self.assertRaises(MemoryError):
+                self.store.open_request("r")
+            _store.Calling.__new__(_store.Calling)  # as when an interrupt comes first
+        said.assert_not_called()
 
     def interrupted_behind(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """That call, with an interrupt when it has done its work."""

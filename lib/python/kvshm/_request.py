@@ -60,7 +60,6 @@ class Request(Local):
     __slots__ = ("store", "_name", "address", "_opened")
 
     def __init__(self, store: Store, name: Optional[bytes] = None, opened: bool = False) -> None:
-        self._opened = opened  # or is about to be, by this object: it is the one that keeps it
         self.store = store
         self._name = bytearray(ctypes.sizeof(_abi.RequestName))
         if name is not None:
@@ -68,6 +67,7 @@ class Request(Local):
                 raise ValueError(f"{len(name)} bytes: a request's name has {len(self._name)}")
             self._name[:] = name
         self.address = address_of(self._name)
+        self._opened = opened  # or is about to be, by this object: it is the one that keeps it
 
     def __bytes__(self) -> bytes:
         return bytes(self._name)

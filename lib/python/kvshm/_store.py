@@ -48,7 +48,9 @@ class Calling:
     def __exit__(self, *_: object) -> None:
         self._inside.discard(id(self))
 
-    __del__ = __exit__  # a signal's handler may raise before the body of `with` is entered
+    def __del__(self) -> None:
+        if hasattr(self, "_inside"):  # a signal's handler may raise before the body of `with` is entered
+            self._inside.discard(id(self))
 
 
 class Store(Local):
