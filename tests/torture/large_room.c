@@ -140,7 +140,9 @@ int main(void)
 	for (unsigned round = 1; round <= ROUNDS; round++) {
 		uint64_t before = board->small;
 
-		while (board->small < before + 20) /* so that there is a stream of them */
+		/* So that there is a stream of them; and so that a fill was refused before the last round: the process
+		 * that fills may come late. */
+		while (board->small < before + 20 || (round == ROUNDS && !board->refused))
 			base_rest(BASE_MS / 10);
 		reserve_large(store, round);
 	}
