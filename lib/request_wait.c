@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * request_wait.c: waiting until a request is complete: its owner for the blocks that others fill, everyone else for its
- * word; and the owner's looks at what is not ready yet. Contracts in kvshm.h. Guarantees: D4: nothing is waited for
- * beyond the deadline, and who dies meanwhile is seen within a slice of 10 ms. (tests/model/request_end.pml)
+ * word; claims; and the owner's looks at what is not ready yet. Contracts in kvshm.h. Guarantees: D4: nothing is waited
+ * for beyond the deadline, and who dies meanwhile is seen within a slice of 10 ms. (tests/model/request_end.pml)
  */
 #include "config.h"
 
@@ -229,4 +229,40 @@ int kvshm_request_wait(kvshm_store *store, const struct kvshm_request *request, 
 			rc = kvl_request_look(store, request, &actor, &word);
 	}
 	return rc;
+}
+
+/* It has ended: what was taken for it goes back. */
+static void undo(const struct kvs_actor *actor, struct kvshm_handle *refs, size_t count, int *results)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (results[i] == 0)
+			(void)kvs_hold_release(actor, refs[i].block, refs[i].life, KVS_ENTRY_REF, KVS_ENTRY_REFS);
+		refs[i] = kvl_no_hold;
+		results[i] = -ECANCELED;
+	}
+}
+
+int kvshm_request_claim(kvshm_store *store, const struct kvshm_request *request, const struct kvshm_key *keys,
+			size_t count, struct kvshm_handle *refs, int *results)
+{
+	struct kvs_actor actor;
+	uint64_t word;
+	int rc = kvl_request_look(store, request, &actor, &word);
+
+	if (rc)
+		return rc;
+	if (kvs_request_over(word))
+		return kvl_request_ended(word);
+	rc = kvshm_get_batch(store, keys, count, refs, results);
+	if (rc)
+		return rc;
+	/* Behind the holds: see request.c. */
+	word = kvs_request_word(&store->map, request->slot);
+	if (kvs_request_number(word) != request->number || kvs_request_over(word) ||
+	    !kvs_request_claim(&store->map, request->slot, request->number)) {
+		undo(&actor, refs, count, results);
+		return kvl_request_ended(word);
+	}
+	kvs_count(&actor, KVS_COUNT_claims);
+	return 0;
 }

@@ -15,8 +15,8 @@
  * stands for shm/requests.c: kvs_request_claim() describe()
  * stands for lib/request.c: kvl_request_begin() kvl_request_let_go() close_it() end_own() tend() is_unclaimed()
  * stands for lib/request.c: kvshm_request_end()
- * stands for lib/request_keys.c: kvl_request_publish() forget() kvshm_request_claim()
- * stands for lib/request_wait.c: say_complete() kvshm_request_wait()
+ * stands for lib/request_keys.c: kvl_request_publish() forget()
+ * stands for lib/request_wait.c: say_complete() kvshm_request_wait() kvshm_request_claim()
  *
  * Shows: each hold ends once, whoever ends the request, and from wherever (R04); a request is closed when nothing of it
  * is left, and not before; a claim that succeeds took its hold while the owner had its own (so the claimed block was
