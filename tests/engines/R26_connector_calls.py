@@ -44,7 +44,7 @@ class Calls(unittest.TestCase):
         self.addCleanup(self.view.close)
         self.other = kvshm.attach(name)
         self.addCleanup(self.other.close)
-        self.scheduler = SchedulerConnector(kvshm.attach(name), "engine", LABEL, BLOCK_TOKENS)
+        self.scheduler = SchedulerConnector(kvshm.attach(name), LABEL, BLOCK_TOKENS)
         self.addCleanup(self.scheduler.shutdown)
         self.workers = [Worker(WorkerConnector(kvshm.attach(name), rank), rank) for rank in range(2)]
         for worker in self.workers:
@@ -302,13 +302,13 @@ class Calls(unittest.TestCase):
         self.assertEqual(4 * BLOCK_TOKENS, self.ask(a_request("second")))
 
     def test_an_id_may_come_again(self) -> None:
-        for attempt in range(3):
+        self.stored()
+        for _ in range(3):
             request = a_request("again")
-            self.ask(request)
-            last = self.other.find_request("engine:again").info()
-            self.assertEqual((attempt, kvshm.RequestState.OPEN), (last.attempt, last.state))
+            self.assertEqual(4 * BLOCK_TOKENS, self.ask(request))
+            self.assertEqual((1, 4), self.left())
             self.scheduler.request_finished(request, [])
-        self.assertEqual((0, 0), self.left())
+            self.assertEqual((0, 0), self.left())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ anything up. What it finds it holds, under a kvshm request for each of the engin
 fills they take part in, they are told by tickets in the step's metadata. What a step loads is pinned until its answers
 have come back from all workers: they have holds of their own then. So a hit here is a hit at every worker (R26).
 
-A request holds a block once, however often it was asked for, and one release ends that: so a step has pins of its own,
-and what a fill in the making holds is not released with what was found beside it.
+A request holds a block once, however often it was asked for, and one release ends that: so a step has pins of its own.
 
 A fill is begun here, for blocks that the step makes full, and each worker writes its plane: whole in all of them, or
 not there (R27). It is let go when it is whole, or has failed; so is an ended request, when its last fill is over.
@@ -20,7 +19,6 @@ another than this connector (Canceled), is raised.
 
 from __future__ import annotations
 
-import errno
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
@@ -71,15 +69,13 @@ class _Tracked:
         self.first = 0  # the number of the first matched block in the request
         self.patience: Optional[float] = None  # until when it may be put off
         self.attempt = 0
-        self.saving: List[kvshm.Holds] = []
 
 
 class SchedulerConnector:
     """The side of the scheduler. label: the model, as the store was made for."""
 
-    def __init__(self, store: kvshm.Store, engine: str, label: str, block_tokens: int) -> None:
+    def __init__(self, store: kvshm.Store, label: str, block_tokens: int) -> None:
         self.store = store
-        self.engine = engine
         self.label = label
         self.block_tokens = block_tokens
         self.counts: Dict[str, int] = {}
@@ -102,7 +98,7 @@ class SchedulerConnector:
         if tracked is None or first >= keys:
             return 0, False
         matched = tracked.request.match(tracked.keys[first:keys])
-        self._drop_match(tracked, keep=matched)
+        tracked.request.keep(matched)  # it may have been asked before, from another block on
         tracked.matched, tracked.first = matched, first
         if matched.next == kvshm.Next.FILLING and self._may_wait(tracked):
             self._drop_match(tracked)  # many may be put off: they must not hold the store meanwhile
@@ -130,10 +126,12 @@ class SchedulerConnector:
         """What is known of a request."""
         tracked = self._tracked.get(request.request_id)
         if tracked is None:
-            opened = self._open(f"{self.engine}:{request.request_id}")
-            if opened is None:
+            try:
+                # Without a name: nobody else asks for it, and a client may send its id again.
+                tracked = self._tracked[request.request_id] = _Tracked(self.store.open_request(None))
+            except kvshm.Full:
+                self._count("not opened")
                 return None
-            tracked = self._tracked[request.request_id] = _Tracked(opened)
         self._extend_keys(tracked, request)
         return tracked
 
@@ -142,29 +140,10 @@ class SchedulerConnector:
         if len(request.block_hashes) > known:
             tracked.keys += kvshm.derive_keys(self.label, 0, request.block_hashes[known:])
 
-    def _open(self, name: str) -> Optional[kvshm.Request]:
-        """Opens a request; a client may send an id again, and so may a client of this engine's before its restart."""
-        try:
-            try:
-                return self.store.open_request(name)
-            except kvshm.Ended:
-                return self.store.open_request(name, self.store.find_request(name).info().attempt + 1)
-        except (kvshm.Full, kvshm.Exists, kvshm.NotFound, kvshm.Ended):
-            self._count("not opened")
-            return None
-
-    def _drop_match(self, tracked: _Tracked, keep: Optional[kvshm.Holds] = None) -> None:
-        """Lets go of what was matched before, but for what was matched again."""
-        old, tracked.matched = tracked.matched, None
-        if old is None:
-            return
-        if keep is None:
-            tracked.request.release(old)
-            return
-        kept = set(keep.blocks)
-        for hold in old:
-            if hold.block not in kept:
-                tracked.request.release(hold)
+    def _drop_match(self, tracked: _Tracked) -> None:
+        """Lets go of what was matched; fills that are under way stay."""
+        tracked.matched = None
+        tracked.request.keep(None)
 
     def update_state_after_alloc(self, request: Any, blocks: Sequence[int], num_external_tokens: int) -> None:
         """The request's blocks are there: so many tokens are loaded, perhaps fewer than were matched, or none."""
@@ -182,7 +161,7 @@ class SchedulerConnector:
             later = self._loads_between_steps(request, len(matched))
             self._next.loads.append(Transfer(request.request_id, where, pins.tickets(), tracked.attempt, later))
             self._steps.setdefault(self._next.step, []).append(pins)
-        tracked.request.release(matched)
+        self._drop_match(tracked)
         tracked.patience = None
 
     def build_connector_meta(self, scheduler_output: Any) -> Metadata:
@@ -208,22 +187,19 @@ class SchedulerConnector:
             return None
         self._extend_keys(tracked, request)
         holds = tracked.request.get_or_fill_batch(tracked.keys[first:end], shared=True)
-        fills = [i for i, outcome in enumerate(holds.outcomes or ()) if outcome == kvshm.Outcome.FILL]
+        fills = holds.where(kvshm.Outcome.FILL)
         self._count("known already", end - first - len(fills))
-        own = {hold.block for saving in tracked.saving for hold in saving if hold.kind == kvshm.Kind.LENT}
-        for i, hold in enumerate(holds):
-            if i not in fills and hold.block not in own:
-                tracked.request.release(hold)  # another has it, or is at it; or there was no room
-        if not fills:
+        mine = holds.take(fills)
+        hashes = request.block_hashes
+        # What the blocks are is said now; they are ready when all workers have written.
+        mine.publish([kvshm.Meta(self.store.block_size, first + i, hashes[first + i]) for i in fills])
+        tracked.request.keep(mine)  # another has the rest, or is at it; or there was no room
+        begun = [i for i, kind in enumerate(mine.kinds) if kind == kvshm.Kind.LENT]  # or the store was cleared
+        if not begun:
             return None
-        hashes = request.block_hashes[first:end]
-        metas = [kvshm.Meta(self.store.block_size, first + i, hashes[i]) for i in range(end - first)]
-        holds.publish(metas)  # says what the blocks are; they are ready when all workers have written
-        fills = [i for i in fills if holds[i].kind == kvshm.Kind.LENT]  # the store may have been cleared
-        tickets = b"".join(holds[i].ticket() for i in fills)
-        tracked.saving.append(holds)
-        self._count("fills", len(fills))
-        return Transfer(request.request_id, [request.block_ids[first + i] for i in fills], tickets, tracked.attempt)
+        self._count("fills", len(begun))
+        where = [request.block_ids[first + fills[i]] for i in begun]
+        return Transfer(request.request_id, where, mine.take(begun).tickets(), tracked.attempt)
 
     # -- In update_from_output() --
 
@@ -236,23 +212,12 @@ class SchedulerConnector:
             if request_id in self._tracked:
                 self._tracked[request_id].attempt += 1
         for tracked in self._tracked.values():
-            self._settle(tracked)
+            tracked.request.keep(tracked.matched)  # lets go of fills that are whole
         self._ending = [tracked for tracked in self._ending if not self._end(tracked)]
-
-    def _settle(self, tracked: _Tracked) -> None:
-        """Lets go of fills that are over."""
-        under_way = []
-        for holds in tracked.saving:
-            if -errno.ETIMEDOUT in holds.wait(0):
-                under_way.append(holds)
-            else:
-                tracked.request.release(holds)
-        tracked.saving = under_way
 
     def _end(self, tracked: _Tracked) -> bool:
         """Ends an ended request in the store, once its fills are over."""
-        self._settle(tracked)
-        if tracked.saving:
+        if tracked.request.settle().pending:
             return False
         tracked.request.end()
         return True

@@ -34,7 +34,7 @@ class Core:
         self.workers: List[Any] = [Connection(fd) for fd in options["workers"]]
         self.fleet: Any = Connection(options["fleet"])
         store = kvshm.attach(options["store"], label=options["label"], client=f"{options['engine']}-scheduler")
-        connector = SchedulerConnector(store, options["engine"], options["label"], BLOCK_TOKENS)
+        connector = SchedulerConnector(store, options["label"], BLOCK_TOKENS)
         self.scheduler = Scheduler(connector, len(self.workers), self.rng, options["epoch"])
         self.under_way = 0
         self.stopping = False
