@@ -133,7 +133,7 @@ static int match_one(const struct kvs_actor *actor, struct kvl_request *own, con
 	}
 	taken = key->length == 32 ? take_key(actor, own, key->bytes, 32, hash, &hold)
 				  : take_key(actor, own, key->bytes, key->length, hash, &hold);
-	if (__builtin_expect(taken != KVS_TAKEN, 0))
+	if (__builtin_expect(taken != KVS_TAKEN || !hold, 0)) /* taken: there is one */
 		return kvl_judge_miss(actor->reader, taken);
 	kvs_count(actor, KVS_COUNT_hits);
 	kvl_request_see_ready(actor, own, hold);

@@ -126,15 +126,22 @@ static const struct part {
 
 /* ---- Rounds -------------------------------------------------------------------------------------------------- */
 
+static void *room_for(size_t count, size_t size)
+{
+	void *room = calloc(count, size);
+
+	if (!room)
+		bench_die("no memory");
+	return room;
+}
+
 /* Something else is in the cache afterwards. */
 static void sweep(void)
 {
 	static unsigned char *memory;
 
 	if (!memory)
-		memory = malloc(SWEPT);
-	if (!memory)
-		bench_die("no memory");
+		memory = room_for(1, SWEPT);
 	for (size_t i = 0; i < SWEPT; i += 64)
 		memory[i]++;
 }
@@ -172,10 +179,8 @@ static double sum_of(const double spent[PARTS], size_t first, size_t last)
 /* What parts first to last cost in the rounds, and against the single calls of the same round. */
 static void show(const char *name, double (*spent)[PARTS], unsigned rounds, size_t first, size_t last)
 {
-	double *times = calloc(rounds, 2 * sizeof(*times)), *ratios = times + rounds, median, ratio;
+	double *times = room_for(rounds, sizeof(*times)), *ratios = room_for(rounds, sizeof(*ratios)), median, ratio;
 
-	if (!times)
-		bench_die("no memory");
 	for (unsigned i = 0; i < rounds; i++) {
 		times[i] = sum_of(spent[i], first, last);
 		ratios[i] = times[i] / sum_of(spent[i], 0, 1);
@@ -185,14 +190,13 @@ static void show(const char *name, double (*spent)[PARTS], unsigned rounds, size
 	(void)printf("  %-30s %8.2f us (%.2f to %.2f), ratio %.3f\n", name, median * 1e6, times[0] * 1e6,
 		     times[rounds - 1] * 1e6, ratio);
 	free(times);
+	free(ratios);
 }
 
 static void compare(const struct bench *b, const char *setting, bool cold)
 {
-	double(*spent)[PARTS] = calloc(b->rounds, sizeof(*spent));
+	double(*spent)[PARTS] = room_for(b->rounds, sizeof(*spent));
 
-	if (!spent)
-		bench_die("no memory");
 	name_keys(b, 0);
 	run_round(b, cold, spent[0]);
 	for (unsigned i = 0; i < b->rounds; i++)

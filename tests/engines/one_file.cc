@@ -478,7 +478,8 @@ private:
 		}
 	}
 
-	// ---- A request's steps
+	// ---- A request's steps: each calls the next one, as deep as there are steps.
+	// NOLINTBEGIN(misc-no-recursion)
 
 	void ask_for_room(Job &job)
 	{
@@ -617,6 +618,7 @@ private:
 			finish(job);
 	}
 
+	// NOLINTEND(misc-no-recursion)
 	// ---- Messages
 
 	void post(unsigned plane, Message message)

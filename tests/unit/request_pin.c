@@ -22,6 +22,7 @@ START_TEST(R26_what_a_window_match_found_is_held_by_the_request_until_its_end)
 	struct kvshm_request request = scene_open(store, 1, 0);
 	struct kvshm_handle refs[8], lent[WINDOW], again[WINDOW], whole[8];
 	enum kvshm_next next;
+	const struct kvshm_handle none = {.kind = KVSHM_NONE};
 	int results[WINDOW], all[8];
 	size_t ready;
 
@@ -34,8 +35,7 @@ START_TEST(R26_what_a_window_match_found_is_held_by_the_request_until_its_end)
 	ck_rc(kvshm_request_pin(store, &request, refs, 8, whole, all), 0); /* as the match has given them */
 	for (unsigned i = 0; i < 8; i++) {
 		ck_assert_int_eq(all[i], 0);
-		ck_assert_mem_eq(&whole[i], i < 5 ? &(struct kvshm_handle){.kind = KVSHM_NONE} : &lent[i - 5],
-				 sizeof(whole[i]));
+		ck_assert_mem_eq(&whole[i], i < 5 ? &none : &lent[i - 5], sizeof(whole[i]));
 	}
 	for (unsigned i = 0; i < WINDOW; i++) {
 		ck_assert(results[i] == 0 && lent[i].kind == KVSHM_LENT && lent[i].request == request.slot + 1);
