@@ -20,10 +20,9 @@ from typing import Any, Dict, List, Tuple
 
 import runner
 import scene
+import traced
 from sglang_rank import BYTES, MODEL, STATE
 from sglang_storage import KV, Config, HitPolicy, HostPool, KvshmStorage, PoolTransfer
-
-TRACE = os.path.join(os.environ.get("top_srcdir", "."), "..", "shared", "traces", "conversation_trace.jsonl")
 
 
 def chain(numbers: List[int]) -> List[str]:
@@ -37,13 +36,12 @@ def chain(numbers: List[int]) -> List[str]:
 
 def requests(count: int, chance: random.Random) -> List[List[str]]:
     """The prompts of few conversations of several turns, as pages: of a trace, or, where there is none, made up."""
-    if os.path.exists(TRACE):
-        with open(TRACE, encoding="ascii") as file:
-            traced = [json.loads(line)["hash_ids"][:40] for line, _ in zip(file, range(2000))]
-        turns = collections.Counter(ids[1] for ids in traced if len(ids) > 1)  # the first page is the same in all
-        long = [(ids[1], turns[ids[1]]) for ids in traced if len(ids) > 1 and turns[ids[1]] > 3]
+    begun = [line["hash_ids"][:40] for line in traced.lines(2000)]
+    if begun:
+        turns = collections.Counter(ids[1] for ids in begun if len(ids) > 1)  # the first page is the same in all
+        long = [(ids[1], turns[ids[1]]) for ids in begun if len(ids) > 1 and turns[ids[1]] > 3]
         few = dict(long[: count // 4])
-        return [chain(ids) for ids in traced if len(ids) > 1 and ids[1] in few][:count]
+        return [chain(ids) for ids in begun if len(ids) > 1 and ids[1] in few][:count]
     prompts: List[List[int]] = [[0]]
     for _ in range(count):
         begin = chance.choice(prompts[-20:])[:30]
@@ -304,7 +302,7 @@ class Engines(scene.StoreTest):
         super().setUp()
         self.seed = int.from_bytes(os.urandom(4), "little")
         self.chance = random.Random(self.seed)
-        print(f"seed {self.seed}, {'the trace' if os.path.exists(TRACE) else 'made-up prompts'}")
+        print(f"seed {self.seed}, {'the trace' if traced.lines(1) else 'made-up prompts'}")
 
     def serve(self, shared: bool, count: int, kills: int = 0) -> List[Engine]:
         """Two engines have the same prompts, the one in the other's footsteps; ends with a store that nobody holds."""

@@ -9,18 +9,16 @@ what must be in it, to the last byte, and bytes of another block, plane, layer o
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import random
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
+import traced
 
 BLOCK_TOKENS = 4
 BLOCK_BYTES = 4096  # in each plane
 LAYERS = 4
 WORDS = BLOCK_BYTES // LAYERS // 8  # of a block in a layer, in a plane
-TRACE = "/work/shared/traces/conversation_trace.jsonl"
 TRACE_BLOCK = 512  # tokens of a block of the trace: here it is one of BLOCK_TOKENS
 BLOCKS_MAX = 20  # of a prompt
 
@@ -54,7 +52,7 @@ def output_hash(parent: bytes, request: str, index: int) -> bytes:
 
 def prompts(count: int, rng: random.Random) -> List[Prompt]:
     """So many requests of conversations, whose turns come in order, but between those of others."""
-    conversations = _traced() if os.path.exists(TRACE) else _generated(rng)
+    conversations = _traced() or _generated(rng)
     rng.shuffle(conversations)
     open_ones: List[List[Dict[str, Any]]] = []
     made: List[Prompt] = []
@@ -80,10 +78,8 @@ def _prompt(name: str, line: Dict[str, Any]) -> Prompt:
 def _traced() -> List[List[Dict[str, Any]]]:
     """The conversations of the trace that have several turns: lines that begin with the same two blocks or more."""
     by_start: Dict[Any, List[Dict[str, Any]]] = {}
-    with open(TRACE, encoding="ascii") as file:
-        for text in file:
-            line = json.loads(text)
-            by_start.setdefault(tuple(line["hash_ids"][:2]), []).append(line)
+    for line in traced.lines():
+        by_start.setdefault(tuple(line["hash_ids"][:2]), []).append(line)
     return [lines[:8] for lines in by_start.values() if len(lines) > 1]
 
 
