@@ -73,7 +73,7 @@ static void tell(const struct kvshm_pin_info *info)
 }
 
 /* Tells those that were not told before; returns how many pins they are. */
-static unsigned tell_new(const struct kvl_pins_view *read, const struct kvl_overdue *overdue)
+static unsigned tell_new(const struct kvl_pins_view *read, const struct kvl_overdue *overdue, uint64_t now)
 {
 	unsigned pins = 0;
 
@@ -82,7 +82,7 @@ static unsigned tell_new(const struct kvl_pins_view *read, const struct kvl_over
 
 		if (was_told(overdue, &read->all[i]))
 			continue;
-		kvl_view_describe_pins(read, &read->all[i], &info);
+		kvl_view_describe_pins(read, &read->all[i], now, &info);
 		tell(&info);
 		pins += info.pins;
 	}
@@ -110,7 +110,7 @@ static int look(kvshm_owner *owner, const struct kvs_view *view, uint64_t timeou
 	kvs_log_put_off();
 	rc = kvl_view_read_pins(view, now > timeout ? now - timeout : 0, &read);
 	if (rc == 0) {
-		*pins = tell_new(&read, &owner->overdue);
+		*pins = tell_new(&read, &owner->overdue, now);
 		remember(&owner->overdue, &read);
 		kvl_view_free_pins(&read);
 	}

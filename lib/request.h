@@ -152,11 +152,12 @@ static inline struct kvshm_request kvl_request_value(uint64_t incarnation, uint3
 }
 
 /* What a request is, as people are told, from its slot, mapped or copied, and the word that it was seen with; all but
- * whether its owner lives. places: those of all requests. In request_info.c. */
+ * whether its owner lives. places: those of all requests; now: when ages are told for. In request_info.c. */
 struct kvl_request_place {
 	const _Atomic uint64_t *all;
 	uint32_t slot, requests;
 	uint64_t incarnation; /* of the store */
+	uint64_t now;
 };
 void kvl_request_describe(const struct kvs_request *from, uint64_t word, const struct kvl_request_place *places,
 			  struct kvshm_request_info *to);

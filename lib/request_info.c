@@ -38,7 +38,7 @@ static uint32_t ahead(const struct kvl_request_place *places, uint64_t place)
 }
 
 /* What it holds, and waits for; a closed one has nothing, whatever its owner last said. */
-static void describe_holds(const struct kvs_request *from, const struct kvl_request_place *places, uint64_t now,
+static void describe_holds(const struct kvs_request *from, const struct kvl_request_place *places,
 			   struct kvshm_request_info *to)
 {
 	uint64_t place = atomic_load_explicit(&places->all[places->slot], memory_order_relaxed);
@@ -47,7 +47,7 @@ static void describe_holds(const struct kvs_request *from, const struct kvl_requ
 	to->fills = atomic_load_explicit(&from->fills, memory_order_relaxed);
 	to->room = atomic_load_explicit(&from->room, memory_order_relaxed);
 	if (to->held || to->fills)
-		to->held_age = age(atomic_load_explicit(&from->held_since, memory_order_relaxed), now);
+		to->held_age = age(atomic_load_explicit(&from->held_since, memory_order_relaxed), places->now);
 	if (kvs_place_state(place) != KVS_PLACE_WAITING)
 		return;
 	to->wanted = atomic_load_explicit(&from->wanted, memory_order_relaxed);
@@ -58,7 +58,6 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 			  struct kvshm_request_info *to)
 {
 	enum kvs_request_state state = kvs_request_state(word);
-	uint64_t now = kvs_now();
 
 	memset(to, 0, sizeof(*to));
 	to->request = kvl_request_value(places->incarnation, places->slot, word);
@@ -72,9 +71,9 @@ void kvl_request_describe(const struct kvs_request *from, uint64_t word, const s
 	to->attempt = atomic_load_explicit(&from->attempt, memory_order_relaxed);
 	to->expected = atomic_load_explicit(&from->expected, memory_order_relaxed);
 	to->claims = kvs_request_claims(from);
-	to->age = age(atomic_load_explicit(&from->opened, memory_order_relaxed), now);
+	to->age = age(atomic_load_explicit(&from->opened, memory_order_relaxed), places->now);
 	if (state != KVS_REQUEST_CLOSED)
-		describe_holds(from, places, now, to);
+		describe_holds(from, places, to);
 	to->id_length = kvs_request_read_id(from, to->id);
 }
 
@@ -93,7 +92,8 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
 	places = (struct kvl_request_place){.all = store->map.places,
 					    .slot = request->slot,
 					    .requests = store->map.g.requests,
-					    .incarnation = store->map.g.incarnation};
+					    .incarnation = store->map.g.incarnation,
+					    .now = kvs_now()};
 	kvl_request_describe(&store->map.requests[request->slot], word, &places, &seen);
 	if (!kvs_request_same(&store->map, request->slot, word)) /* behind all that was read */
 		return kvl_request_ended(0);

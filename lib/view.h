@@ -44,6 +44,7 @@ struct kvl_pins_view {
 /* Reads those that began before a time. */
 int kvl_view_read_pins(const struct kvs_view *view, uint64_t before, struct kvl_pins_view *read);
 void kvl_view_free_pins(struct kvl_pins_view *read);
-void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_pins *pins, struct kvshm_pin_info *to);
+void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_pins *pins, uint64_t now,
+			    struct kvshm_pin_info *to);
 
 #endif

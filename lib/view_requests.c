@@ -109,12 +109,14 @@ static uint32_t sort_requests(const struct kvl_requests_view *requests, uint32_t
 }
 
 static void describe_request(const struct kvs_view *view, const struct kvl_requests_view *requests,
-			     const struct kvs_slot_view *slots, uint32_t slot, struct kvshm_request_info *to)
+			     const struct kvs_slot_view *slots, uint32_t slot, uint64_t now,
+			     struct kvshm_request_info *to)
 {
 	const struct kvl_request_place places = {.all = requests->places,
 						 .slot = slot,
 						 .requests = view->g.requests,
-						 .incarnation = view->g.incarnation};
+						 .incarnation = view->g.incarnation,
+						 .now = now};
 
 	kvl_request_describe(&requests->all[slot], word_of(&requests->all[slot]), &places, to);
 	if (to->owner >= view->g.clients)
@@ -135,11 +137,14 @@ static int walk_requests(const struct kvs_view *view, const struct kvs_slot_view
 		return kvs_fault(ENOMEM, "no memory");
 	rc = kvl_view_read_requests(view, &requests);
 	if (rc == 0) {
+		/* One time for all: who is older has the greater age. */
+		uint64_t now = kvs_now();
+
 		count = sort_requests(&requests, view->g.requests, order);
 		for (uint32_t i = 0; rc == 0 && i < count; i++) {
 			struct kvshm_request_info info;
 
-			describe_request(view, &requests, slots, order[i].slot, &info);
+			describe_request(view, &requests, slots, order[i].slot, now, &info);
 			rc = fn(&info, arg);
 		}
 		kvl_view_free_requests(&requests);
@@ -265,10 +270,10 @@ void kvl_view_free_pins(struct kvl_pins_view *read)
 	*read = (struct kvl_pins_view){.count = 0};
 }
 
-void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_pins *pins, struct kvshm_pin_info *to)
+void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_pins *pins, uint64_t now,
+			    struct kvshm_pin_info *to)
 {
 	const struct kvs_slot_view *client = &read->slots[pins->client];
-	uint64_t now = kvs_now();
 
 	memset(to, 0, sizeof(*to));
 	to->client = pins->client;
@@ -289,15 +294,17 @@ void kvl_view_describe_pins(const struct kvl_pins_view *read, const struct kvl_p
 int kvshm_view_pins(kvshm_view *view, int (*fn)(const struct kvshm_pin_info *pins, void *arg), void *arg)
 {
 	struct kvl_pins_view read;
+	uint64_t now;
 	int rc;
 
 	if (!view || !fn)
 		return kvl_no_view();
 	rc = kvl_view_read_pins(&view->inner, UINT64_MAX, &read);
+	now = kvs_now();
 	for (size_t i = 0; rc == 0 && i < read.count; i++) {
 		struct kvshm_pin_info info;
 
-		kvl_view_describe_pins(&read, &read.all[i], &info);
+		kvl_view_describe_pins(&read, &read.all[i], now, &info);
 		rc = fn(&info, arg);
 	}
 	kvl_view_free_pins(&read);
