@@ -757,6 +757,231 @@ int kvshm_poll_fd(kvshm_store *store, int *fd);
  * dead clients where 10 ms have passed since the last time. */
 int kvshm_poll_clear(kvshm_store *store);
 
+/* ---- Other nodes --------------------------------------------------------------------------------------------- */
+
+/* Blocks go to another node's store, and come from there, over a connection between two processes: one listens, on
+ * behalf of its store (kvshmd --listen, mostly), the other connects. The node that has the blocks writes them straight
+ * into the blocks of the other one, by RDMA, or over TCP where there is no such device.
+ *
+ * A transfer is a request of the receiving store, of that id and attempt, which its receiver owns: room for all its
+ * blocks is reserved before anything is offered; keys that are there already are held for it and not sent; what is sent
+ * can be found by no one before it is whole; and all of it is held until an engine over there has waited for the
+ * request, claimed its blocks and asked for its end (kvshm_request_find() and what follows), or nobody did for the
+ * receiver's claim timeout. If the sender aborts, is silent for too long, or dies, its fills are given up, and who
+ * waits for one of its keys may fill it.
+ *
+ * What all these calls have in common:
+ * - They never wait, but those with a deadline. What is under way goes on within kvshm_peer_work() and
+ *   kvshm_listener_work() only, and in those calls that wait: so either is called again whenever its descriptor is
+ *   readable, or by a thread that does nothing else.
+ * - A peer, its transfers, and a listener may be used by any thread, one at a time: the library sees to it. After
+ *   fork() they are -ECHILD, as stores are; so is their connection the parent's alone.
+ * - When a connection is lost, all its transfers end: -ECONNRESET, -ETIMEDOUT, ... whose text says why; the peer is
+ *   still to be closed, and a new one may be made at once, from either side (R22).
+ *   -ENOTCONN  the connection is lost; kvshm_error() says why and since when
+ *   -EOPNOTSUPP  this library was built without RDMA (URLs of tcp work) */
+typedef struct kvshm_peer kvshm_peer;
+typedef struct kvshm_transfer kvshm_transfer;
+typedef struct kvshm_listener kvshm_listener;
+
+/* What a connection is to use. kvshm_net_defaults() fills it. */
+struct kvshm_net_options {
+	const void *secret;	 /* that both sides share, 16 to 4,096 bytes: each proves that it has it; NULL: none */
+	size_t secret_length;
+	const char *device;	 /* RDMA device, such as "mlx5_0"; NULL: the one that the address or the route has; of
+				  * several that would do, the nearest to the store's memory */
+	uint32_t device_port;	 /* of it; 0: any that is active */
+	int32_t gid_index;	 /* in that port's table; -1: the address's */
+	int32_t traffic_class;	 /* of the IP header; -1: the system's */
+	uint64_t timeout;	 /* ns that the other side may be silent, and that connecting may take; 10 s unless told */
+	uint64_t claim_timeout;	 /* ns that a transfer which is complete waits to be claimed; 60 s unless told, 0: for
+				  * ever. Of listeners, and of what a peer wants */
+	int open;		 /* non-zero: listen without a secret where others than this machine can connect: for tests
+				  * in networks of their own */
+};
+
+void kvshm_net_defaults(struct kvshm_net_options *options);
+
+/* Listens at URL, [rdma|tcp]://ADDR[:PORT], for peers that fill blocks of the store or want some; PORT is 7471 unless
+ * told, 0 any that is free. options may be NULL. On success *listener must be given to kvshm_listener_close() before
+ * the store is detached. Its client is marked as one that does DMA: see kvshm_get_plane_info().
+ *   -EACCES       no secret, and ADDR is not a loopback address: anyone could write into the store
+ *   -EADDRINUSE   another listens there     -EADDRNOTAVAIL  ADDR is none of this machine's
+ *   -ENODEV       there is no such RDMA device, or none has that address    -ENETDOWN  its port is down
+ *   -ENOMEM       the planes can't be registered: kvshm_error() names the limit */
+int kvshm_listen(kvshm_store *store, const char *url, const struct kvshm_net_options *options,
+		 kvshm_listener **listener);
+
+/* Ends all its connections (fills that are under way are given up, once nothing can be written into them any more),
+ * and frees it. */
+int kvshm_listener_close(kvshm_listener *listener);
+
+/* Its URL, with the port that it has; size 80 is enough for any. */
+int kvshm_listener_url(kvshm_listener *listener, char *url, size_t size);
+
+/* Readable when kvshm_listener_work() has something to do; the library's, as that of kvshm_poll_fd(). */
+int kvshm_listener_fd(kvshm_listener *listener, int *fd);
+
+/* Does what there is to do; if nothing is, sleeps until something is, or the deadline has come.
+ *   -ETIMEDOUT  nothing was
+ *   -ENETDOWN, -ENODEV  its device, port or address went away: close it, and listen again */
+int kvshm_listener_work(kvshm_listener *listener, uint64_t deadline);
+
+/* Connects to who listens at URL, and waits until both sides know each other, or the deadline. store: this process's
+ * own, from whose blocks is sent, and into which what is wanted comes; NULL: none. Label, block size and number of
+ * planes must be the other's. On success *peer must be given to kvshm_disconnect(), before the store is detached.
+ *   -ETIMEDOUT, -ECONNREFUSED, -EHOSTUNREACH, -ECONNRESET   nobody (any more), or not there
+ *   -EACCES        only one side has a secret, or they differ
+ *   -EMEDIUMTYPE   another label; both are in kvshm_error()
+ *   -EPROTO        other sizes, another version, or no kvshm: kvshm_error() says which
+ *   -ENODEV, -ENETDOWN, -ENOMEM as in kvshm_listen() */
+int kvshm_connect(kvshm_store *store, const char *url, const struct kvshm_net_options *options, uint64_t deadline,
+		  kvshm_peer **peer);
+
+/* Aborts what is under way, closes the connection, and frees the peer and all its transfers. No other thread may be in
+ * a call with them. */
+int kvshm_disconnect(kvshm_peer *peer);
+
+/* Readable when kvshm_peer_work() has something to do; the library's, as that of kvshm_poll_fd(). */
+int kvshm_peer_fd(kvshm_peer *peer, int *fd);
+
+/* Memory that blocks may be written from, beside the planes of the peer's store: registered, once, with the device.
+ *   -ENOMEM   kvshm_error() names the limit    -EEXIST  it overlaps memory that is registered
+ *   -EBUSY    (unregister) a write from it is under way    -ENOENT  (unregister) none is registered at address */
+int kvshm_peer_register(kvshm_peer *peer, void *address, size_t size);
+int kvshm_peer_unregister(kvshm_peer *peer, void *address);
+
+/* Where a block of a transfer is. */
+enum kvshm_sending {
+	KVSHM_SENDING_NONE = 0,	     /* not offered yet */
+	KVSHM_SENDING_OFFERED = 1,   /* no answer yet */
+	KVSHM_SENDING_PENDING = 2,   /* another fills it over there: it may yet be granted, or be there */
+	KVSHM_SENDING_GRANTED = 3,   /* it is to be written: kvshm_transfer_write(), then kvshm_transfer_commit() */
+	KVSHM_SENDING_COMMITTED = 4, /* its writes are on their way: their sources are not to be changed yet */
+	KVSHM_SENDING_SENT = 5,	     /* they have arrived; the sources are the engine's again. The last state */
+	KVSHM_SENDING_THERE = 6,     /* it was there, or came from another: nothing is to be written. The last state */
+	KVSHM_SENDING_REFUSED = 7,   /* the event's result says why; the others go on. The last state */
+};
+
+#define KVSHM_WHOLE_TRANSFER UINT32_MAX
+
+/* What kvshm_peer_work() tells. Of a position it tells the state that it is in now, however many it went through. */
+struct kvshm_event {
+	kvshm_transfer *transfer;
+	void *user;	   /* of the transfer's options */
+	uint32_t position; /* of the block; KVSHM_WHOLE_TRANSFER: the transfer's end is told */
+	enum kvshm_sending sending; /* of a block */
+	int result; /* of a block that was refused; of a transfer: 0, it is complete; or as kvshm_transfer_wait() */
+};
+
+/* Does what there is to do; if nothing is, sleeps until something is, or the deadline has come. events (NULL with max
+ * 0): what has happened is told, once, as far as there is place; *count: how many. What has no place is told next time.
+ *   -ETIMEDOUT  nothing happened (*count is 0)     -ENOTCONN  also after the ends of all transfers were told */
+int kvshm_peer_work(kvshm_peer *peer, uint64_t deadline, struct kvshm_event *events, size_t max, size_t *count);
+
+struct kvshm_transfer_options {
+	uint32_t attempt; /* of the request, as in kvshm_request_open() */
+	uint32_t planes;  /* that are written here: a bit each; 0: all. Others join with the same id and attempt, and the
+			   * same keys at the same positions, for the rest */
+	uint64_t room_timeout; /* ns that it may wait for room over there; 30 s unless told */
+	void *user;	  /* told with its events */
+};
+
+void kvshm_transfer_defaults(struct kvshm_transfer_options *options);
+
+/* Opens a transfer of so many blocks, 0 allowed, or joins it. id: as in kvshm_request_open(); NULL and 0: one without a
+ * name (nobody can wait for it or join it: it is a put, whose blocks stay in a keep store, and go again in a drop
+ * store). Returns at once: blocks may be offered at once, too. It must be given to kvshm_transfer_close(), or goes
+ * with its peer. How it ends (kvshm_transfer_wait(), or its event):
+ *   -E2BIG      the store over there has fewer blocks than that    -ETIMEDOUT  no room there until the room timeout
+ *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes
+ *   -EINVAL     what it was opened with, or its offers, do not fit those of who opened it before */
+int kvshm_transfer_open(kvshm_peer *peer, const void *id, size_t id_length, uint32_t blocks,
+			const struct kvshm_transfer_options *options, kvshm_transfer **transfer);
+
+/* A block that is offered. */
+struct kvshm_offer {
+	struct kvshm_key key;
+	struct kvshm_meta meta; /* as it is to be published */
+};
+
+/* Offers count blocks, for the positions from first on: 0 to blocks - 1, each once. A transfer is complete when all are
+ * there. Keys are copied. The answers are events.
+ *   -EINVAL  a position or a key is out of its range, or was offered before; nothing is offered */
+int kvshm_transfer_offer(kvshm_transfer *transfer, uint32_t first, const struct kvshm_offer *offers, size_t count);
+
+/* Writes length bytes into a plane of a granted block, from offset on: memory of the store's planes, or registered. The
+ * bytes must stay as they are until the block is KVSHM_SENDING_SENT, or the transfer has ended.
+ *   -EFAULT  the bytes are in no registered memory    -EINVAL  not granted, not this transfer's plane, beyond a block
+ *   */
+int kvshm_transfer_write(kvshm_transfer *transfer, uint32_t position, unsigned plane, uint64_t offset,
+			 const void *bytes, uint64_t length);
+
+/* These blocks are whole in all planes of this transfer's: all that is to be written was given to
+ * kvshm_transfer_write() before. They are published over there once all planes are.     -EINVAL  one is not granted;
+ * none is committed */
+int kvshm_transfer_commit(kvshm_transfer *transfer, const uint32_t *positions, size_t count);
+
+/* These granted blocks will not come: who waits for one over there may fill it; the transfer ends with -ECANCELED once
+ * its other blocks are through.     -EINVAL  one is not granted; none is given up */
+int kvshm_transfer_give_up(kvshm_transfer *transfer, const uint32_t *positions, size_t count);
+
+/* Aborts it, at any moment: what is not complete over there is given up, also what was deduplicated is let go of. It
+ * ends with -ECANCELED, once the other side has answered: the sources must not be changed before. 0 also where it has
+ * ended. */
+int kvshm_transfer_abort(kvshm_transfer *transfer);
+
+/* Waits until it is complete over there (0): every block is there, and held for the request, until it is claimed.
+ *   -ETIMEDOUT   not yet (or, as its end: no room; kvshm_transfer_look() tells which)
+ *   -ECANCELED   it was aborted, here or over there (an engine there has asked for its end), or a block did not come
+ *   others       as in kvshm_transfer_open(); -ENOTCONN */
+int kvshm_transfer_wait(kvshm_transfer *transfer, uint64_t deadline);
+
+struct kvshm_transfer_info {
+	uint32_t blocks;
+	uint32_t offered, pending, granted, committed, sent, there, refused; /* positions in each state */
+	uint64_t bytes;	      /* written */
+	int ended, result;    /* non-zero: it has ended, with that result */
+	int has_request;      /* of one that was wanted: request is that of this process's own store */
+	struct kvshm_request request;
+};
+
+int kvshm_transfer_look(kvshm_transfer *transfer, struct kvshm_transfer_info *info);
+
+/* Frees it; one that is under way is aborted first, and goes on until that is done. */
+int kvshm_transfer_close(kvshm_transfer *transfer);
+
+/* Sends blocks that this client holds (refs, pins, what requests have lent; ready), of all planes of the peer's store:
+ * a transfer that offers, writes and commits by itself, with the keys, lengths and opaque bytes that they were
+ * published with. It takes refs of its own, and lets go of each when it was sent or need not be.
+ *   -EBADF  one is not held by this client    -EAGAIN  one is still being filled */
+int kvshm_send(kvshm_peer *peer, const void *id, size_t id_length, const struct kvshm_transfer_options *options,
+	       const struct kvshm_handle *held, size_t count, kvshm_transfer **transfer);
+
+/* Asks the other side for those of these keys that its store has: they come into the peer's own store, under a request
+ * of that id and attempt there, which the peer's client owns (kvshm_transfer_look() names it). It is complete when all
+ * that the other side has are here; *those that it lacks* are just not among them: claim the request's keys
+ * (kvshm_request_claim()), and end it. Keys that are here already are not sent.
+ *   -EINVAL  the peer has no store of its own    -EOPNOTSUPP  the other side has none */
+int kvshm_want(kvshm_peer *peer, const void *id, size_t id_length, const struct kvshm_transfer_options *options,
+	       const struct kvshm_key *keys, size_t count, kvshm_transfer **transfer);
+
+/* What is known of the other side, and what went over the connection. */
+struct kvshm_peer_info {
+	struct kvshm_geometry geometry; /* of its store; zeros: it has none; slot is not set */
+	char label[KVSHM_LABEL_MAX + 1];
+	char store[KVSHM_NAME_MAX + 1];
+	char node[64];
+	int32_t pid;
+	char device[64], local[64], remote[64]; /* device "": TCP */
+	uint64_t bytes_sent, bytes_received;	/* of blocks */
+	uint64_t round_trip;			/* ns, the last one measured; 0: none yet */
+	uint32_t transfers;			/* under way */
+	int connected;
+};
+
+int kvshm_peer_get_info(kvshm_peer *peer, struct kvshm_peer_info *info);
+
 /* ---- Making keys --------------------------------------------------------------------------------------------- */
 
 #define KVSHM_DERIVED_KEY_SIZE 32

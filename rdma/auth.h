@@ -24,7 +24,8 @@ struct kvr_secret {
 	bool there;
 };
 
-/* -EINVAL: of less than KVR_SECRET_MIN bytes, or of more than KVR_SECRET_MAX; -ENOSYS: libsodium can't be initialised. */
+/* -EINVAL: of less than KVR_SECRET_MIN bytes, or of more than KVR_SECRET_MAX.
+ * -ENOSYS: libsodium can't be initialised. */
 int kvr_secret_set(struct kvr_secret *secret, const void *key, size_t length);
 void kvr_secret_wipe(struct kvr_secret *secret);
 int kvr_nonce(uint8_t nonce[KVR_NONCE_SIZE]);

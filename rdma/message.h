@@ -9,8 +9,8 @@
  * Linux has for them on all but alpha, mips, parisc and sparc.
  *
  * Reading: kvr_read() checks a message whole, and gives a structure that points into its bytes. Batches are then gone
- * through by kvr_next_...(), which can't fail any more. Writing: kvr_write_...() builds one; batches are begun, and take
- * entries until one does not fit (false: send it, and begin the next).
+ * through by kvr_next_...(), which can't fail any more. Writing: kvr_write_...() builds one; batches are begun, and
+ * take entries until one does not fit (false: send it, and begin the next).
  */
 #ifndef KVR_MESSAGE_H
 #define KVR_MESSAGE_H

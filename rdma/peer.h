@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * peer.h: a connection to another node, whoever made it, and what several connections of a process share.
+ *
+ * A node (struct kvr_node) is this side: a listener with all that connect to it, or one connection that was made. It
+ * has the loop, the memory that is registered, the requests that come in (receiver.h), and a lock that every public call
+ * takes. A peer (struct kvr_peer) is one connection of it: who is at the other end, the messages on their way, and the
+ * transfers that go out (sender.h). Both sides of a connection send and receive: who listens sends what is
+ * wanted of it.
+ *
+ *   CONNECTING  the link is being made                    up(): HELLO is sent -> GREETING
+ *   GREETING    the other's HELLO is awaited              HELLO that fits: PROOF is sent -> PROVING
+ *   PROVING     the other's PROOF is awaited              the right one -> UP
+ *   UP          all other messages may come
+ *   DOWN        it is lost, or given up: reason says why  reaped by its node (a connector's stays until it is closed)
+ *
+ * Guarantees: no message but HELLO, PROOF and BYE is looked at before UP: so nobody opens anything without the secret.
+ * A message that does not belong into the state, or makes no sense, ends the connection with a BYE that says why, and
+ * nothing else. What a lost connection had is given up behind its link's fence, not before (E2). Silence of a peer for
+ * longer than the timeout ends its connection: each side sends a PING when it was silent for a third of the other's.
+ */
+#ifndef KVR_PEER_H
+#define KVR_PEER_H
+
+#include <pthread.h>
+
+#include "kvshm.h"
+
+#include "message.h"
+#include "transport.h"
+
+struct kvr_receiver;
+struct kvr_sender;
+
+enum kvr_peer_state {
+	KVR_PEER_CONNECTING = 0,
+	KVR_PEER_GREETING,
+	KVR_PEER_PROVING,
+	KVR_PEER_UP,
+	KVR_PEER_DOWN,
+};
+
+struct kvr_node {
+	pthread_mutex_t lock;
+	kvshm_store *store; /* NULL: none; a connector's only */
+	struct kvr_loop loop;
+	struct kvr_watch store_watch; /* the store's descriptor (kvshm_poll_fd()) */
+	struct kvr_memory *memory;
+	struct kvr_secret secret;
+	uint64_t timeout, claim_timeout;
+	struct kvr_receiver *receiver; /* NULL without a store */
+	struct kvr_peer *peers;
+};
+
+/* What waits to be given to the link: messages and writes, in order. */
+struct kvr_item;
+
+struct kvr_peer {
+	struct kvr_peer *next; /* of its node's */
+	struct kvr_node *node;
+	const struct kvr_transport *transport;
+	struct kvr_link *link;
+	enum kvr_role role;
+	enum kvr_peer_state state;
+	int reason;		 /* of DOWN; 0: the other side said goodbye */
+	char text[256];		 /* likewise */
+	struct kvr_sender *sender; /* the transfers that go out */
+
+	/* The other side, from its HELLO. */
+	struct kvshm_geometry geometry;
+	bool has_store;
+	char label[KVSHM_LABEL_MAX + 1], store[KVSHM_NAME_MAX + 1], name[KVR_TEXT];
+	uint32_t pid;
+	uint64_t timeout; /* ns of silence that it bears */
+
+	/* Private to peer.c and greeting.c. */
+	struct kvr_item *first, **last;
+	uint64_t heard, spoke, round_trip;
+	uint8_t nonce[KVR_NONCE_SIZE];
+	uint8_t *hello[2]; /* by role, as they were sent */
+	uint32_t hello_size[2];
+	uint32_t stats; /* slot in the segment's table of peers; KVSHM_NO_SLOT: none */
+	struct kvr_link_info counted; /* what the table has of the link's own counters */
+};
+
+/* ---- Nodes */
+
+/* store may be NULL. On failure nothing is left. */
+int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_net_options *options);
+/* Ends all connections, each behind a BYE, and frees all but the node itself. */
+void kvr_node_close(struct kvr_node *node);
+/* One turn: runs the loop, and then all that follows of it: the store's events, silence, peers that are lost. Under the
+ * lock, which is let go of while it sleeps. -ETIMEDOUT: nothing happened. */
+int kvr_node_work(struct kvr_node *node, uint64_t deadline);
+
+/* ---- Peers */
+
+/* Makes the connection to url's endpoint; the peer is the node's. */
+int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transport, const struct kvr_endpoint *endpoint,
+		     const struct kvr_link_options *options, struct kvr_peer **peer);
+/* Takes a link that came to a port: for kvr_port_user's accept. */
+bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,
+		     const struct kvr_link_user **user, void **arg);
+
+/* Puts a message behind all that waits; it is copied. cookie as in transport.h: kvr_sender_sent() is called with it.
+ * -ENOTCONN, -ENOMEM (the connection is given up then: nobody can go on without the message). */
+int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t cookie);
+/* The same with a write. tag: the transfer's, for the next call. */
+int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_t tag);
+/* Takes back the writes of a transfer that the link was not given yet. Those that it was are through when a message
+ * that is sent behind has arrived. */
+void kvr_peer_cancel_writes(struct kvr_peer *peer, uint32_t tag);
+
+/* Ends a connection: says BYE with the calling thread's last error text (kvs_error()), and is DOWN for that reason. Its
+ * transfers are told when the node's turn ends; the link is closed before. */
+void kvr_peer_give_up(struct kvr_peer *peer, int reason);
+
+/* Windows, for the receiver: see transport.h. */
+int kvr_peer_expose(struct kvr_peer *peer, void *address, uint64_t length, void *user, struct kvr_window **window);
+void kvr_peer_withdraw(struct kvr_peer *peer, struct kvr_window *window);
+/* Does its link have no windows? Then only the end of the link takes back what was granted. */
+bool kvr_peer_is_unfenced(const struct kvr_peer *peer);
+
+/* Counts something of a connection (shm/peers.def). */
+void kvr_peer_count(struct kvr_peer *peer, unsigned counter, uint64_t n);
+
+/* -ENOTCONN, with the text of why. */
+int kvr_peer_lost(const struct kvr_peer *peer);
+
+#endif
