@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum {
-	OPTIONS_MAX = 32,    /* of one tool, the common ones included */
+	OPTIONS_MAX = 48,    /* of one tool, the common ones included */
 	COMMON = 3,	     /* --dir, --help, --version */
 	HELP_COLUMN = 26,    /* where --help starts to explain */
 	LONG_OPTION = 0x100, /* getopt_long()'s values start above every short option */
