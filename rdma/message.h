@@ -39,6 +39,7 @@ enum kvr_type {
 	KVR_PONG = 15,
 	KVR_CREDIT = 16, /* the links' own: nothing but its header */
 	KVR_DATA = 17,	 /* TCP's own: a write; its bytes follow behind the message */
+	KVR_DENIED = 18, /* TCP's own: a write was refused, and the link ends; nothing but its header */
 };
 
 struct kvr_text { /* bytes in a message; no 0 behind */
@@ -46,8 +47,14 @@ struct kvr_text { /* bytes in a message; no 0 behind */
 	uint32_t length;
 };
 
+/* Bytes of texts, at most. */
+#define KVR_LABEL_MAX 255 /* of a label */
+#define KVR_NAME_MAX 64	  /* of a store's and a node's name */
+#define KVR_REASON_MAX 255
+
 enum { KVR_HAS_STORE = 1, KVR_HAS_SECRET = 2 }; /* flags of a HELLO; others are ignored */
 
+/* Of another version only the version is known: all else is 0. */
 struct kvr_hello {
 	uint16_t version, flags;
 	uint8_t nonce[KVR_NONCE_SIZE];
@@ -153,12 +160,15 @@ struct kvr_message {
 		struct kvr_data data;
 		uint64_t time; /* PING, PONG */
 	};
-	const uint8_t *next; /* entries that were not taken yet */
+	const uint8_t *next, *behind; /* of the entries that were not taken yet */
 };
+
+const char *kvr_type_name(enum kvr_type type);
 
 /* The length that a header says, of a message of which KVR_HEADER_SIZE bytes are there: -EPROTO if it is none. */
 int kvr_read_header(const uint8_t *bytes, uint32_t *size, enum kvr_type *type);
 int kvr_read(const uint8_t *bytes, size_t size, struct kvr_message *message);
+/* count of them, and no more, may be taken. */
 void kvr_next_offer(struct kvr_message *message, struct kvr_offer *offer);
 void kvr_next_grant(struct kvr_message *message, struct kvr_grant *grant);
 void kvr_next_commit(struct kvr_message *message, struct kvr_commit *commit);
@@ -189,5 +199,6 @@ void kvr_write_wanted(struct kvr_out *out, const struct kvr_wanted *wanted);
 void kvr_write_ping(struct kvr_out *out, enum kvr_type type, uint64_t time);
 void kvr_write_data(struct kvr_out *out, const struct kvr_data *data);
 void kvr_write_credit(struct kvr_out *out);
+void kvr_write_denied(struct kvr_out *out);
 
 #endif
