@@ -3,7 +3,8 @@
  *
  * auth.h: two sides that share a key prove it to each other, without showing it: each sends a nonce in its HELLO, and
  * then HMAC-SHA-256 (RFC 2104, by libsodium) over a constant, its own role, and both HELLO messages, whole. Who has
- * sent which HELLO is in it, so that a proof is of no use on another connection or to the other side.
+ * sent which HELLO is in it, so that a proof is of no use on another connection or to the other side. (The header's
+ * credits are the link's, and written behind whoever builds a HELLO: they are taken as 0.)
  */
 #ifndef KVR_AUTH_H
 #define KVR_AUTH_H

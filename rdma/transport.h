@@ -16,6 +16,7 @@
 #ifndef KVR_TRANSPORT_H
 #define KVR_TRANSPORT_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -93,7 +94,12 @@ struct kvr_link_options {
 
 /* Where it is. */
 struct kvr_endpoint {
-	struct sockaddr_storage address; /* AF_INET, AF_INET6, with the port */
+	union { /* AF_INET, AF_INET6, with the port */
+		struct sockaddr_storage address;
+		struct sockaddr any;
+		struct sockaddr_in four;
+		struct sockaddr_in6 six;
+	};
 	socklen_t length;
 };
 
@@ -126,6 +132,7 @@ struct kvr_transport {
 
 extern const struct kvr_transport kvr_tcp;
 extern const struct kvr_transport kvr_verbs; /* where kvshm is built with RDMA; else its calls are -EOPNOTSUPP */
+bool kvr_verbs_found(void); /* Is there a device with an active port? */
 
 /* ---- Memory ----
  *

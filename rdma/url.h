@@ -19,6 +19,9 @@ int kvr_url_read(const char *url, const struct kvr_transport **transport, struct
 #define KVR_URL_SIZE 80
 void kvr_url_write(const struct kvr_transport *transport, const struct kvr_endpoint *endpoint, char *url, size_t size);
 
+/* The same without the transport: ADDR:PORT. */
+void kvr_endpoint_write(const struct kvr_endpoint *endpoint, char *text, size_t size);
+
 /* Is it an address of this machine that no other can reach? */
 bool kvr_url_is_loopback(const struct kvr_endpoint *endpoint);
 
