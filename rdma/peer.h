@@ -4,8 +4,8 @@
  * peer.h: a connection to another node, whoever made it, and what several connections of a process share.
  *
  * A node (struct kvr_node) is this side: a listener with all that connect to it, or one connection that was made. It
- * has the loop, the memory that is registered, the requests that come in (receiver.h), and a lock that every public call
- * takes. A peer (struct kvr_peer) is one connection of it: who is at the other end, the messages on their way, and the
+ * has the loop, the memory that is registered, the requests that come in (receiver.h), and a lock that every public
+ * call takes. A peer (struct kvr_peer) is one connection of it: who is at the other end, the messages on their way, and the
  * transfers that go out (sender.h). Both sides of a connection send and receive: who listens sends what is
  * wanted of it.
  *
@@ -13,7 +13,10 @@
  *   GREETING    the other's HELLO is awaited              HELLO that fits: PROOF is sent -> PROVING
  *   PROVING     the other's PROOF is awaited              the right one -> UP
  *   UP          all other messages may come
- *   DOWN        it is lost, or given up: reason says why  reaped by its node (a connector's stays until it is closed)
+ *   PARTING     given up: our BYE is on its way, and      it has arrived, or a second has passed -> DOWN
+ *               nothing that comes is looked at
+ *   DOWN        it is lost: reason says why               its node closes the link, gives all up that it had, and frees
+ *                                                         it (but a connector's, whose user does)
  *
  * Guarantees: no message but HELLO, PROOF and BYE is looked at before UP: so nobody opens anything without the secret.
  * A message that does not belong into the state, or makes no sense, ends the connection with a BYE that says why, and
@@ -33,23 +36,29 @@
 struct kvr_receiver;
 struct kvr_sender;
 
+#define KVR_REASON 256 /* of the text that says why a connection was lost */
+
 enum kvr_peer_state {
 	KVR_PEER_CONNECTING = 0,
 	KVR_PEER_GREETING,
 	KVR_PEER_PROVING,
 	KVR_PEER_UP,
+	KVR_PEER_PARTING,
 	KVR_PEER_DOWN,
 };
 
 struct kvr_node {
 	pthread_mutex_t lock;
 	kvshm_store *store; /* NULL: none; a connector's only */
+	char store_name[KVSHM_NAME_MAX + 1];
 	struct kvr_loop loop;
 	struct kvr_watch store_watch; /* the store's descriptor (kvshm_poll_fd()) */
 	struct kvr_memory *memory;
 	struct kvr_secret secret;
 	uint64_t timeout, claim_timeout;
 	struct kvr_receiver *receiver; /* NULL without a store */
+	uint64_t receiver_at; /* when kvr_receiver_work() is to be called; who has work for it sets it to 0 */
+	bool store_rang;
 	struct kvr_peer *peers;
 };
 
@@ -63,21 +72,22 @@ struct kvr_peer {
 	struct kvr_link *link;
 	enum kvr_role role;
 	enum kvr_peer_state state;
-	int reason;		 /* of DOWN; 0: the other side said goodbye */
-	char text[256];		 /* likewise */
+	int reason;		 /* of PARTING and DOWN, negative */
+	char text[KVR_REASON];	 /* likewise */
 	struct kvr_sender *sender; /* the transfers that go out */
 
 	/* The other side, from its HELLO. */
 	struct kvshm_geometry geometry;
 	bool has_store;
+	char remote[KVR_TEXT]; /* its address: from its link */
 	char label[KVSHM_LABEL_MAX + 1], store[KVSHM_NAME_MAX + 1], name[KVR_TEXT];
 	uint32_t pid;
 	uint64_t timeout; /* ns of silence that it bears */
 
-	/* Private to peer.c and greeting.c. */
+	/* Private to peer.c, queue.c and greeting.c. */
 	struct kvr_item *first, **last;
-	uint64_t heard, spoke, round_trip;
-	uint8_t nonce[KVR_NONCE_SIZE];
+	uint64_t heard, spoke, parted, round_trip;
+	bool pinged;
 	uint8_t *hello[2]; /* by role, as they were sent */
 	uint32_t hello_size[2];
 	uint32_t stats; /* slot in the segment's table of peers; KVSHM_NO_SLOT: none */
@@ -112,8 +122,8 @@ int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_
  * that is sent behind has arrived. */
 void kvr_peer_cancel_writes(struct kvr_peer *peer, uint32_t tag);
 
-/* Ends a connection: says BYE with the calling thread's last error text (kvs_error()), and is DOWN for that reason. Its
- * transfers are told when the node's turn ends; the link is closed before. */
+/* Ends a connection: says BYE with the calling thread's last error text (kvs_fault_text()), for that reason (negative).
+ * Its transfers are told when the link is closed, in the node's turn. */
 void kvr_peer_give_up(struct kvr_peer *peer, int reason);
 
 /* Windows, for the receiver: see transport.h. */

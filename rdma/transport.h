@@ -11,7 +11,7 @@
  *   down() for its link (E2, E3). Where a device has no windows (KVR_LINK_NO_WINDOWS), only down() says so.
  * - No function of a user is called from within a call of the user's: all come from kvr_loop_run().
  * - Whoever detects an error tells it (kvs_fault()): user functions with a reason are called right behind that, so that
- *   kvs_error() still is its text.
+ *   kvs_fault_text() still is its text.
  */
 #ifndef KVR_TRANSPORT_H
 #define KVR_TRANSPORT_H
@@ -56,7 +56,7 @@ struct kvr_link_user {
 	void (*sent)(void *arg, uint64_t cookie);
 	void (*withdrawn)(void *arg, struct kvr_window *window); /* nothing lands in it any more; it is freed behind */
 	/* The last call: the link is lost, nothing that the other side sends lands any more, and no source is read any
-	 * more. All windows are gone. It is still to be closed. reason: -ECONNRESET, -ECONNREFUSED, -ETIMEDOUT,
+	 * more. All windows are gone. It is still to be closed, which may be done later. reason: -ECONNRESET, -ECONNREFUSED, -ETIMEDOUT,
 	 * -EHOSTUNREACH, -EACCES (the other side wrote where it may not, or we did), -ENETDOWN, -EPROTO, ... */
 	void (*down)(void *arg, int reason);
 };

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * peer.c: a connection: its states, what comes over its link and where that goes, and how it ends. Contract in peer.h.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "greeting.h"
+#include "peer_turn.h"
+#include "queue.h"
+#include "receiver.h"
+#include "sender.h"
+#include "wait.h"
+
+#define BYE_COOKIE UINT64_MAX
+#define PARTING_TIME UINT64_C(1000000000)
+
+/* ---- Ends ------------------------------------------------------------------------------------------------------ */
+
+int kvr_peer_lost(const struct kvr_peer *peer)
+{
+	return kvs_fault(ENOTCONN, "the connection to %s is lost: %s", peer->remote,
+			 peer->text[0] ? peer->text : "it was never made");
+}
+
+static void note_reason(struct kvr_peer *peer, int reason, const char *text)
+{
+	peer->reason = reason;
+	(void)snprintf(peer->text, sizeof(peer->text), "%s", text);
+}
+
+void kvr_peer_give_up(struct kvr_peer *peer, int reason)
+{
+	struct kvr_out out;
+
+	if (peer->state >= KVR_PEER_PARTING)
+		return;
+	note_reason(peer, reason, kvs_fault_text());
+	kvr_queue_clear(peer);
+	kvr_write_bye(&out, reason, peer->text);
+	if (peer->state == KVR_PEER_CONNECTING ||
+	    peer->transport->send(peer->link, out.bytes, out.size, BYE_COOKIE) != 0) {
+		peer->state = KVR_PEER_DOWN;
+		return;
+	}
+	peer->state = KVR_PEER_PARTING;
+	peer->parted = kvs_now();
+}
+
+/* The other side has said goodbye. Its number is taken for what it is worth: an errno. */
+static void on_bye(struct kvr_peer *peer, const struct kvr_bye *bye)
+{
+	char text[KVR_REASON - 32] = "";
+
+	for (uint32_t i = 0; i < bye->text.length && i < sizeof(text) - 1; i++)
+		text[i] = (char)(bye->text.bytes[i] < ' ' || bye->text.bytes[i] == 0x7f ? '?' : bye->text.bytes[i]);
+	note_reason(peer, bye->result < 0 && bye->result > -4096 ? bye->result : -ECONNRESET, "it has closed it");
+	if (text[0])
+		(void)snprintf(peer->text, sizeof(peer->text), "it has closed it: %s", text);
+	peer->state = KVR_PEER_DOWN;
+}
+
+/* ---- What comes ------------------------------------------------------------------------------------------------ */
+
+static int pong(struct kvr_peer *peer, uint64_t time)
+{
+	struct kvr_out out;
+
+	kvr_write_ping(&out, KVR_PONG, time);
+	(void)peer->transport->send(peer->link, out.bytes, out.size, 0); /* past the queue; without room there is life */
+	return 0;
+}
+
+static int on_pong(struct kvr_peer *peer, uint64_t time)
+{
+	uint64_t now = kvs_now();
+
+	if (time > now)
+		return kvs_fault(EPROTO, "%s answers a PING that was never sent", peer->remote);
+	peer->round_trip = now - time;
+	return 0;
+}
+
+static int on_abort(struct kvr_peer *peer, const struct kvr_message *message)
+{
+	bool abort = message->type == KVR_ABORT;
+
+	if (!message->end.by_sender)
+		return abort ? kvr_sender_on_abort(peer, &message->end) : kvr_sender_on_aborted(peer, &message->end);
+	if (!peer->node->receiver)
+		return kvs_fault(EPROTO, "%s ends a transfer, and this side has no store for any", peer->remote);
+	return abort ? kvr_receiver_on_abort(peer, &message->end) : kvr_receiver_on_aborted(peer, &message->end);
+}
+
+/* What is for the receiver. */
+static int to_receiver(struct kvr_peer *peer, struct kvr_message *message)
+{
+	if (!peer->node->receiver)
+		return kvs_fault(EPROTO, "%s sends blocks, and this side has no store for any", peer->remote);
+	switch (message->type) {
+	case KVR_OPEN:
+		return kvr_receiver_on_open(peer, &message->open);
+	case KVR_OFFER:
+		return kvr_receiver_on_offer(peer, message);
+	default:
+		return kvr_receiver_on_commit(peer, message);
+	}
+}
+
+static int dispatch(struct kvr_peer *peer, struct kvr_message *message)
+{
+	switch (message->type) {
+	case KVR_OPEN:
+	case KVR_OFFER:
+	case KVR_COMMIT:
+		return to_receiver(peer, message);
+	case KVR_OPENED:
+		return kvr_sender_on_opened(peer, &message->opened);
+	case KVR_GRANT:
+		return kvr_sender_on_grant(peer, message);
+	case KVR_ABORT:
+	case KVR_ABORTED:
+		return on_abort(peer, message);
+	case KVR_DONE:
+		return kvr_sender_on_done(peer, &message->end);
+	case KVR_WANT:
+		return kvr_sender_on_want(peer, message);
+	case KVR_WANTED:
+		return kvr_sender_on_wanted(peer, &message->wanted);
+	case KVR_PING:
+		return pong(peer, message->time);
+	case KVR_PONG:
+		return on_pong(peer, message->time);
+	default:
+		return kvs_fault(EPROTO, "%s sends a message of type %d where none is expected", peer->remote,
+				 (int)message->type);
+	}
+}
+
+static int greet(struct kvr_peer *peer, const struct kvr_message *message, const uint8_t *bytes, size_t size)
+{
+	if (peer->state <= KVR_PEER_GREETING && message->type == KVR_HELLO)
+		return kvr_greeting_on_hello(peer, &message->hello, bytes, size);
+	if (peer->state == KVR_PEER_PROVING && message->type == KVR_PROOF) {
+		int rc = kvr_greeting_on_proof(peer, message->proof);
+
+		if (rc == 0)
+			kvr_peer_is_up(peer);
+		return rc;
+	}
+	return kvs_fault(EPROTO, "%s sends a message of type %d before it has said who it is", peer->remote,
+			 (int)message->type);
+}
+
+static void on_message(void *arg, const uint8_t *bytes, size_t size)
+{
+	struct kvr_peer *peer = arg;
+	struct kvr_message message;
+	int rc;
+
+	if (peer->state >= KVR_PEER_PARTING)
+		return;
+	peer->heard = kvs_now();
+	rc = kvr_read(bytes, size, &message);
+	if (rc == 0 && message.type == KVR_BYE) {
+		on_bye(peer, &message.bye);
+		return;
+	}
+	if (rc == 0)
+		rc = peer->state == KVR_PEER_UP ? dispatch(peer, &message) : greet(peer, &message, bytes, size);
+	if (rc)
+		kvr_peer_give_up(peer, rc);
+}
+
+static void on_up(void *arg)
+{
+	struct kvr_peer *peer = arg;
+	int rc;
+
+	peer->heard = kvs_now();
+	rc = kvr_greeting_begin(peer);
+	if (rc)
+		kvr_peer_give_up(peer, rc);
+}
+
+static void on_room(void *arg)
+{
+	struct kvr_peer *peer = arg;
+
+	if (peer->state <= KVR_PEER_UP)
+		kvr_queue_push(peer);
+}
+
+static void on_sent(void *arg, uint64_t cookie)
+{
+	struct kvr_peer *peer = arg;
+
+	if (cookie == BYE_COOKIE && peer->state == KVR_PEER_PARTING)
+		peer->state = KVR_PEER_DOWN;
+	else if (peer->state == KVR_PEER_UP)
+		kvr_sender_on_sent(peer, cookie);
+}
+
+static void on_withdrawn(void *arg, struct kvr_window *window)
+{
+	struct kvr_peer *peer = arg;
+
+	if (peer->state == KVR_PEER_UP)
+		kvr_receiver_on_withdrawn(peer, window);
+}
+
+static void on_down(void *arg, int reason)
+{
+	struct kvr_peer *peer = arg;
+
+	if (peer->state < KVR_PEER_PARTING)
+		note_reason(peer, reason, kvs_fault_text());
+	peer->state = KVR_PEER_DOWN;
+}
+
+static const struct kvr_link_user link_user = {
+	.up = on_up,
+	.message = on_message,
+	.room = on_room,
+	.sent = on_sent,
+	.withdrawn = on_withdrawn,
+	.down = on_down,
+};
+
+/* ---- Life ------------------------------------------------------------------------------------------------------ */
+
+static int make(struct kvr_node *node, const struct kvr_transport *transport, enum kvr_role role,
+		struct kvr_peer **made)
+{
+	struct kvr_peer *peer = calloc(1, sizeof(*peer));
+	int rc;
+
+	if (!peer)
+		return kvs_fault(ENOMEM, "no memory");
+	peer->node = node;
+	peer->transport = transport;
+	peer->role = role;
+	peer->stats = KVSHM_NO_SLOT;
+	peer->heard = peer->spoke = kvs_now();
+	kvr_queue_init(peer);
+	rc = kvr_sender_open(peer);
+	if (rc) {
+		free(peer);
+		return rc;
+	}
+	*made = peer;
+	return 0;
+}
+
+static void enter(struct kvr_peer *peer)
+{
+	struct kvr_link_info info;
+
+	peer->transport->describe(peer->link, &info);
+	(void)snprintf(peer->remote, sizeof(peer->remote), "%s", info.remote);
+	peer->next = peer->node->peers;
+	peer->node->peers = peer;
+}
+
+int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transport, const struct kvr_endpoint *endpoint,
+		     const struct kvr_link_options *options, struct kvr_peer **made)
+{
+	struct kvr_peer *peer;
+	int rc = make(node, transport, KVR_CONNECTOR, &peer);
+
+	if (rc)
+		return rc;
+	rc = transport->connect(&node->loop, endpoint, options, node->memory, &link_user, peer, &peer->link);
+	if (rc) {
+		kvr_sender_close(peer);
+		free(peer);
+		return rc;
+	}
+	enter(peer);
+	*made = peer;
+	return 0;
+}
+
+bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,
+		     const struct kvr_link_user **user, void **arg)
+{
+	struct kvr_peer *peer;
+
+	if (make(node, transport, KVR_ACCEPTOR, &peer))
+		return false;
+	peer->link = link;
+	enter(peer);
+	*user = &link_user;
+	*arg = peer;
+	return true;
+}
+
+/* The link is closed, and with it the fence is there: what the connection had is given up. Once. */
+static void bury(struct kvr_peer *peer)
+{
+	if (!peer->link)
+		return;
+	kvr_peer_count_link(peer);
+	peer->transport->close(peer->link);
+	peer->link = NULL;
+	kvr_queue_clear(peer);
+	kvr_greeting_end(peer);
+	if (peer->node->receiver)
+		kvr_receiver_on_lost(peer);
+	kvr_sender_on_lost(peer);
+	kvr_peer_end_counting(peer);
+}
+
+void kvr_peer_free(struct kvr_peer *peer)
+{
+	bury(peer);
+	kvr_sender_close(peer);
+	free(peer);
+}
+
+/* ---- Turns ----------------------------------------------------------------------------------------------------- */
+
+/* Says that this side lives, if it has said nothing for a while, or has not measured the way yet. */
+static void ping(struct kvr_peer *peer, uint64_t now)
+{
+	struct kvr_out out;
+
+	if (peer->pinged && now - peer->spoke < peer->timeout / 3)
+		return;
+	kvr_write_ping(&out, KVR_PING, now);
+	if (peer->transport->send(peer->link, out.bytes, out.size, 0) == 0)
+		peer->pinged = true;
+	peer->spoke = now;
+}
+
+bool kvr_peer_turn(struct kvr_peer *peer, uint64_t now, uint64_t *next)
+{
+	const uint64_t silence = peer->node->timeout;
+
+	if (peer->state < KVR_PEER_PARTING && peer->state != KVR_PEER_CONNECTING && now - peer->heard > silence)
+		kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "nothing was heard of it for %u s",
+						 (unsigned)(silence / 1000000000)));
+	if (peer->state == KVR_PEER_UP) {
+		ping(peer, now);
+		kvr_sender_work(peer);
+		*next = now + (peer->timeout < silence ? peer->timeout : silence) / 3 + 1;
+	} else if (peer->state < KVR_PEER_PARTING) {
+		*next = peer->heard + silence + 1;
+	} else if (peer->state == KVR_PEER_PARTING) {
+		*next = peer->parted + PARTING_TIME;
+		if (now >= *next)
+			peer->state = KVR_PEER_DOWN;
+	}
+	if (peer->state != KVR_PEER_DOWN)
+		return true;
+	bury(peer);
+	*next = UINT64_MAX;
+	return peer->role == KVR_CONNECTOR;
+}
+
+/* ---- Windows --------------------------------------------------------------------------------------------------- */
+
+int kvr_peer_expose(struct kvr_peer *peer, void *address, uint64_t length, void *user, struct kvr_window **window)
+{
+	if (peer->state != KVR_PEER_UP)
+		return kvr_peer_lost(peer);
+	return peer->transport->expose(peer->link, address, length, user, window);
+}
+
+void kvr_peer_withdraw(struct kvr_peer *peer, struct kvr_window *window)
+{
+	if (peer->state == KVR_PEER_UP)
+		peer->transport->withdraw(peer->link, window);
+}
+
+bool kvr_peer_is_unfenced(const struct kvr_peer *peer)
+{
+	struct kvr_link_info info;
+
+	if (!peer->link)
+		return false;
+	peer->transport->describe(peer->link, &info);
+	return info.flags & KVR_LINK_NO_WINDOWS;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * queue.c: what waits to be given to a connection's link: messages and writes, in the order in which they were posted.
+ *
+ * Guarantees: nothing overtakes: so a COMMIT comes behind its writes. Long writes are given in pieces, so that a PING,
+ * which goes past the queue, is never long behind one. It has no bound of its own: what is in it is bounded by who puts
+ * it there (the sender by its transfers' offers, the receiver by what it was offered).
+ */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "queue.h"
+#include "wait.h"
+
+/* Of a write, at once: a quarter of a second at 10 MB/s, and long enough for any device to be busy with. */
+#define PIECE (UINT64_C(2) << 20)
+
+struct kvr_item {
+	struct kvr_item *next;
+	uint64_t cookie;
+	struct kvr_write write;
+	uint32_t tag;
+	uint32_t size; /* of a message; 0: it is a write */
+	uint8_t bytes[];
+};
+
+void kvr_queue_init(struct kvr_peer *peer)
+{
+	peer->first = NULL;
+	peer->last = &peer->first;
+}
+
+static void append(struct kvr_peer *peer, struct kvr_item *item)
+{
+	item->next = NULL;
+	*peer->last = item;
+	peer->last = &item->next;
+}
+
+static void drop_first(struct kvr_peer *peer)
+{
+	struct kvr_item *item = peer->first;
+
+	peer->first = item->next;
+	if (!peer->first)
+		peer->last = &peer->first;
+	free(item);
+}
+
+void kvr_queue_clear(struct kvr_peer *peer)
+{
+	while (peer->first)
+		drop_first(peer);
+}
+
+/* Gives the link one piece: 0, or what the link says. */
+static int give_write(struct kvr_peer *peer, struct kvr_write *write)
+{
+	struct kvr_write piece = *write;
+	int rc;
+
+	if (piece.length > PIECE)
+		piece.length = PIECE;
+	rc = peer->transport->write(peer->link, &piece);
+	if (rc)
+		return rc;
+	write->from = (const char *)write->from + piece.length;
+	write->to += piece.length;
+	write->length -= piece.length;
+	return 0;
+}
+
+static int give_first(struct kvr_peer *peer)
+{
+	struct kvr_item *item = peer->first;
+	int rc = item->size ? peer->transport->send(peer->link, item->bytes, item->size, item->cookie)
+			    : give_write(peer, &item->write);
+
+	if (rc == 0 && (item->size || !item->write.length))
+		drop_first(peer);
+	return rc;
+}
+
+void kvr_queue_push(struct kvr_peer *peer)
+{
+	int rc = 0;
+
+	while (rc == 0 && peer->first)
+		rc = give_first(peer);
+	peer->spoke = kvs_now();
+	if (rc && rc != -EAGAIN && rc != -ENOTCONN)
+		kvr_peer_give_up(peer, rc);
+}
+
+static int no_memory(struct kvr_peer *peer)
+{
+	int rc = kvs_fault(ENOMEM, "no memory for a message to another node: the connection is given up");
+
+	kvr_peer_give_up(peer, rc);
+	return rc;
+}
+
+static bool may_post(const struct kvr_peer *peer)
+{
+	return peer->state >= KVR_PEER_GREETING && peer->state <= KVR_PEER_UP;
+}
+
+/* What is alone in the queue is tried at once; else the link says when it has room again. */
+static void post(struct kvr_peer *peer, struct kvr_item *item)
+{
+	bool alone = !peer->first;
+
+	append(peer, item);
+	if (alone)
+		kvr_queue_push(peer);
+}
+
+int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t cookie)
+{
+	struct kvr_item *item;
+
+	if (!may_post(peer))
+		return kvr_peer_lost(peer);
+	item = malloc(sizeof(*item) + out->size);
+	if (!item)
+		return no_memory(peer);
+	*item = (struct kvr_item){.cookie = cookie, .size = out->size};
+	memcpy(item->bytes, out->bytes, out->size);
+	post(peer, item);
+	return 0;
+}
+
+int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_t tag)
+{
+	struct kvr_item *item;
+
+	if (!may_post(peer))
+		return kvr_peer_lost(peer);
+	if (!write->length)
+		return 0;
+	item = malloc(sizeof(*item));
+	if (!item)
+		return no_memory(peer);
+	*item = (struct kvr_item){.tag = tag, .write = *write};
+	post(peer, item);
+	return 0;
+}
+
+void kvr_peer_cancel_writes(struct kvr_peer *peer, uint32_t tag)
+{
+	struct kvr_item **at = &peer->first;
+
+	while (*at) {
+		struct kvr_item *item = *at;
+
+		if (item->size || item->tag != tag) {
+			at = &item->next;
+			continue;
+		}
+		*at = item->next;
+		free(item);
+	}
+	peer->last = at;
+}
