@@ -3,9 +3,9 @@
  *
  * greeting.c: how two nodes come to know each other. Contract in greeting.h.
  *
- * Guarantees: who does not have this node's secret gets no further than a HELLO, which says nothing that is secret. Each
- * side judges for itself what it was told: versions, secrets, and, where both have stores, labels and sizes; and says
- * why not, so that both logs have it.
+ * Guarantees: who does not have this node's secret gets no further than a HELLO, which says nothing that is secret.
+ * Each side judges for itself what it was told: versions, secrets, and, where both have stores, labels and sizes; and
+ * says why not, so that both logs have it.
  */
 #include "config.h"
 

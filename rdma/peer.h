@@ -5,8 +5,8 @@
  *
  * A node (struct kvr_node) is this side: a listener with all that connect to it, or one connection that was made. It
  * has the loop, the memory that is registered, the requests that come in (receiver.h), and a lock that every public
- * call takes. A peer (struct kvr_peer) is one connection of it: who is at the other end, the messages on their way, and the
- * transfers that go out (sender.h). Both sides of a connection send and receive: who listens sends what is
+ * call takes. A peer (struct kvr_peer) is one connection of it: who is at the other end, the messages on their way, and
+ * the transfers that go out (sender.h). Both sides of a connection send and receive: who listens sends what is
  * wanted of it.
  *
  *   CONNECTING  the link is being made                    up(): HELLO is sent -> GREETING

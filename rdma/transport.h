@@ -56,8 +56,9 @@ struct kvr_link_user {
 	void (*sent)(void *arg, uint64_t cookie);
 	void (*withdrawn)(void *arg, struct kvr_window *window); /* nothing lands in it any more; it is freed behind */
 	/* The last call: the link is lost, nothing that the other side sends lands any more, and no source is read any
-	 * more. All windows are gone. It is still to be closed, which may be done later. reason: -ECONNRESET, -ECONNREFUSED, -ETIMEDOUT,
-	 * -EHOSTUNREACH, -EACCES (the other side wrote where it may not, or we did), -ENETDOWN, -EPROTO, ... */
+	 * more. All windows are gone. It is still to be closed, which may be done later. reason:
+	 * -ECONNRESET, -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -EACCES (the other side wrote where it
+	 * may not, or we did), -ENETDOWN, -EPROTO, ... */
 	void (*down)(void *arg, int reason);
 };
 
