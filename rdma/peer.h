@@ -75,6 +75,7 @@ struct kvr_peer {
 	int reason;		 /* of PARTING and DOWN, negative */
 	char text[KVR_REASON];	 /* likewise */
 	struct kvr_sender *sender; /* the transfers that go out */
+	struct kvr_source *source; /* those that come in: receiver.c's; NULL: none yet */
 
 	/* The other side, from its HELLO. */
 	struct kvshm_geometry geometry;

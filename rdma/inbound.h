@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * inbound.h: what the files of the receiver share: requests that come in, who sends them, and what was granted to whom.
+ *
+ * A source is a peer that sends. An incoming is one transfer of a source's: its number there, the planes that it writes
+ * and the answers to its offers. An inbound is the request that it fills: one of the store's, with a position for each
+ * block. Several incomings, each for planes of its own, may be of one inbound. A run is what one incoming was granted by
+ * one window for each of its planes: positions behind each other whose blocks are adjacent.
+ *
+ *   inbound    ROOM      in the line for room; offers are kept         room -> FILLING; end -> ENDING
+ *              FILLING   its keys are asked for, granted, committed    all are here -> COMPLETE; any other end -> ENDING
+ *              COMPLETE  every key is held until it is claimed and     end, claim timeout -> gone
+ *                        ended
+ *              ENDING    runs are being fenced; then fills are given   no runs are left -> gone
+ *                        up, and the request ends
+ *
+ *   incoming   ASKED     OPENED was not sent yet                       room -> OPENED; error: OPENED says so -> gone
+ *              OPENED    offers are answered, commits are taken        all here: DONE -> gone
+ *              DRAINING  ABORT was sent; it may still be writing       ABORTED, or time is up -> FENCING
+ *              FENCING   its windows are being withdrawn               none is left -> gone
+ *              ABORTING  it has sent ABORT: likewise                   its inbound is gone: ABORTED -> gone
+ *
+ *   position   NONE      no one has offered it
+ *              OFFERED   its key is known, and not asked for: no room yet
+ *              PENDING   another fills it: the request's hold waits
+ *              FILL      it is ours to fill
+ *              HERE      it is ready, and the request holds it
+ *              FAILED    refused, given up, removed: result says why
+ *
+ * Guarantees (E2, E3, R23): a fill is published, or given up, only when no run that has it is left: its windows are
+ * withdrawn, or its link is closed. Of a link without windows the sender's word counts (COMMIT, ABORT, ABORTED, all
+ * behind its writes), and the link's end where it says nothing. A death here leaves fills, holds and room of this
+ * client's, which recovery ends: behind the end of the process where its link is no TCP (kvs_client_set_dma()).
+ */
+#ifndef KVR_INBOUND_H
+#define KVR_INBOUND_H
+
+#include "receiver.h"
+
+/* The bounds of one source: beyond them OPENED says -ENOBUFS. Positions: see kvr_source_has_place(). */
+#define KVR_INCOMINGS_MAX 1024U
+/* How long a sender may go on writing after ABORT was sent to it. */
+#define KVR_DRAIN_TIME UINT64_C(2000000000)
+
+enum kvr_inbound_state { KVR_INBOUND_ROOM, KVR_INBOUND_FILLING, KVR_INBOUND_COMPLETE, KVR_INBOUND_ENDING };
+enum kvr_incoming_state {
+	KVR_INCOMING_ASKED,
+	KVR_INCOMING_OPENED,
+	KVR_INCOMING_DRAINING,
+	KVR_INCOMING_FENCING,
+	KVR_INCOMING_ABORTING,
+};
+enum kvr_position_state {
+	KVR_POSITION_NONE,
+	KVR_POSITION_OFFERED,
+	KVR_POSITION_PENDING,
+	KVR_POSITION_FILL,
+	KVR_POSITION_HERE,
+	KVR_POSITION_FAILED,
+};
+/* What an incoming was told of a position. */
+enum kvr_answer_state {
+	KVR_ANSWER_NONE,    /* it has not offered it */
+	KVR_ANSWER_OWED,    /* no GRANT was sent */
+	KVR_ANSWER_PENDING, /* a second one is owed */
+	KVR_ANSWER_WRITE,   /* it may write it */
+	KVR_ANSWER_LAST,    /* here, refused, committed or given up */
+};
+
+#define KVR_NO_POSITION UINT32_MAX
+
+/* A key as it was offered, and what it is to be published with. */
+struct kvr_offered {
+	struct kvshm_meta meta;
+	uint32_t length;
+	uint8_t key[];
+};
+
+struct kvr_position {
+	struct kvshm_handle handle;
+	struct kvr_offered *offered;
+	uint32_t written; /* planes that are whole, and fenced */
+	uint32_t runs;	  /* that have it, and are not fenced */
+	uint32_t next;	  /* of those that are pending */
+	int result;	  /* of a failed one; of a fill: it is to be given up, for this */
+	enum kvr_position_state state;
+};
+
+struct kvr_run;
+
+struct kvr_answer {
+	struct kvr_run *run;
+	uint32_t committed; /* planes that are whole or given up */
+	uint8_t state;	    /* enum kvr_answer_state */
+	bool given_up;
+};
+
+struct kvr_run {
+	struct kvr_run *next, **back;  /* of its incoming's; settled ones: of its source's */
+	struct kvr_incoming *incoming; /* NULL: it is settled, and stays for its windows only */
+	uint32_t first, count;	       /* positions */
+	uint32_t left;		       /* of these: neither committed nor given up */
+	uint32_t windows, withdrawn;
+	bool ending;
+	struct kvr_window *window[];
+};
+
+struct kvr_incoming {
+	struct kvr_incoming *next;    /* of its source's */
+	struct kvr_incoming *sibling; /* of its inbound's */
+	struct kvr_source *source;
+	struct kvr_inbound *inbound;
+	struct kvr_run *runs;
+	struct kvr_answer *answers; /* by position */
+	uint64_t drained;	    /* DRAINING: until when */
+	uint32_t number, planes;
+	uint32_t offered; /* positions */
+	enum kvr_incoming_state state;
+};
+
+struct kvr_wished {
+	struct kvr_wished *next; /* of its source's */
+	struct kvr_source *source;
+	struct kvr_inbound *inbound; /* NULL: no OPEN has come */
+	struct kvr_wish wish;
+	uint8_t id[KVSHM_REQUEST_ID_MAX];
+};
+
+struct kvr_inbound {
+	struct kvr_inbound *next;
+	struct kvr_receiver *receiver;
+	struct kvr_incoming *incomings;
+	struct kvr_wished *wished; /* NULL: none, or it was told of the end */
+	struct kvshm_request request;
+	struct kvr_position *positions;
+	uint32_t pending; /* first of those that are */
+	uint32_t blocks, attempt;
+	uint32_t settled, here; /* positions */
+	uint32_t planes;	/* of all its incomings */
+	uint32_t claims;	/* seen last */
+	uint64_t deadline;	/* of the room; of the claim */
+	int result;		/* ENDING: why */
+	enum kvr_inbound_state state;
+	bool nameless;
+	size_t id_length;
+	uint8_t id[KVSHM_REQUEST_ID_MAX];
+};
+
+struct kvr_source {
+	struct kvr_source *next;
+	struct kvr_peer *peer;
+	struct kvr_receiver *receiver;
+	struct kvr_incoming *incomings;
+	struct kvr_wished *wishes;
+	struct kvr_run *settled; /* whose windows are not withdrawn yet */
+	uint32_t last;		 /* number of a transfer; they go up */
+	uint32_t count;		 /* of incomings */
+	uint64_t positions;	 /* of all these */
+	bool opened;		 /* last is one */
+};
+
+struct kvr_receiver {
+	struct kvr_node *node;
+	kvshm_store *store;
+	struct kvshm_geometry geometry;
+	uint32_t all_planes;
+	struct kvr_source *sources;
+	struct kvr_inbound *inbounds;
+	void *planes[KVSHM_PLANES_MAX];
+};
+
+/* ---- Sources and incomings: receiver.c ---- */
+
+/* Takes an incoming off its source and its inbound, and frees it; it has no runs. */
+void kvr_incoming_free(struct kvr_incoming *incoming);
+/* This one goes, whatever becomes of its inbound: OPENED or ABORT says so, and it is drained and fenced. */
+void kvr_incoming_refuse(struct kvr_incoming *incoming, int result, const char *text);
+
+/* Messages of one. */
+void kvr_incoming_opened(struct kvr_incoming *incoming, int result, const char *text);
+void kvr_incoming_end(struct kvr_incoming *incoming, enum kvr_type type, int result, uint32_t held);
+
+/* ---- Requests: inbound.c ---- */
+
+/* Opens a request and takes its place in the line; its first incoming is still to be added. */
+int kvr_inbound_open(struct kvr_receiver *receiver, const struct kvr_open *open, struct kvr_wished *wished,
+		     struct kvr_inbound **inbound);
+struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open);
+/* A key is offered at a position: keeps it. -EINVAL: another key was offered there. -ENOMEM. */
+int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer);
+/* Asks the store for those of these positions that it was not asked for yet, and answers all who are owed one. */
+void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, size_t count);
+/* A position fails without having been asked for. */
+void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result);
+/* Nothing of a run lands there any more. planes: those that are whole by it; result: else it has failed, for that. */
+void kvr_inbound_fenced(struct kvr_inbound *inbound, uint32_t position, uint32_t planes, int result);
+/* Ends it, for that reason: all its incomings are told. What can't be given up yet is, by kvr_inbound_look(). */
+void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text);
+/* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards, with
+ * its incomings. */
+void kvr_inbound_look(struct kvr_inbound *inbound);
+/* Something has changed in the store, or time has passed: likewise. Returns when to look again. */
+uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now);
+/* The node ends: what is complete stays its client's; all else is given up. Its links are closed. */
+void kvr_inbound_close(struct kvr_inbound *inbound);
+
+/* ---- What was granted: grants.c ---- */
+
+/* Answers an incoming what it is owed of these positions. */
+void kvr_grants_answer(struct kvr_incoming *incoming, const uint32_t *positions, size_t count);
+/* -EPROTO: it was not granted that. */
+int kvr_grants_commit(struct kvr_incoming *incoming, const struct kvr_commit *commit);
+/* Withdraws all windows of an incoming's. */
+void kvr_grants_withdraw(struct kvr_incoming *incoming);
+/* A window of a run's is withdrawn. */
+void kvr_grants_withdrawn(struct kvr_run *run);
+/* The link is closed: all runs of a source's are fenced, and gone. */
+void kvr_grants_lost(struct kvr_source *source);
+
+/* ---- Wishes: wishes.c ---- */
+
+struct kvr_wished *kvr_wish_find(struct kvr_source *source, uint32_t want);
+/* Tells who wished of its end, and frees it. */
+void kvr_wish_end(struct kvr_wished *wished, int result);
+
+/* The source of a peer, made when it is first needed; NULL: no memory. */
+struct kvr_source *kvr_source_of(struct kvr_peer *peer);
+
+#endif
