@@ -67,6 +67,17 @@ static int open_store(struct kvr_node *node)
 	return rc ? rc : kvr_receiver_open(node);
 }
 
+static void init_locks(struct kvr_node *node)
+{
+	pthread_condattr_t monotonic;
+
+	(void)pthread_mutex_init(&node->lock, NULL);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&node->turned, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
+}
+
 int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_net_options *options)
 {
 	int rc;
@@ -93,7 +104,7 @@ int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_
 	rc = store ? open_store(node) : 0;
 	if (rc)
 		goto close_memory;
-	(void)pthread_mutex_init(&node->lock, NULL);
+	init_locks(node);
 	return 0;
 
 close_memory:
@@ -144,6 +155,7 @@ void kvr_node_close(struct kvr_node *node)
 	kvr_secret_wipe(&node->secret);
 	(void)pthread_mutex_unlock(&node->lock);
 	(void)pthread_mutex_destroy(&node->lock);
+	(void)pthread_cond_destroy(&node->turned);
 }
 
 /* ---- Turns ----------------------------------------------------------------------------------------------------- */
@@ -189,21 +201,37 @@ static void follow(struct kvr_node *node)
 	kvr_loop_wake_at(&node->loop, node->receiver_at < due ? node->receiver_at : due);
 }
 
+static int milliseconds_until(uint64_t deadline)
+{
+	uint64_t now = kvs_now(), left;
+
+	if (deadline == UINT64_MAX)
+		return -1;
+	left = now < deadline ? (deadline - now + 999999) / 1000000 : 0;
+	return left > INT_MAX ? INT_MAX : (int)left;
+}
+
 /* Sleeps on the loop's descriptor, without the lock. */
 static void sleep_until(struct kvr_node *node, uint64_t deadline)
 {
 	struct pollfd fd = {.fd = node->loop.epoll, .events = POLLIN};
-	uint64_t now = kvs_now(), left;
-	int ms = -1;
 
-	if (now >= deadline)
-		return;
-	left = (deadline - now + 999999) / 1000000;
-	if (deadline != UINT64_MAX)
-		ms = left > INT_MAX ? INT_MAX : (int)left;
+	node->sleeping = true;
 	(void)pthread_mutex_unlock(&node->lock);
-	(void)poll(&fd, 1, ms);
+	(void)poll(&fd, 1, milliseconds_until(deadline));
 	(void)pthread_mutex_lock(&node->lock);
+	node->sleeping = false;
+}
+
+/* Waits for the turn of the thread that sleeps. */
+static int wait_for_turn(struct kvr_node *node, uint64_t deadline)
+{
+	const struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000),
+				       .tv_nsec = (long)(deadline % 1000000000)};
+	int rc = deadline == UINT64_MAX ? pthread_cond_wait(&node->turned, &node->lock)
+					: pthread_cond_timedwait(&node->turned, &node->lock, &until);
+
+	return rc == ETIMEDOUT ? -ETIMEDOUT : 0;
 }
 
 int kvr_node_work(struct kvr_node *node, uint64_t deadline)
@@ -212,11 +240,14 @@ int kvr_node_work(struct kvr_node *node, uint64_t deadline)
 
 	follow(node); /* what was posted since the last turn, and when to wake */
 	rc = kvr_loop_run(&node->loop, 0);
+	if (rc == -ETIMEDOUT && node->sleeping && kvs_now() < deadline)
+		return wait_for_turn(node, deadline);
 	while (rc == -ETIMEDOUT && kvs_now() < deadline) {
 		sleep_until(node, deadline);
 		rc = kvr_loop_run(&node->loop, 0);
 	}
 	if (rc == 0)
 		follow(node);
+	(void)pthread_cond_broadcast(&node->turned); /* also when it goes: one of those who wait sleeps instead */
 	return rc;
 }

@@ -59,6 +59,8 @@ struct kvr_node {
 	struct kvr_receiver *receiver; /* NULL without a store */
 	uint64_t receiver_at; /* when kvr_receiver_work() is to be called; who has work for it sets it to 0 */
 	bool store_rang;
+	pthread_cond_t turned; /* a turn has ended: for threads that wait while another sleeps */
+	bool sleeping;	       /* a thread sleeps on the loop, without the lock */
 	struct kvr_peer *peers;
 };
 
@@ -102,7 +104,8 @@ int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_
 /* Ends all connections, each behind a BYE, and frees all but the node itself. */
 void kvr_node_close(struct kvr_node *node);
 /* One turn: runs the loop, and then all that follows of it: the store's events, silence, peers that are lost. Under the
- * lock, which is let go of while it sleeps. -ETIMEDOUT: nothing happened. */
+ * lock, which is let go of while it sleeps. Where another thread sleeps on the loop already, its turn is waited for.
+ * -ETIMEDOUT: nothing happened. */
 int kvr_node_work(struct kvr_node *node, uint64_t deadline);
 
 /* ---- Peers */
@@ -119,9 +122,10 @@ bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transpor
 int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t cookie);
 /* The same with a write. tag: the transfer's, for the next call. */
 int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_t tag);
-/* Takes back the writes of a transfer that the link was not given yet. Those that it was are through when a message
- * that is sent behind has arrived. */
-void kvr_peer_cancel_writes(struct kvr_peer *peer, uint32_t tag);
+/* Takes back what the link was not given yet of a transfer: its writes, and messages whose cookie has the tag in its
+ * upper half: a COMMIT must not go without its writes. What it was given is through when a message that is sent behind
+ * has arrived. */
+void kvr_peer_cancel(struct kvr_peer *peer, uint32_t tag);
 
 /* Ends a connection: says BYE with the calling thread's last error text (kvs_fault_text()), for that reason (negative).
  * Its transfers are told when the link is closed, in the node's turn. */

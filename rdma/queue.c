@@ -128,7 +128,7 @@ int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t coo
 	item = malloc(sizeof(*item) + out->size);
 	if (!item)
 		return no_memory(peer);
-	*item = (struct kvr_item){.cookie = cookie, .size = out->size};
+	*item = (struct kvr_item){.cookie = cookie, .tag = (uint32_t)(cookie >> 32), .size = out->size};
 	memcpy(item->bytes, out->bytes, out->size);
 	post(peer, item);
 	return 0;
@@ -150,14 +150,14 @@ int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_
 	return 0;
 }
 
-void kvr_peer_cancel_writes(struct kvr_peer *peer, uint32_t tag)
+void kvr_peer_cancel(struct kvr_peer *peer, uint32_t tag)
 {
 	struct kvr_item **at = &peer->first;
 
 	while (*at) {
 		struct kvr_item *item = *at;
 
-		if (item->size || item->tag != tag) {
+		if (item->tag != tag) {
 			at = &item->next;
 			continue;
 		}
