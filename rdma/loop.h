@@ -11,8 +11,11 @@
 #ifndef KVR_LOOP_H
 #define KVR_LOOP_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* What a watch or a call is embedded in. */
+#define KVR_OWNER(type, member, at) ((type *)(void *)((char *)(at) - offsetof(type, member)))
 
 /* Embedded in what it belongs to; ready is called with epoll's events (EPOLLIN ...). */
 struct kvr_watch {
