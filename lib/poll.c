@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "kept.h"
 #include "recover.h"
 #include "wait.h"
 
@@ -62,9 +63,23 @@ static void close_all(int epoll, int timer, int watch_fd)
 		(void)close(epoll);
 }
 
+/* No lock is worth that a child that is forked in between has them, too: they only wake it. */
+static int keep(const int fds[3])
+{
+	int rc = kvs_kept_begin(3);
+
+	if (rc)
+		return rc;
+	for (unsigned i = 0; i < 3; i++)
+		if (fds[i] >= 0)
+			kvs_kept_add(fds[i]);
+	kvs_kept_end();
+	return 0;
+}
+
 static int make(kvshm_store *store)
 {
-	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = -1, error;
+	int epoll = epoll_create1(EPOLL_CLOEXEC), timer = -1, error, rc;
 
 	if (epoll >= 0)
 		timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -79,7 +94,11 @@ static int make(kvshm_store *store)
 		store->poll.watch = -1;
 	}
 	store->poll.timer = timer;
-	kvs_map_keep(&store->map, (const int[KVS_MAP_KEPT]){epoll, timer, store->poll.watch});
+	rc = keep((const int[]){epoll, timer, store->poll.watch});
+	if (rc) {
+		close_all(epoll, timer, store->poll.watch);
+		return rc;
+	}
 	if (store->poll.watch >= 0)
 		kvs_wait_listen(&store->map, store->slot);
 	/* [poll: make] */
@@ -174,8 +193,11 @@ void kvl_poll_close(kvshm_store *store)
 {
 	int fd = poll_fd(store);
 
-	kvs_map_keep(&store->map, (const int[KVS_MAP_KEPT]){-1, -1, -1});
-	if (fd >= 0)
-		close_all(fd, store->poll.timer, store->poll.watch);
+	if (fd >= 0) {
+		if (store->poll.watch >= 0)
+			kvs_kept_close(store->poll.watch);
+		kvs_kept_close(store->poll.timer);
+		kvs_kept_close(fd);
+	}
 	(void)pthread_mutex_destroy(&store->poll.making);
 }

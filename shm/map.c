@@ -4,8 +4,8 @@
  * map.c: mapping and unmapping, the second description, and what happens at fork().
  *
  * A child of fork() would share the parent's open file description, and with it the lock that says that the parent
- * lives: the handler here closes both descriptors in the child. The mappings are MADV_DONTFORK. The structures of
- * the library itself are wiped (see lib/store.c), so that the child's calls notice.
+ * lives: both descriptors are closed in the child (kept.h). The mappings are MADV_DONTFORK. The structures of the
+ * library itself are wiped (see lib/store.c), so that the child's calls notice.
  */
 #include "config.h"
 
@@ -20,49 +20,9 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "kept.h"
 
 #define GUARD UINT64_C(65536) /* a multiple of every page size */
-
-/* The descriptors that a child must not keep: those of all maps of this process. A fixed table, since the child of a
- * multi-threaded process may not allocate or free. */
-#define MAPS_MAX 256
-static struct {
-	int fd, probe;
-	int kept[KVS_MAP_KEPT]; /* -1: none */
-	bool used;
-} open_maps[MAPS_MAX];
-static pthread_mutex_t open_maps_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static int fork_error;
-
-static void before_fork(void)
-{
-	(void)pthread_mutex_lock(&open_maps_lock);
-}
-
-static void after_fork_in_parent(void)
-{
-	(void)pthread_mutex_unlock(&open_maps_lock);
-}
-
-static void after_fork_in_child(void)
-{
-	for (unsigned i = 0; i < MAPS_MAX; i++)
-		if (open_maps[i].used) {
-			(void)close(open_maps[i].fd);
-			(void)close(open_maps[i].probe);
-			for (unsigned k = 0; k < KVS_MAP_KEPT; k++)
-				if (open_maps[i].kept[k] >= 0)
-					(void)close(open_maps[i].kept[k]);
-			open_maps[i].used = false;
-		}
-	(void)pthread_mutex_unlock(&open_maps_lock);
-}
-
-static void watch_fork(void)
-{
-	fork_error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-}
 
 /* Moves a descriptor that stays open out of the way of what a program prints: one that has closed its standard streams
  * would print into the segment. */
@@ -91,60 +51,34 @@ static int open_again(int file)
 	return above_standard(fd);
 }
 
-/* Opens both descriptions. The lock keeps fork() out from the first open() on: a child that got hold of a description
- * that is not in the table would keep its parent's lock. */
+/* Opens both descriptions. fork() is kept out from the first open() on: a child that got hold of a description that is
+ * not in the table would keep its parent's lock. */
 static int open_both(struct kvs_map *map, int file)
 {
-	unsigned i = 0;
-	int rc = 0;
+	int rc = kvs_kept_begin(2);
 
-	(void)pthread_once(&fork_once, watch_fork);
-	if (fork_error)
-		return kvs_fault(fork_error, "cannot register a fork handler: %s", strerror(fork_error));
-	(void)pthread_mutex_lock(&open_maps_lock);
-	while (i < MAPS_MAX && open_maps[i].used)
-		i++;
-	if (i == MAPS_MAX) {
-		rc = kvs_fault(EMFILE, "this process has %d stores open already: detach one", MAPS_MAX);
-		goto unlock;
-	}
+	if (rc)
+		return rc;
 	map->fd = rc = open_again(file);
 	if (rc < 0)
-		goto unlock;
+		goto end;
 	map->probe = rc = open_again(file);
 	if (rc < 0) {
 		(void)close(map->fd);
-		goto unlock;
+		goto end;
 	}
-	open_maps[i].fd = map->fd;
-	open_maps[i].probe = map->probe;
-	for (unsigned k = 0; k < KVS_MAP_KEPT; k++)
-		open_maps[i].kept[k] = -1;
-	open_maps[i].used = true;
+	kvs_kept_add(map->fd);
+	kvs_kept_add(map->probe);
 	rc = 0;
-unlock:
-	(void)pthread_mutex_unlock(&open_maps_lock);
+end:
+	kvs_kept_end();
 	return rc;
-}
-
-void kvs_map_keep(const struct kvs_map *map, const int fds[KVS_MAP_KEPT])
-{
-	(void)pthread_mutex_lock(&open_maps_lock);
-	for (unsigned i = 0; i < MAPS_MAX; i++)
-		if (open_maps[i].used && open_maps[i].fd == map->fd)
-			memcpy(open_maps[i].kept, fds, sizeof(open_maps[i].kept));
-	(void)pthread_mutex_unlock(&open_maps_lock);
 }
 
 static void close_both(const struct kvs_map *map)
 {
-	(void)pthread_mutex_lock(&open_maps_lock);
-	for (unsigned i = 0; i < MAPS_MAX; i++)
-		if (open_maps[i].used && open_maps[i].fd == map->fd)
-			open_maps[i].used = false;
-	(void)close(map->probe);
-	(void)close(map->fd); /* last: the lock falls with it */
-	(void)pthread_mutex_unlock(&open_maps_lock);
+	kvs_kept_close(map->probe);
+	kvs_kept_close(map->fd); /* last: the lock falls with it */
 }
 
 static uint64_t whole(uint64_t size)

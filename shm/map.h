@@ -43,11 +43,6 @@ struct kvs_map {
 int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geometry);
 void kvs_map_close(struct kvs_map *map);
 
-/* More descriptors of this process that a child of fork() must not keep (-1: none), instead of those that were named
- * before. They stay the caller's, and must be named no more before they are closed. */
-#define KVS_MAP_KEPT 3
-void kvs_map_keep(const struct kvs_map *map, const int fds[KVS_MAP_KEPT]);
-
 /* Maps size bytes of fd between guards; *base is where they begin, at a multiple of align (a power of two). */
 int kvs_map_guarded(int fd, uint64_t size, uint64_t align, char **base);
 void kvs_map_release(char *base, uint64_t size);
