@@ -38,8 +38,14 @@
 
 #include "receiver.h"
 
-/* The bounds of one source: beyond them OPENED says -ENOBUFS. Positions: see kvr_source_has_place(). */
+enum { KVS_PEER_requests, KVS_PEER_blocks, KVS_PEER_deduplicated, KVS_PEER_pending, KVS_PEER_refused, KVS_PEER_aborts,
+       KVS_PEER_commits, KVS_PEER_bytes };
+
+/* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them: four times the
+ * store's blocks, and some for small stores. So much memory a peer can take here: a position takes 88 bytes, and its
+ * answer, and what is offered there 64, and its key. */
 #define KVR_INCOMINGS_MAX 1024U
+#define KVR_POSITIONS_MAX(blocks) (UINT64_C(4) * (blocks) + 65536)
 /* How long a sender may go on writing after ABORT was sent to it. */
 #define KVR_DRAIN_TIME UINT64_C(2000000000)
 
@@ -142,7 +148,7 @@ struct kvr_inbound {
 	uint64_t deadline;	/* of the room; of the claim */
 	int result;		/* ENDING: why */
 	enum kvr_inbound_state state;
-	bool nameless;
+	bool put;		/* nobody can name it: it ends when it is complete */
 	size_t id_length;
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
 };
@@ -171,6 +177,12 @@ struct kvr_receiver {
 };
 
 /* ---- Sources and incomings: receiver.c ---- */
+
+/* The source of a peer, made when it is first needed: -ENOMEM; -EPROTO: there is no store here. */
+int kvr_source_of(struct kvr_peer *peer, struct kvr_source **source);
+
+/* Has the receiver look again then, at the latest. */
+void kvr_receiver_wake_at(const struct kvr_receiver *receiver, uint64_t when);
 
 /* Takes an incoming off its source and its inbound, and frees it; it has no runs. */
 void kvr_incoming_free(struct kvr_incoming *incoming);
@@ -224,7 +236,5 @@ struct kvr_wished *kvr_wish_find(struct kvr_source *source, uint32_t want);
 /* Tells who wished of its end, and frees it. */
 void kvr_wish_end(struct kvr_wished *wished, int result);
 
-/* The source of a peer, made when it is first needed; NULL: no memory. */
-struct kvr_source *kvr_source_of(struct kvr_peer *peer);
 
 #endif

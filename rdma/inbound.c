@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * inbound.c: one request that comes in: its room, its keys, its fills, and its end; see inbound.h for its states. It is
+ * an engine's request like any other, made of the library's own calls: what a death here leaves is ended by recovery.
+ *
+ * Guarantees: none of these calls waits. Every key that an incoming was told is here is held by the request until its
+ * end (R02). A fill is published once all planes are whole and fenced, and given up once it is fenced (E2, R23). What
+ * another fills is looked at again until it is here, or asked for again (R07). Each way out gives everything back (R09,
+ * R10, R12), but for what is complete, which waits to be claimed.
+ */
+#include "config.h"
+
+#include "inbound.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fault.h"
+#include "wait.h"
+
+#define SOME 64U /* positions that are asked for at once */
+
+/* ---- Opening --------------------------------------------------------------------------------------------------- */
+
+struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open)
+{
+	struct kvr_inbound *inbound = receiver->inbounds;
+
+	if (open->id.length == 0)
+		return NULL;
+	while (inbound && (inbound->attempt != open->attempt || inbound->id_length != open->id.length ||
+			   memcmp(inbound->id, open->id.bytes, open->id.length)))
+		inbound = inbound->next;
+	return inbound;
+}
+
+static struct kvr_inbound *new_inbound(struct kvr_receiver *receiver, const struct kvr_open *open,
+				       struct kvr_wished *wished)
+{
+	struct kvr_inbound *inbound = calloc(1, sizeof(*inbound));
+
+	if (!inbound)
+		return NULL;
+	*inbound = (struct kvr_inbound){.receiver = receiver, .blocks = open->blocks, .attempt = open->attempt,
+					.pending = KVR_NO_POSITION, .id_length = open->id.length};
+	if (wished) {
+		inbound->attempt = wished->wish.attempt;
+		inbound->id_length = wished->wish.id_length;
+		memcpy(inbound->id, wished->id, wished->wish.id_length);
+	} else if (open->id.length) {
+		memcpy(inbound->id, open->id.bytes, open->id.length);
+	}
+	inbound->put = inbound->id_length == 0 && !wished;
+	inbound->deadline = kvs_now() + open->room * UINT64_C(1000000);
+	return inbound;
+}
+
+/* A place in the line, and one for each position. */
+static int take_place(struct kvr_inbound *inbound)
+{
+	kvshm_store *store = inbound->receiver->store;
+	int rc = kvshm_request_queue(store, &inbound->request, inbound->blocks, inbound->deadline);
+
+	if (rc && rc != -EINPROGRESS)
+		return rc;
+	inbound->state = rc ? KVR_INBOUND_ROOM : KVR_INBOUND_FILLING;
+	inbound->positions = calloc(inbound->blocks ? inbound->blocks : 1, sizeof(*inbound->positions));
+	return inbound->positions ? 0 : kvs_fault(ENOMEM, "no memory for a request of %u blocks", inbound->blocks);
+}
+
+int kvr_inbound_open(struct kvr_receiver *receiver, const struct kvr_open *open, struct kvr_wished *wished,
+		     struct kvr_inbound **result)
+{
+	struct kvr_inbound *inbound = new_inbound(receiver, open, wished);
+	int rc;
+
+	if (!inbound)
+		return kvs_fault(ENOMEM, "no memory for a request");
+	rc = kvshm_request_open(receiver->store, inbound->id_length ? inbound->id : NULL, inbound->id_length,
+				inbound->attempt, inbound->blocks, &inbound->request);
+	if (rc == 0) {
+		rc = take_place(inbound);
+		if (rc) /* what it has is let go of; the text stays */
+			(void)kvshm_request_end(receiver->store, &inbound->request);
+	}
+	if (rc) {
+		free(inbound);
+		return rc;
+	}
+	inbound->wished = wished;
+	if (wished)
+		wished->inbound = inbound;
+	inbound->next = receiver->inbounds;
+	receiver->inbounds = inbound;
+	*result = inbound;
+	return 0;
+}
+
+/* ---- Offers ---------------------------------------------------------------------------------------------------- */
+
+static bool is_same_key(const struct kvr_position *at, const struct kvr_offer *offer)
+{
+	return at->offered && at->offered->length == offer->key.length &&
+	       memcmp(at->offered->key, offer->key.bytes, offer->key.length) == 0;
+}
+
+static struct kvr_offered *keep(const struct kvr_offer *offer)
+{
+	struct kvr_offered *offered = malloc(sizeof(*offered) + offer->key.length);
+
+	if (!offered)
+		return NULL;
+	offered->meta = (struct kvshm_meta){.length = offer->length, .depth = offer->depth};
+	memcpy(offered->meta.opaque, offer->opaque, sizeof(offered->meta.opaque));
+	offered->length = offer->key.length;
+	memcpy(offered->key, offer->key.bytes, offer->key.length);
+	return offered;
+}
+
+/* A key that the store can't have is refused alone (R24). It is kept all the same: the others who offer it are to offer
+ * the same. */
+int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer)
+{
+	const struct kvshm_geometry *geometry = &inbound->receiver->geometry;
+	struct kvr_position *at = &inbound->positions[offer->position];
+
+	if (at->state != KVR_POSITION_NONE)
+		return is_same_key(at, offer) ? 0
+					      : kvs_fault(EINVAL, "position %u was offered with another key by another "
+								  "sender of the request", offer->position);
+	at->offered = keep(offer);
+	if (!at->offered)
+		return kvs_fault(ENOMEM, "no memory for what is offered");
+	at->state = KVR_POSITION_OFFERED;
+	if (offer->key.length > geometry->key_max || offer->length > geometry->block_size)
+		kvr_inbound_fail(inbound, offer->position, -EINVAL);
+	return 0;
+}
+
+/* ---- Positions ------------------------------------------------------------------------------------------------- */
+
+static void set_failed(struct kvr_inbound *inbound, struct kvr_position *at, int result)
+{
+	at->state = KVR_POSITION_FAILED;
+	at->result = result;
+	inbound->settled++;
+}
+
+static void set_here(struct kvr_inbound *inbound, struct kvr_position *at)
+{
+	at->state = KVR_POSITION_HERE;
+	inbound->settled++;
+	inbound->here++;
+}
+
+/* Its filler's end: nothing lands in it any more. */
+static void end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
+{
+	kvshm_store *store = inbound->receiver->store;
+	int rc = at->result;
+
+	if (rc == 0 && inbound->state == KVR_INBOUND_ENDING)
+		rc = -ECANCELED;
+	if (rc == 0 && at->written != inbound->receiver->all_planes)
+		return; /* others' planes are awaited */
+	if (rc == 0)
+		rc = kvshm_publish(store, &at->handle, &at->offered->meta);
+	if (rc == 0) {
+		set_here(inbound, at);
+		return;
+	}
+	if (at->handle.kind == KVSHM_WRITER)
+		(void)kvshm_give_up(store, &at->handle); /* of a store that was destroyed there is nothing to give up */
+	set_failed(inbound, at, rc);
+}
+
+void kvr_inbound_fenced(struct kvr_inbound *inbound, uint32_t position, uint32_t planes, int result)
+{
+	struct kvr_position *at = &inbound->positions[position];
+
+	at->runs--;
+	at->written |= planes;
+	if (result && at->result == 0)
+		at->result = result;
+	if (at->runs == 0)
+		end_fill(inbound, at);
+}
+
+void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result)
+{
+	struct kvr_position *at = &inbound->positions[position];
+
+	if (at->state != KVR_POSITION_FILL) {
+		set_failed(inbound, at, result);
+		return;
+	}
+	at->result = result;
+	if (at->runs == 0)
+		end_fill(inbound, at);
+}
+
+static void push_pending(struct kvr_inbound *inbound, uint32_t position)
+{
+	inbound->positions[position].next = inbound->pending;
+	inbound->pending = position;
+}
+
+/* What the store said of a key. */
+static void take(struct kvr_inbound *inbound, uint32_t position, int result, enum kvshm_outcome outcome)
+{
+	struct kvr_position *at = &inbound->positions[position];
+
+	if (result) {
+		set_failed(inbound, at, result);
+	} else if (outcome == KVSHM_READY) {
+		set_here(inbound, at);
+	} else if (outcome == KVSHM_PENDING) {
+		at->state = KVR_POSITION_PENDING;
+		push_pending(inbound, position);
+	} else {
+		at->state = KVR_POSITION_FILL;
+	}
+}
+
+static void ask_some(struct kvr_inbound *inbound, const uint32_t *positions, size_t count)
+{
+	struct kvshm_handle handles[SOME];
+	enum kvshm_outcome outcomes[SOME];
+	struct kvshm_key keys[SOME] = {{0}};
+	int results[SOME], rc;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct kvr_offered *offered = inbound->positions[positions[i]].offered;
+
+		keys[i] = (struct kvshm_key){offered->key, offered->length};
+	}
+	rc = kvshm_request_get_or_fill_batch(inbound->receiver->store, &inbound->request, keys, count, outcomes,
+					     handles, results);
+	if (rc) {
+		kvr_inbound_abort(inbound, rc, kvs_fault_text());
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		inbound->positions[positions[i]].handle = handles[i];
+		take(inbound, positions[i], results[i], outcomes[i]);
+	}
+}
+
+void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, size_t count)
+{
+	uint32_t some[SOME];
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && inbound->state == KVR_INBOUND_FILLING; i++) {
+		if (inbound->positions[positions[i]].state == KVR_POSITION_OFFERED)
+			some[n++] = positions[i];
+		if (n && (n == SOME || i + 1 == count)) {
+			ask_some(inbound, some, n);
+			n = 0;
+		}
+	}
+	if (inbound->state != KVR_INBOUND_FILLING && inbound->state != KVR_INBOUND_COMPLETE)
+		return;
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
+		kvr_grants_answer(incoming, positions, count);
+}
+
+/* ---- The end --------------------------------------------------------------------------------------------------- */
+
+/* Tells one of the end. Who may still be writing is asked to stop first: else an honest one runs into a window that is
+ * gone, which ends its connection. */
+static void stop(struct kvr_incoming *incoming, int result, const char *text)
+{
+	if (incoming->state == KVR_INCOMING_ABORTING)
+		kvr_grants_withdraw(incoming);
+	else if (incoming->state <= KVR_INCOMING_OPENED)
+		kvr_incoming_refuse(incoming, result, text);
+}
+
+void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text)
+{
+	struct kvr_incoming *next;
+
+	if (inbound->state == KVR_INBOUND_ENDING)
+		return;
+	inbound->state = KVR_INBOUND_ENDING;
+	inbound->result = result;
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
+		next = incoming->sibling;
+		stop(incoming, result, text);
+	}
+	for (uint32_t i = 0; i < inbound->blocks; i++)
+		if (inbound->positions[i].state == KVR_POSITION_FILL && inbound->positions[i].runs == 0)
+			end_fill(inbound, &inbound->positions[i]);
+	(void)kvshm_request_unreserve(inbound->receiver->store, &inbound->request); /* it may be over */
+}
+
+static void free_inbound(struct kvr_inbound *inbound)
+{
+	struct kvr_inbound **at = &inbound->receiver->inbounds;
+
+	while (*at != inbound)
+		at = &(*at)->next;
+	*at = inbound->next;
+	for (uint32_t i = 0; i < inbound->blocks; i++)
+		free(inbound->positions[i].offered);
+	free(inbound->positions);
+	free(inbound);
+}
+
+/* Nothing of it is granted any more. */
+static void finish(struct kvr_inbound *inbound)
+{
+	(void)kvshm_request_end(inbound->receiver->store, &inbound->request); /* it may be over: R04 */
+	while (inbound->incomings) {
+		struct kvr_incoming *incoming = inbound->incomings;
+
+		if (incoming->state == KVR_INCOMING_ABORTING)
+			kvr_incoming_end(incoming, KVR_ABORTED, 0, 0);
+		kvr_incoming_free(incoming);
+	}
+	if (inbound->wished)
+		kvr_wish_end(inbound->wished, inbound->result);
+	free_inbound(inbound);
+}
+
+/* ---- Going on -------------------------------------------------------------------------------------------------- */
+
+static void complete(struct kvr_inbound *inbound)
+{
+	const struct kvr_receiver *receiver = inbound->receiver;
+	int rc = kvshm_request_complete(receiver->store, &inbound->request, 0);
+
+	if (rc == -ETIMEDOUT)
+		return;
+	if (rc == -EINPROGRESS) {
+		kvr_inbound_abort(inbound, -EINVAL, "a key was offered for two positions");
+		return;
+	}
+	if (rc) {
+		kvr_inbound_abort(inbound, rc == -EAGAIN ? -ECANCELED : rc, kvs_fault_text());
+		return;
+	}
+	inbound->state = KVR_INBOUND_COMPLETE;
+	inbound->deadline = UINT64_MAX;
+	if (receiver->node->claim_timeout) {
+		inbound->deadline = kvs_now() + receiver->node->claim_timeout;
+		kvr_receiver_wake_at(receiver, inbound->deadline);
+	}
+	if (inbound->wished)
+		kvr_wish_end(inbound->wished, 0);
+}
+
+/* Those that have had an answer to everything are done; late ones, which join what is complete, are when they have. */
+static void tell_done(struct kvr_inbound *inbound)
+{
+	struct kvr_incoming *next;
+
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
+		next = incoming->sibling;
+		if (incoming->state != KVR_INCOMING_OPENED || incoming->offered < inbound->blocks)
+			continue;
+		kvr_incoming_end(incoming, KVR_DONE, 0, inbound->blocks);
+		kvr_incoming_free(incoming);
+	}
+	if (inbound->put && !inbound->incomings)
+		kvr_inbound_abort(inbound, -ECANCELED, "");
+}
+
+/* Those that went alone, and have nothing any more. True: others are fenced still. */
+static bool sweep(struct kvr_inbound *inbound)
+{
+	struct kvr_incoming *next;
+	bool fencing = false;
+
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
+		next = incoming->sibling;
+		if (incoming->runs)
+			fencing = true;
+		else if (incoming->state == KVR_INCOMING_FENCING)
+			kvr_incoming_free(incoming);
+	}
+	return fencing;
+}
+
+void kvr_inbound_look(struct kvr_inbound *inbound)
+{
+	bool fencing = sweep(inbound);
+
+	if (inbound->state == KVR_INBOUND_FILLING && inbound->settled == inbound->blocks) {
+		if (inbound->here == inbound->blocks)
+			complete(inbound);
+		else
+			kvr_inbound_abort(inbound, -ECANCELED, "a block was refused, or given up");
+		fencing = sweep(inbound);
+	}
+	if (inbound->state == KVR_INBOUND_COMPLETE)
+		tell_done(inbound);
+	else if (!inbound->incomings)
+		kvr_inbound_abort(inbound, -ECANCELED, "");
+	if (inbound->state == KVR_INBOUND_ENDING && !fencing)
+		finish(inbound);
+}
+
+/* ---- Time, and the store --------------------------------------------------------------------------------------- */
+
+/* What was offered while it waited is asked for. */
+static void begin(struct kvr_inbound *inbound)
+{
+	uint32_t some[SOME];
+	size_t n = 0;
+
+	inbound->state = KVR_INBOUND_FILLING;
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
+		if (incoming->state == KVR_INCOMING_ASKED)
+			kvr_incoming_opened(incoming, 0, "");
+	for (uint32_t i = 0; i < inbound->blocks && inbound->state == KVR_INBOUND_FILLING; i++) {
+		if (inbound->positions[i].state != KVR_POSITION_NONE)
+			some[n++] = i;
+		if (n && (n == SOME || i + 1 == inbound->blocks)) {
+			kvr_inbound_ask(inbound, some, n);
+			n = 0;
+		}
+	}
+}
+
+static void look_for_room(struct kvr_inbound *inbound)
+{
+	int rc = kvshm_request_wait_room(inbound->receiver->store, &inbound->request, 0);
+
+	if (rc == 0)
+		begin(inbound);
+	else if (rc != -EINPROGRESS)
+		kvr_inbound_abort(inbound, rc, kvs_fault_text());
+}
+
+/* What others fill: it is here, or to be asked for again, or still pending. */
+static void look_at_pending(struct kvr_inbound *inbound)
+{
+	uint32_t todo = inbound->pending, some[SOME];
+	size_t n = 0;
+
+	inbound->pending = KVR_NO_POSITION;
+	while (todo != KVR_NO_POSITION && inbound->state == KVR_INBOUND_FILLING) {
+		struct kvr_position *at = &inbound->positions[todo];
+		uint32_t position = todo;
+		int rc = kvshm_wait(inbound->receiver->store, &at->handle, 0);
+
+		todo = at->next;
+		if (rc == -ETIMEDOUT) {
+			push_pending(inbound, position);
+		} else {
+			if (rc == 0)
+				set_here(inbound, at);
+			else
+				at->state = KVR_POSITION_OFFERED;
+			some[n++] = position;
+		}
+		if (n && (n == SOME || todo == KVR_NO_POSITION)) {
+			kvr_inbound_ask(inbound, some, n);
+			n = 0;
+		}
+	}
+	if (n)
+		kvr_inbound_ask(inbound, some, n);
+}
+
+/* Has its end been asked for, by an engine here, or come? */
+static void look_for_end(struct kvr_inbound *inbound, uint64_t now)
+{
+	struct kvshm_request_info info;
+	int rc = kvshm_request_get_info(inbound->receiver->store, &inbound->request, &info);
+
+	if (rc == 0 && info.state >= KVSHM_REQUEST_ENDING)
+		rc = -ECANCELED;
+	if (rc) {
+		kvr_inbound_abort(inbound, rc, "an engine here has asked for the end of the request");
+		return;
+	}
+	if (inbound->state != KVR_INBOUND_COMPLETE)
+		return;
+	if (info.claims != inbound->claims) { /* it has been claimed since it was last looked at */
+		inbound->claims = info.claims;
+		if (inbound->deadline != UINT64_MAX)
+			inbound->deadline = now + inbound->receiver->node->claim_timeout;
+	}
+	if (now >= inbound->deadline)
+		kvr_inbound_abort(inbound, -ECANCELED, "nobody has claimed the request in time");
+}
+
+/* Whose time to drain is over is fenced, whatever it does: by windows, or by the end of its connection. */
+static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling) {
+		struct kvr_peer *peer = incoming->source->peer;
+
+		if (incoming->state != KVR_INCOMING_DRAINING)
+			continue;
+		if (now < incoming->drained) {
+			next = incoming->drained < next ? incoming->drained : next;
+		} else if (kvr_peer_is_unfenced(peer)) {
+			kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "transfer %u was aborted, and its sender has not "
+								    "answered: its device has no windows that could "
+								    "be taken back", incoming->number));
+		} else {
+			incoming->state = KVR_INCOMING_FENCING;
+			kvr_grants_withdraw(incoming);
+		}
+	}
+	return next;
+}
+
+uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now)
+{
+	uint64_t next;
+
+	if (inbound->state == KVR_INBOUND_ROOM)
+		look_for_room(inbound);
+	else if (inbound->state != KVR_INBOUND_ENDING)
+		look_for_end(inbound, now);
+	if (inbound->state == KVR_INBOUND_FILLING)
+		look_at_pending(inbound);
+	next = look_at_drains(inbound, now);
+	if (inbound->state <= KVR_INBOUND_COMPLETE && inbound->state != KVR_INBOUND_FILLING)
+		next = inbound->deadline < next ? inbound->deadline : next;
+	kvr_inbound_look(inbound);
+	return next;
+}
+
+void kvr_inbound_close(struct kvr_inbound *inbound)
+{
+	if (inbound->state == KVR_INBOUND_COMPLETE) {
+		while (inbound->incomings)
+			kvr_incoming_free(inbound->incomings);
+		free_inbound(inbound);
+		return;
+	}
+	kvr_inbound_abort(inbound, -ECONNRESET, "");
+	finish(inbound);
+}
