@@ -50,16 +50,6 @@ static void on_more(struct kvr_call *call)
 
 /* ---- Connecting */
 
-static int add_planes(struct kvr_node *node)
-{
-	const struct kvs_map *map = &node->store->map;
-	int rc = 0;
-
-	for (uint32_t i = 0; i < map->g.planes && rc == 0; i++)
-		rc = kvr_memory_add(node->memory, map->planes[i], map->g.blocks * map->g.block_size, true);
-	return rc;
-}
-
 static int begin(struct kvshm_peer *p, const char *url, const struct kvshm_net_options *options)
 {
 	const struct kvr_transport *transport;
@@ -68,7 +58,7 @@ static int begin(struct kvshm_peer *p, const char *url, const struct kvshm_net_o
 	int rc = kvr_url_read(url, &transport, &endpoint);
 
 	if (rc == 0 && p->node.store)
-		rc = add_planes(&p->node);
+		rc = kvr_node_add_planes(&p->node);
 	if (rc)
 		return rc;
 	kvr_link_options_of(options, p->node.store, &link);

@@ -5,11 +5,11 @@
  *
  * A source is a peer that sends. An incoming is one transfer of a source's: its number there, the planes that it writes
  * and the answers to its offers. An inbound is the request that it fills: one of the store's, with a position for each
- * block. Several incomings, each for planes of its own, may be of one inbound. A run is what one incoming was granted by
- * one window for each of its planes: positions behind each other whose blocks are adjacent.
+ * block. Several incomings, each for planes of its own, may be of one inbound. A run is what one incoming was granted
+ * by one window for each of its planes: positions behind each other whose blocks are adjacent.
  *
  *   inbound    ROOM      in the line for room; offers are kept         room -> FILLING; end -> ENDING
- *              FILLING   its keys are asked for, granted, committed    all are here -> COMPLETE; any other end -> ENDING
+ *              FILLING   its keys are asked for, granted, committed    all here -> COMPLETE; any other end -> ENDING
  *              COMPLETE  every key is held until it is claimed and     end, claim timeout -> gone
  *                        ended
  *              ENDING    runs are being fenced; then fills are given   no runs are left -> gone
@@ -209,8 +209,8 @@ void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result
 void kvr_inbound_fenced(struct kvr_inbound *inbound, uint32_t position, uint32_t planes, int result);
 /* Ends it, for that reason: all its incomings are told. What can't be given up yet is, by kvr_inbound_look(). */
 void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text);
-/* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards, with
- * its incomings. */
+/* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards,
+ * with its incomings. */
 void kvr_inbound_look(struct kvr_inbound *inbound);
 /* Something has changed in the store, or time has passed: likewise. Returns when to look again. */
 uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now);

@@ -55,6 +55,16 @@ static void find_store_name(struct kvr_node *node)
 			       name + 7);
 }
 
+int kvr_node_add_planes(struct kvr_node *node)
+{
+	const struct kvs_map *map = &node->store->map;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < map->g.planes && rc == 0; i++)
+		rc = kvr_memory_add(node->memory, map->planes[i], map->g.blocks * map->g.block_size, true);
+	return rc;
+}
+
 static int open_store(struct kvr_node *node)
 {
 	int rc = kvshm_poll_fd(node->store, &node->store_watch.fd);

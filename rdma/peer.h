@@ -101,6 +101,9 @@ struct kvr_peer {
 
 /* store may be NULL. On failure nothing is left. */
 int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_net_options *options);
+/* Registers the store's planes, each once and whole, for whatever device its links will use. They may be exposed, which
+ * only windows do. */
+int kvr_node_add_planes(struct kvr_node *node);
 /* Ends all connections, each behind a BYE, and frees all but the node itself. */
 void kvr_node_close(struct kvr_node *node);
 /* One turn: runs the loop, and then all that follows of it: the store's events, silence, peers that are lost. Under the

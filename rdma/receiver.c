@@ -4,9 +4,10 @@
  * receiver.c: the messages of those who send: each is checked against what was opened and granted, and handed to its
  * request (inbound.c) or its grants (grants.c). See inbound.h for the states.
  *
- * Guarantees (F2, R09): a message that does not fit ends the connection (-EPROTO, with its text), and all that it had is
- * given back then. Numbers of transfers go up: so a message of one that is gone is told from one that never was. The
- * former is late, as when an ABORT crosses it, and changes nothing. What a source can make this process keep is bounded.
+ * Guarantees (F2, R09): a message that does not fit ends the connection (-EPROTO, with its text), and all that it had
+ * is given back then. Numbers of transfers go up: so a message of one that is gone is told from one that never was. The
+ * former is late, as when an ABORT crosses it, and changes nothing. What a source can make this process keep is
+ * bounded.
  */
 #include "config.h"
 
@@ -199,7 +200,8 @@ static int check_join(const struct kvr_inbound *inbound, const struct kvr_open *
 		return kvs_fault(EINVAL, "the request was opened with %u blocks by another sender, and with %u by this "
 					 "one", inbound->blocks, open->blocks);
 	if (inbound->planes & open->planes)
-		return kvs_fault(EEXIST, "another sender has planes %#x of the request", inbound->planes & open->planes);
+		return kvs_fault(EEXIST, "another sender has planes %#x of the request",
+				 inbound->planes & open->planes);
 	return 0;
 }
 
@@ -469,8 +471,7 @@ uint64_t kvr_receiver_work(struct kvr_node *node, uint64_t now)
 
 /* ---- Open and close -------------------------------------------------------------------------------------------- */
 
-/* Every plane is registered once, whole; but only windows open it to others. */
-static int add_planes(struct kvr_receiver *receiver)
+static int look_at_store(struct kvr_receiver *receiver)
 {
 	int rc = kvshm_get_geometry(receiver->store, &receiver->geometry);
 
@@ -482,7 +483,6 @@ static int add_planes(struct kvr_receiver *receiver)
 			break;
 		receiver->planes[i] = plane.address;
 		receiver->all_planes |= UINT32_C(1) << i;
-		rc = kvr_memory_add(receiver->node->memory, plane.address, plane.size, true);
 	}
 	return rc;
 }
@@ -496,7 +496,7 @@ int kvr_receiver_open(struct kvr_node *node)
 		return kvs_fault(ENOMEM, "no memory for a receiver");
 	receiver->node = node;
 	receiver->store = node->store;
-	rc = add_planes(receiver);
+	rc = look_at_store(receiver);
 	if (rc) {
 		free(receiver);
 		return rc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * wishes.c: what this process wants of a peer, until the peer's OPEN has come and its request is complete, or has ended.
- * Guarantees: kvr_sender_wish_ended() is called once for each wish that was taken; behind it the wish is gone.
+ * wishes.c: what this process wants of a peer, until the peer's OPEN has come and its request is complete, or has
+ * ended. Guarantees: kvr_sender_wish_ended() is called once for each wish that was taken; behind it the wish is gone.
  */
 #include "config.h"
 
