@@ -80,6 +80,8 @@ static int give_first(struct kvr_peer *peer)
 	int rc = item->size ? peer->transport->send(peer->link, item->bytes, item->size, item->cookie)
 			    : give_write(peer, &item->write);
 
+	if (rc == 0 && item->size) /* of writes the other side hears nothing */
+		peer->spoke = kvs_now();
 	if (rc == 0 && (item->size || !item->write.length))
 		drop_first(peer);
 	return rc;
@@ -91,7 +93,6 @@ void kvr_queue_push(struct kvr_peer *peer)
 
 	while (rc == 0 && peer->first)
 		rc = give_first(peer);
-	peer->spoke = kvs_now();
 	if (rc && rc != -EAGAIN && rc != -ENOTCONN)
 		kvr_peer_give_up(peer, rc);
 }
