@@ -166,6 +166,13 @@ static void end(void)
 
 int unit_run(const char *name, const TTest *const tests[], size_t count)
 {
+	const struct unit_loop none = {NULL, 0};
+
+	return unit_run_loops(name, tests, count, &none);
+}
+
+int unit_run_loops(const char *name, const TTest *const tests[], size_t count, const struct unit_loop *loops)
+{
 	Suite *suite = suite_create(name);
 	TCase *tcase = tcase_create(name);
 	SRunner *runner = srunner_create(suite);
@@ -174,6 +181,8 @@ int unit_run(const char *name, const TTest *const tests[], size_t count)
 	tcase_add_checked_fixture(tcase, NULL, end);
 	for (size_t i = 0; i < count; i++)
 		tcase_add_test(tcase, tests[i]);
+	for (; loops->test; loops++)
+		tcase_add_loop_test(tcase, loops->test, 0, loops->cases);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -26,6 +26,13 @@ void unit_expect(int rc, int wanted, const char *call, int line);
 /* Runs the tests of one program; its exit status. */
 int unit_run(const char *name, const TTest *const tests[], size_t count);
 
+/* Tests that are run for each of several cases, whose number is _i: ended by one without a test. */
+struct unit_loop {
+	const TTest *test;
+	int cases;
+};
+int unit_run_loops(const char *name, const TTest *const tests[], size_t count, const struct unit_loop *loops);
+
 /* A test that can't run here says so to tests/driver, and returns. */
 void unit_skip(const char *test, const char *reason);
 
