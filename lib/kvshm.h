@@ -1071,6 +1071,8 @@ struct kvshm_client_info {
 	int64_t attached; /* seconds since 1970 */
 	int alive;	  /* 0: dead, and not recovered yet */
 	int recovering;	  /* dead, and a process is at its recovery now, or was stopped at it */
+	int dma;	  /* it moves blocks' bytes by devices (NICs, GPUs) */
+	int waiting;	  /* dead, and what its devices may reach waits until its process has ended */
 	uint64_t refs;
 	uint64_t pins;
 	uint64_t blocks; /* with a ref or a pin of this client's */

@@ -192,6 +192,8 @@ static void describe_client(uint32_t slot, const struct kvs_slot_view *from, str
 	to->attached = from->attached;
 	to->alive = from->alive;
 	to->recovering = from->recovering;
+	to->dma = from->dma != KVS_DMA_NONE;
+	to->waiting = from->waits;
 	to->refs = from->refs;
 	to->pins = from->pins;
 	to->blocks = from->blocks;

@@ -309,12 +309,13 @@ int kvs_alloc_room(const struct kvs_actor *actor, uint32_t place, uint32_t want,
 	return search(&taker, block, &waiting) || (waiting && reap(&taker, block)) ? 0 : -ENOSPC;
 }
 
-/* Room is being gathered: by those who live? Those who do not are recovered. */
+/* Room is being gathered: by those who live? Those who do not are recovered; one whose recovery is not finished yet may
+ * have left the line, too. */
 static bool refused(const struct kvs_actor *actor)
 {
 	while (kvs_room_refused(actor))
 		if (kvs_recover_dead(actor->map) <= 0)
-			return true;
+			return kvs_room_refused(actor);
 	return false;
 }
 

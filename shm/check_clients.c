@@ -158,13 +158,15 @@ static void read_row(struct kvs_look *look, uint32_t slot)
 		look->error = kvs_inspect_read(look->view, at + size, look->notes, size);
 }
 
-/* A slot's word is of a state; its row holds nothing unless there is a client. */
+/* A slot's word is of a state, and so is its mark of DMA; its row holds nothing unless there is a client. */
 static void check_row(struct kvs_look *look, uint32_t slot)
 {
 	uint64_t word = look->slots[slot].word;
 
 	if (word > KVS_SLOT_LIVE)
 		kvs_look_find(look, KVS_FINDING_slot, slot, 0, word);
+	if (look->slots[slot].dma > KVS_DMA_ENDED)
+		kvs_look_find(look, KVS_FINDING_dma, slot, 0, look->slots[slot].dma);
 	if (kvs_slot_state(word) == KVS_SLOT_EMPTY && is_hole(look, slot))
 		return;
 	read_row(look, slot);

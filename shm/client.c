@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * client.c: taking a slot, leaving it, and giving rows back. See client.h, and tests/model/slots.pml.
+ * client.c: taking a slot, leaving it, and giving rows back. See client.h, tests/model/slots.pml,
+ * tests/model/dma_end.pml.
  */
 #include "config.h"
 
@@ -19,6 +20,7 @@
 #include "fault.h"
 #include "files.h"
 #include "lock.h"
+#include "process.h"
 
 /* [row-reserved: set] */
 static void set_slot(const struct kvs_map *map, uint32_t slot, enum kvs_slot_state state)
@@ -65,8 +67,37 @@ static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 	atomic_store_explicit(&client->pid, (int32_t)getpid(), memory_order_relaxed);
 	atomic_store_explicit(&client->attached, (int64_t)time(NULL), memory_order_relaxed);
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
+	atomic_store_explicit(&client->dma, KVS_DMA_NONE, memory_order_relaxed); /* it may be the last client's */
 	set_slot(map, slot, KVS_SLOT_LIVE);
 	return 0;
+}
+
+/* The mark behind what it needs, for a death in between. Relaxed: see layout.h. */
+int kvs_client_set_dma(const struct kvs_map *map, uint32_t slot)
+{
+	struct kvs_client *client = &map->clients[slot];
+	struct kvs_process self;
+	int rc = kvs_process_self(&self);
+
+	if (rc)
+		return rc;
+	atomic_store_explicit(&client->started, self.started, memory_order_relaxed);
+	atomic_store_explicit(&client->home, self.home, memory_order_relaxed);
+	atomic_store_explicit(&client->dma, KVS_DMA_DOES, memory_order_release); /* [death: step] */
+	return 0;
+}
+
+bool kvs_client_dma_goes_on(const struct kvs_map *map, uint32_t slot)
+{
+	const struct kvs_client *client = &map->clients[slot];
+	uint32_t dma = atomic_load_explicit(&client->dma, memory_order_acquire); /* [death: recover] */
+	struct kvs_process process = {
+		.pid = atomic_load_explicit(&client->pid, memory_order_relaxed),
+		.started = atomic_load_explicit(&client->started, memory_order_relaxed),
+		.home = atomic_load_explicit(&client->home, memory_order_relaxed),
+	};
+
+	return dma != KVS_DMA_NONE && dma != KVS_DMA_ENDED && kvs_process_look(&process) != KVS_PROCESS_ENDED;
 }
 
 bool kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, char name[KVS_CLIENT_NAME_SIZE])
@@ -86,13 +117,13 @@ bool kvs_client_read(const struct kvs_map *map, uint32_t slot, int32_t *pid, cha
 }
 
 /* Moves into one slot if it is free: -EBUSY if it is, or may soon be, but not just now: locked by one who moves in,
- * trims its row or recovers it, or a dead client's. */
+ * trims its row or recovers it, or a dead client's. One whose DMA may go on is not waited for. */
 static int try_slot(const struct kvs_map *map, const char *name, uint32_t slot)
 {
 	int rc;
 
 	if (!slot_free(map, slot))
-		return kvs_lock_alive(map->probe, slot) == 1 ? -EUSERS : -EBUSY;
+		return kvs_lock_alive(map->probe, slot) == 1 || kvs_client_dma_goes_on(map, slot) ? -EUSERS : -EBUSY;
 	rc = kvs_lock_write(map->fd, slot);
 	if (rc)
 		return rc == -EAGAIN ? -EBUSY : rc;
@@ -101,6 +132,16 @@ static int try_slot(const struct kvs_map *map, const char *name, uint32_t slot)
 	if (rc)
 		(void)kvs_lock_drop(map->fd, slot);
 	return rc;
+}
+
+/* How many dead clients' slots wait for the end of their processes. */
+static unsigned waiting(const struct kvs_map *map)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = 0; i < map->g.clients; i++)
+		count += !slot_free(map, i) && kvs_lock_alive(map->probe, i) == 0 && kvs_client_dma_goes_on(map, i);
+	return count;
 }
 
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot)
@@ -118,10 +159,10 @@ int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slo
 	}
 	if (busy)
 		return kvs_fault(EBUSY, "the client slots that are free are locked just now");
-	return kvs_fault(
-		EUSERS,
-		"all %u client slots of the store are taken: detach one, or make the store for more (kvshmd --clients)",
-		map->g.clients);
+	return kvs_fault(EUSERS,
+			 "all %u client slots of the store are taken, %u of them by dead clients whose processes have "
+			 "not ended (kvshm-stat): detach one, or make the store for more (kvshmd --clients)",
+			 map->g.clients, waiting(map));
 }
 
 void kvs_client_leave(const struct kvs_map *map, uint32_t slot)

@@ -26,9 +26,21 @@ static inline bool kvs_client_has_row(const struct kvs_map *map, uint32_t slot)
 	return kvs_slot_state(atomic_load_explicit(&map->clients[slot].word, memory_order_seq_cst)) == KVS_SLOT_LIVE;
 }
 
-/* Takes a free slot, locks it and reserves its row. -EUSERS if there is none, -EBUSY if one may be free in a moment (a
- * locked one, or a dead client's), -ENOSPC without memory for the row. */
+/* Takes a free slot, locks it and reserves its row. -EUSERS if there is none (one whose dead client's DMA may go on is
+ * none), -EBUSY if one may be free in a moment (a locked one, or a dead client's), -ENOSPC without memory for the
+ * row. */
 int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slot);
+
+/* The slot's client, which is the caller, does DMA to or from the store's blocks from here on (verbs, a GPU's copies),
+ * and says so for as long as it is attached: it calls this before it registers memory, and has ended all DMA when it
+ * detaches. What a child of fork() keeps open of its devices outlasts the process that others look at: it must close
+ * them (kept.h). Again is no error. -EOPNOTSUPP: others could not see that process's end, since /proc does not say who
+ * it is. */
+int kvs_client_set_dma(const struct kvs_map *map, uint32_t slot);
+
+/* May the devices of the slot's client, which is dead, still reach its blocks? Also where its process can't be seen
+ * from here. */
+bool kvs_client_dma_goes_on(const struct kvs_map *map, uint32_t slot);
 
 /* Reserves a slot's row, if it is not: 0, or -ENOSPC. Its byte is locked, also by one who recovers it. */
 int kvs_client_reserve_row(const struct kvs_map *map, uint32_t slot);

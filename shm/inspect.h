@@ -28,6 +28,8 @@ struct kvs_slot_view {
 	bool live;	 /* a client's, alive or waiting for recovery */
 	bool alive;	 /* its lock is held */
 	bool recovering; /* it is dead, and a recoverer has a lock */
+	uint32_t dma;	 /* enum kvs_dma */
+	bool waits;	 /* it is dead, and what its devices may reach waits for the end of its process */
 	int32_t pid;
 	int64_t attached;
 	char name[KVS_CLIENT_NAME_SIZE];

@@ -123,6 +123,7 @@ uint64_t kvs_layout_fingerprint(void)
 		sizeof(struct kvs_geometry),
 		sizeof(struct kvs_client),
 		offsetof(struct kvs_client, name),
+		offsetof(struct kvs_client, dma),
 		offsetof(struct kvs_head, line_next),
 		sizeof(struct kvs_reader),
 		offsetof(struct kvs_reader, counters),

@@ -39,7 +39,7 @@
 #include "word.h"
 
 #define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
-#define KVS_LAYOUT 3U
+#define KVS_LAYOUT 4U
 #define KVS_FROZEN 64
 #define KVS_PAGE 4096U	    /* alignment of the sections */
 #define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
@@ -141,6 +141,15 @@ enum kvs_slot_state {
 	KVS_SLOT_LIVE = 2,  /* a client's, who is alive if it has its lock: else it waits for recovery */
 };
 
+/* Does a slot's client do DMA? Its devices may reach its blocks until its process has ended, which is later than its
+ * lock falls: see recover.h. */
+enum kvs_dma {
+	KVS_DMA_NONE = 0,
+	KVS_DMA_DOES = 1,
+	KVS_DMA_WAITS = 2, /* it is dead, and all has been given up but what its devices may reach: that waits */
+	KVS_DMA_ENDED = 3, /* a recoverer has seen that its process has ended: any recovers the rest */
+};
+
 struct kvs_client {
 	_Alignas(128) _Atomic uint64_t word;
 	/* For people, so relaxed. The name is no atomic: it is read by pread(2) only, and may be torn just after the
@@ -149,6 +158,12 @@ struct kvs_client {
 	_Atomic uint32_t listens; /* by a descriptor: see wait.h */
 	_Atomic int64_t attached; /* seconds since 1970 */
 	char name[KVS_CLIENT_NAME_SIZE];
+
+	/* Of one that does DMA; written by it before it does any, and by its recoverers. Relaxed: who reads them is
+	 * behind the fall of its lock, and of that of the recoverer before; other looks are hints. */
+	_Atomic uint64_t started, home; /* struct kvs_process, with pid */
+	_Atomic uint32_t dma;		/* enum kvs_dma */
+	uint32_t reserved;
 };
 
 /* A thread's reader slot: the epoch that its section entered at, 0 outside; whose it is; and what the thread counts.

@@ -9,6 +9,11 @@
  * for itself alone, at the end, looks once more for both.
  * (tests/model/block_life.pml, tests/model/slots.pml, tests/model/recovery_order.pml,
  * tests/model/stale_ticket.pml)
+ *
+ * Of a client that does DMA each recoverer looks behind its own lock whether the process has ended, and once more when
+ * it has the byte alone: who finds that it goes on gives up what waits for nothing, and says so in the slot, for who
+ * comes later has nothing to do then; who finds that it has ended says that, for who can't see it.
+ * (tests/model/dma_end.pml)
  */
 #include "config.h"
 
@@ -29,22 +34,31 @@
 #include "room.h"
 #include "wait.h"
 
+/* Whose holds are ended, and how far. */
+enum whose {
+	OWN,	  /* a client lets go by itself */
+	DEAD,	  /* a dead one's: all goes */
+	DEAD_DMA, /* a dead one's whose devices may go on: what they may reach stays */
+	NOBODYS,  /* likewise, and all else has gone: none, for now */
+};
+
 /* Ends what the word says that the client was doing with the block. (tests/model/parts.pml) */
-static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts, bool dead)
+static void end_work(const struct kvs_actor *actor, uint32_t number, uint64_t word, uint64_t counts,
+		     enum whose whose)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	bool mine = kvs_word_owner(word) == actor->self;
 
 	switch (kvs_word_state(word)) {
 	case KVS_OWNED: /* [reuse: leave] */
-		if (mine &&
+		if (mine && whose != DEAD_DMA &&
 		    atomic_compare_exchange_strong_explicit(&block->word, &word, kvs_word_next(word, KVS_FREE, 0),
 							    memory_order_seq_cst, memory_order_relaxed))
 			kvs_alloc_idle(actor->map, number);
 		break;
 	case KVS_FILLING:
 		if ((mine || counts & KVS_ENTRY_WRITERS) && kvs_remove_doom(actor, number, word))
-			kvs_count(actor, dead ? KVS_COUNT_recovered_fills : KVS_COUNT_give_ups);
+			kvs_count(actor, whose == OWN ? KVS_COUNT_give_ups : KVS_COUNT_recovered_fills);
 		break;
 	default:
 		break;
@@ -81,7 +95,7 @@ static void heal(const struct kvs_actor *actor, uint32_t number)
 }
 
 /* One block, in a section of its own, so that a grace period never waits for the whole walk. [death: recover] */
-static void recover_block(const struct kvs_actor *actor, uint32_t number, bool dead)
+static void recover_block(const struct kvs_actor *actor, uint32_t number, enum whose whose)
 {
 	struct kvs_block *block = kvs_block(actor->map, number);
 	_Atomic uint64_t *at = &actor->row[number];
@@ -91,14 +105,14 @@ static void recover_block(const struct kvs_actor *actor, uint32_t number, bool d
 	word = atomic_load_explicit(&block->word, memory_order_seq_cst); /* [life: judge] */
 	entry = atomic_load_explicit(at, memory_order_seq_cst);
 	counts = kvs_entry_counts(entry, atomic_load_explicit(&block->life, memory_order_seq_cst));
-	end_work(actor, number, word, counts, dead);
-	if (entry) {
+	end_work(actor, number, word, counts, whose);
+	if (entry && whose != DEAD_DMA) {
 		/* The note of its pins first: one is never there without a pin. Relaxed: the entry's store releases
 		 * it. */
 		atomic_store_explicit(&kvs_row_pins(actor->map, actor->row)[number], 0, memory_order_relaxed);
 		/* [hold-vs-remove: hold] */
 		atomic_store_explicit(at, 0, memory_order_seq_cst);
-		if (counts && dead)
+		if (counts && whose == DEAD)
 			kvs_count(actor, KVS_COUNT_recovered_holds);
 	}
 	heal(actor, number);
@@ -116,10 +130,10 @@ static bool concerned(const struct kvs_actor *actor, uint32_t number)
 	       atomic_load_explicit(&actor->row[number], memory_order_seq_cst);
 }
 
-/* All requests and blocks; returns about how many of these are idle (relaxed: a hint). dead: the client is; else it
- * lets go by itself. Its places in the line go first, so that the walk finds whose blocks are free; its requests are
- * closed, and their slots free, when nothing is left of them. */
-static int64_t recover_all(const struct kvs_actor *actor, bool dead)
+/* All requests and blocks; returns about how many of these are idle (relaxed: a hint). Places in the line go first, so
+ * that the walk finds whose blocks are free; requests are closed, and their slots free, when nothing is left of
+ * them. */
+static int64_t recover_all(const struct kvs_actor *actor, enum whose whose)
 {
 	const struct kvs_map *map = actor->map;
 	int64_t idle = 0;
@@ -129,11 +143,12 @@ static int64_t recover_all(const struct kvs_actor *actor, bool dead)
 		enum kvs_state state;
 
 		if (concerned(actor, i))
-			recover_block(actor, i, dead);
+			recover_block(actor, i, whose);
 		state = kvs_word_state(atomic_load_explicit(&kvs_block(map, i)->word, memory_order_relaxed));
 		idle += state == KVS_FREE || state == KVS_LIMBO;
 	}
-	kvs_request_close_all(actor);
+	if (whose != DEAD_DMA)
+		kvs_request_close_all(actor);
 	kvs_wait_deafen(map, actor->self);
 	return idle;
 }
@@ -157,11 +172,39 @@ static void clear_readers(const struct kvs_map *map, uint32_t slot)
 
 void kvs_recover_self(const struct kvs_actor *actor)
 {
-	(void)recover_all(actor, false);
+	(void)recover_all(actor, OWN);
+}
+
+/* ---- A dead client ----------------------------------------------------------------------------------------- */
+
+/* Relaxed: see layout.h. */
+static uint32_t dma_of(const struct kvs_map *map, uint32_t slot)
+{
+	return atomic_load_explicit(&map->clients[slot].dma, memory_order_relaxed);
+}
+
+static void set_dma(const struct kvs_map *map, uint32_t slot, enum kvs_dma dma)
+{
+	atomic_store_explicit(&map->clients[slot].dma, dma, memory_order_relaxed);
+}
+
+/* How far its recovery can go by now, behind a lock on its byte: so the one that is looked at is the one that is
+ * recovered. Who saw its process end says so before anything else: it may die on the way, and have been the last who
+ * could see it. */
+static enum whose judge(const struct kvs_map *map, uint32_t slot)
+{
+	uint32_t dma = dma_of(map, slot);
+
+	if (dma == KVS_DMA_NONE)
+		return DEAD;
+	if (kvs_client_dma_goes_on(map, slot))
+		return dma == KVS_DMA_WAITS ? NOBODYS : DEAD_DMA;
+	set_dma(map, slot, KVS_DMA_ENDED);
+	return DEAD;
 }
 
 /* Under a read lock on the slot's byte, which is given only when its client is dead. */
-static int give_back_shared(struct kvs_map *map, uint32_t slot)
+static int give_back_shared(struct kvs_map *map, uint32_t slot, enum whose whose)
 {
 	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
 	int rc;
@@ -170,23 +213,39 @@ static int give_back_shared(struct kvs_map *map, uint32_t slot)
 	rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
 	if (rc)
 		return rc;
-	(void)recover_all(&actor, true);
+	(void)recover_all(&actor, whose);
 	kvs_reader_give_back(actor.reader);
 	return 0;
 }
 
+/* Alone, all has been given up but what the devices may reach. */
+static void leave_waiting(const struct kvs_map *map, uint32_t slot)
+{
+	int32_t pid = atomic_load_explicit(&map->clients[slot].pid, memory_order_relaxed); /* for people */
+
+	set_dma(map, slot, KVS_DMA_WAITS);
+	kvs_log(KVS_LOG_NOTICE,
+		"client %u is dead, and did DMA: its fills are given up; its blocks wait for the end of process %d",
+		slot, (int)pid);
+}
+
 /* Under the write lock: no other recoverer is left, and none comes. One more walk, for what other recoverers in the
- * same name left; it sets the number of idle blocks right too, which deaths leave wrong. */
-static int finish(struct kvs_map *map, uint32_t slot)
+ * same name left; it sets the number of idle blocks right too, which deaths leave wrong. 1: the slot is free. */
+static int finish(struct kvs_map *map, uint32_t slot, enum whose whose)
 {
 	struct kvs_actor actor = {.map = map, .row = kvs_row(map, slot), .self = slot};
 	int rc = kvs_reader_take(map, (slot + 1) | KVS_READER_RECOVERER, &actor.reader);
 
 	if (rc)
 		return rc;
-	atomic_store_explicit(&map->head->idle, recover_all(&actor, true), memory_order_relaxed);
-	kvs_count(&actor, KVS_COUNT_recoveries);
+	atomic_store_explicit(&map->head->idle, recover_all(&actor, whose), memory_order_relaxed);
+	if (whose == DEAD)
+		kvs_count(&actor, KVS_COUNT_recoveries);
 	kvs_client_clear_readers(map, slot); /* this call's own among them */
+	if (whose == DEAD_DMA) {
+		leave_waiting(map, slot);
+		return 0;
+	}
 	kvs_client_leave(map, slot);
 	return 1;
 }
@@ -206,27 +265,38 @@ static int lock_alone(const struct kvs_map *map, uint32_t slot)
 
 static int recover_locked(struct kvs_map *map, uint32_t slot)
 {
+	enum whose whose;
 	int rc;
 
 	if (!kvs_client_has_row(map, slot))
 		return 0; /* it left, or another has recovered it, in between */
+	whose = judge(map, slot);
+	if (whose == NOBODYS)
+		return 0;
 	/* It is reserved, unless the slot's word is nonsense: touching it in a full file system would raise SIGBUS. */
 	rc = kvs_client_reserve_row(map, slot);
 	if (rc == 0)
-		rc = give_back_shared(map, slot);
+		rc = give_back_shared(map, slot, whose);
 	if (rc == 0)
 		rc = lock_alone(map, slot);
 	if (rc)
 		return rc == -EAGAIN ? 0 : rc; /* another recoverer will get it */
-	/* It may have been freed, and even have had another client that died: that one is recovered as well. */
-	return kvs_client_has_row(map, slot) ? finish(map, slot) : 0;
+	/* It may have been freed, and even have had another client that died: that one is recovered as well. Or another
+	 * recoverer left it to wait in between: one that dies in a section would stall those who only look. */
+	if (!kvs_client_has_row(map, slot))
+		return 0;
+	whose = judge(map, slot);
+	return whose == NOBODYS ? 0 : finish(map, slot, whose);
 }
 
+/* The first look, without a lock, is a hint: it keeps those who come by, and wait in slices, from locking a client that
+ * waits. */
 static int recover_one(struct kvs_map *map, uint32_t slot)
 {
 	int rc;
 
-	if (!kvs_client_has_row(map, slot))
+	if (!kvs_client_has_row(map, slot) ||
+	    (dma_of(map, slot) == KVS_DMA_WAITS && kvs_client_dma_goes_on(map, slot)))
 		return 0;
 	rc = kvs_lock_read(map->probe, slot);
 	if (rc)

@@ -247,6 +247,8 @@ bool stat_show_lines(kvshm_view *view, const struct stat_columns *columns, uint6
 struct stat_notable {
 	unsigned waiting;		    /* dead, and nobody has looked since */
 	struct kvshm_client_info recovered; /* one that a recoverer is at; recovering is 0: there is none */
+	unsigned pending;		    /* dead, and waiting for the end of their processes */
+	struct kvshm_client_info pended;    /* one of these */
 	struct kvshm_client_info slowest;   /* whose reader is the slowest; name and pid "" and 0: not known */
 };
 

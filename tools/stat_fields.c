@@ -122,7 +122,8 @@ static const struct stat_field head_fields[] = {
 	{ "owner_alive", "whether the owner lives", HEAD(owner_alive, STAT_YESNO) },
 };
 
-#define CLIENT(member, what, text) { .name = #member, .help = (text), .kind = (what), MEMBER(stat_client, info.member) }
+#define CLIENT(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_client, info.member), __VA_ARGS__ }
 
 static const struct stat_field client_fields[] = {
 	{ "store", "the client's store", MEMBER(stat_client, store), STAT_TEXT, STAT_LISTED, STAT_ALL, NULL },
@@ -130,6 +131,9 @@ static const struct stat_field client_fields[] = {
 	CLIENT(pid, STAT_PID, "its process, as it sees itself"),
 	CLIENT(alive, STAT_YESNO, "no: dead, and not recovered yet"),
 	CLIENT(recovering, STAT_YESNO, "dead, and a process is at its recovery, or was stopped at it"),
+	CLIENT(dma, STAT_YESNO, "it moves blocks' bytes by devices", .when = STAT_ASKED),
+	CLIENT(waiting, STAT_YESNO, "dead, and its blocks wait until its process has ended, for its devices' sake",
+	       .when = STAT_ASKED),
 	CLIENT(attached, STAT_TIME, "when it attached"),
 	{ "age", "time since it attached", MEMBER(stat_client, age), STAT_SECONDS, STAT_SHOWN, STAT_ALL, NULL },
 	CLIENT(refs, STAT_NUMBER, "its refs"),

@@ -93,6 +93,11 @@ static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *in
 		remark(sink, "dead clients that wait for recovery: %u; nobody has looked since they died: %s",
 		       clients->waiting, info->owner_alive ? "kvshmd does so every 50 ms, unless it was stopped"
 							   : "any attach does, and kvshmd --adopt");
+	if (clients->pending)
+		remark(sink, "dead clients whose devices may still reach their blocks: %u, such as client %" PRIu32
+			     " (process %" PRId32 ", %s): these blocks wait until someone sees that the process has "
+			     "ended: end it (kill -KILL), or look from its own pid namespace",
+		       clients->pending, clients->pended.slot, clients->pended.pid, clients->pended.name);
 	if (clients->recovered.recovering)
 		remark(sink, "a process is at the recovery of client %" PRIu32 " (process %" PRId32 ", %s): if it "
 			     "stays so, that process was stopped at it, and the slot is free once it goes on or ends",

@@ -122,7 +122,10 @@ struct client_walk {
 
 static void note(struct client_walk *walk, const struct kvshm_client_info *client)
 {
-	walk->notable.waiting += !client->alive && !client->recovering;
+	walk->notable.waiting += !client->alive && !client->recovering && !client->waiting;
+	walk->notable.pending += client->waiting != 0;
+	if (client->waiting)
+		walk->notable.pended = *client;
 	if (client->recovering)
 		walk->notable.recovered = *client;
 	if (client->slot == walk->slowest)

@@ -50,6 +50,12 @@ static void slot_with_other_bits(void)
 	expect("client slot 5 has the word 0x40, which is no state");
 }
 
+static void dma_of_no_state(void)
+{
+	atomic_store(&scene.map.clients[0].dma, KVS_DMA_ENDED + 1);
+	expect("client slot 0 says 0x4 of its devices, which makes no sense");
+}
+
 static void reader_of_no_client(void)
 {
 	atomic_store(&scene.map.readers[0].owner, 4 + 1);
@@ -332,6 +338,7 @@ const struct plant plants_of_blocks[] = {
 	AT_REST(head, head_floor),
 	AT_REST(slot, slot_of_no_state),
 	AT_REST(slot, slot_with_other_bits),
+	AT_REST(dma, dma_of_no_state),
 	AT_REST(reader, reader_of_no_client),
 	AT_REST(reader, reader_beyond_the_clients),
 	AT_REST(reader_above, reader_above_the_top),

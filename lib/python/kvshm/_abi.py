@@ -310,6 +310,8 @@ class ClientInfo(ctypes.Structure):
         ("attached", c_int64),
         ("alive", c_int),
         ("recovering", c_int),
+        ("dma", c_int),
+        ("waiting", c_int),
         ("refs", c_uint64),
         ("pins", c_uint64),
         ("blocks", c_uint64),

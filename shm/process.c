@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * process.c: pidfds, and what /proc says. See process.h.
+ *
+ * /proc/thread-self, not /proc/self: the thread that asks may have outlived its group's leader. Which number a process
+ * has in /proc is asked of the pidfd's own file there: /proc may be one of another pid namespace.
+ */
+#include "config.h"
+
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+/* Reads what fits of a short file of the kernel's, as text. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got;
+
+	if (file < 0)
+		return false;
+	got = read(file, text, size - 1);
+	(void)close(file);
+	if (got <= 0)
+		return false;
+	text[got] = '\0';
+	return true;
+}
+
+/* The 22nd field of a process's stat (proc_pid_stat(5)). The second is its name, in parentheses, which may have any
+ * bytes: so it is counted from the last one that closes. */
+static bool read_started(const char *path, uint64_t *started)
+{
+	char text[1024], *at;
+
+	if (!read_text(path, text, sizeof(text)))
+		return false;
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (!at)
+		return false;
+	*started = strtoull(at, NULL, 10);
+	return *started != 0;
+}
+
+static uint64_t inode_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+}
+
+/* Kernels before 5.6 have no time namespaces. */
+static uint64_t home_now(void)
+{
+	uint64_t pids = inode_of("/proc/thread-self/ns/pid");
+
+	return pids ? inode_of("/proc/thread-self/ns/time") << 32 | (uint32_t)pids : 0;
+}
+
+int kvs_process_self(struct kvs_process *self)
+{
+	self->pid = (int32_t)getpid();
+	self->home = home_now();
+	if (!self->home || !read_started("/proc/self/stat", &self->started))
+		return kvs_fault(EOPNOTSUPP,
+				 "/proc does not say when this process began: mount it (mount -t proc proc /proc)");
+	return 0;
+}
+
+/* Does the pidfd mean a process that began then? False also if /proc does not say. */
+static bool began_then(int pidfd, uint64_t started, bool *known)
+{
+	char path[64], text[1024], *line;
+	uint64_t found;
+	long pid;
+
+	*known = false;
+	(void)snprintf(path, sizeof(path), "/proc/thread-self/fdinfo/%d", pidfd);
+	if (!read_text(path, text, sizeof(text)))
+		return false;
+	line = strstr(text, "\nPid:");
+	pid = line ? strtol(line + strlen("\nPid:"), NULL, 10) : 0;
+	(void)snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
+	*known = pid > 0 && read_started(path, &found);
+	return *known && found == started;
+}
+
+/* Where the process of that number goes on, is it the one? Another has its number once it has ended. */
+static enum kvs_process_state look_at(int pidfd, uint64_t started)
+{
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
+	bool known;
+
+	if (poll(&end, 1, 0) == 1)
+		return end.revents & POLLIN ? KVS_PROCESS_ENDED : KVS_PROCESS_UNKNOWN;
+	if (began_then(pidfd, started, &known))
+		return KVS_PROCESS_GOES_ON;
+	return known ? KVS_PROCESS_ENDED : KVS_PROCESS_UNKNOWN;
+}
+
+enum kvs_process_state kvs_process_look(const struct kvs_process *process)
+{
+	enum kvs_process_state state;
+	int pidfd;
+
+	if (process->pid <= 0 || !process->home)
+		return KVS_PROCESS_ENDED;
+	if (process->home != home_now())
+		return KVS_PROCESS_UNKNOWN;
+	pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
+	if (pidfd < 0) /* EINVAL, ENOENT: a thread of another process has its number by now */
+		return errno == ESRCH || errno == EINVAL || errno == ENOENT ? KVS_PROCESS_ENDED : KVS_PROCESS_UNKNOWN;
+	state = look_at(pidfd, process->started);
+	(void)close(pidfd);
+	return state;
+}
