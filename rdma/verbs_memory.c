@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * verbs_memory.c: parts of kvr_memory as memory regions of devices.
+ *
+ * Guarantees (E3): with windows nobody reads or writes a part from outside by its region's own key. Without, whoever has
+ * a region's key may write all of it: so it is given to peers that are to write, and the fence is their queue pair's end.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "fault.h"
+#include "verbs.h"
+
+struct key {
+	const struct kvr_device *device;
+	struct ibv_mr *mr;
+	struct key *next;
+};
+
+int kvr_key_fault(int error, uint64_t bytes, const char *what, const struct ibv_context *context)
+{
+	const char *name = context->device->name;
+	struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
+
+	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
+	if ((error == ENOMEM || error == EPERM || error == EAGAIN) && limit.rlim_cur != RLIM_INFINITY)
+		return kvs_fault(ENOMEM,
+				 "cannot register %s, %llu bytes, with %s (%s): this process may lock %llu bytes "
+				 "(RLIMIT_MEMLOCK); raise that: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in "
+				 "systemd's unit, or --ulimit memlock=-1 for a container",
+				 what, (unsigned long long)bytes, name, strerror(error),
+				 (unsigned long long)limit.rlim_cur);
+	return kvs_fault(error, "cannot register %s, %llu bytes, with %s: %s", what, (unsigned long long)bytes, name,
+			 strerror(error));
+}
+
+static int access_of(const struct kvr_device *device, const struct kvr_part *part)
+{
+	if (!part->exposed)
+		return 0;
+	return IBV_ACCESS_LOCAL_WRITE | (device->has_windows ? IBV_ACCESS_MW_BIND : IBV_ACCESS_REMOTE_WRITE);
+}
+
+int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part)
+{
+	struct kvr_device *device =
+		(struct kvr_device *)(void *)((char *)registrar - offsetof(struct kvr_device, registrar));
+	struct key *key = calloc(1, sizeof(*key));
+	int rc;
+
+	if (!key)
+		return kvs_fault(ENOMEM, "no memory to register memory");
+	key->device = device;
+	key->mr = ibv_reg_mr(device->pd, part->base, part->size, (unsigned)access_of(device, part));
+	if (!key->mr) {
+		rc = kvr_key_fault(errno, part->size, part->exposed ? "memory of a store" : "memory", device->context);
+		free(key);
+		return rc;
+	}
+	key->next = part->keys;
+	part->keys = key;
+	return 0;
+}
+
+void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part)
+{
+	struct key *key = part->keys, *before = NULL;
+
+	while (key && &key->device->registrar != registrar) {
+		before = key;
+		key = key->next;
+	}
+	if (!key)
+		return;
+	if (before)
+		before->next = key->next;
+	else
+		part->keys = key->next;
+	(void)ibv_dereg_mr(key->mr);
+	free(key);
+}
+
+struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device)
+{
+	for (const struct key *key = part->keys; key; key = key->next)
+		if (key->device == device)
+			return key->mr;
+	return NULL;
+}
