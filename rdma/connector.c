@@ -33,13 +33,18 @@ int kvr_connector_enter(struct kvshm_peer *peer)
 	return 0;
 }
 
+static int leave(struct kvshm_peer *peer, int rc)
+{
+	(void)pthread_mutex_unlock(&peer->node.lock);
+	kvs_log_go_on();
+	return rc;
+}
+
 int kvr_connector_leave(struct kvshm_peer *peer, int rc)
 {
 	if (peer->tells && peer->peer->sender->telling)
 		kvr_loop_call(&peer->node.loop, &peer->more);
-	(void)pthread_mutex_unlock(&peer->node.lock);
-	kvs_log_go_on();
-	return rc;
+	return leave(peer, rc);
 }
 
 /* It only makes the loop's descriptor readable. */
@@ -96,9 +101,7 @@ static int connect_node(struct kvshm_peer *p, const char *url, const struct kvsh
 	rc = begin(p, url, options);
 	if (rc == 0)
 		rc = wait_up(p, url, deadline);
-	(void)pthread_mutex_unlock(&p->node.lock);
-	kvs_log_go_on();
-	return rc;
+	return leave(p, rc);
 }
 
 /* Closing says goodbye, which must not take the text of what went wrong away. */
@@ -201,7 +204,7 @@ int kvshm_peer_work(kvshm_peer *peer, uint64_t deadline, struct kvshm_event *eve
 	if (max)
 		peer->tells = true;
 	rc = work(peer, deadline, events, max, count ? count : &none);
-	return kvr_connector_leave(peer, rc);
+	return max ? kvr_connector_leave(peer, rc) : leave(peer, rc); /* who takes none is not called for them */
 }
 
 /* ---- Memory */

@@ -240,6 +240,16 @@ void hand_cut(void)
 	(void)pthread_mutex_unlock(&hand.lock);
 }
 
+void hand_hold(void)
+{
+	(void)pthread_mutex_lock(&hand.lock);
+}
+
+void hand_go_on(void)
+{
+	(void)pthread_mutex_unlock(&hand.lock);
+}
+
 void hand_end(void)
 {
 	const uint64_t one = 1;

@@ -32,6 +32,9 @@ void hand_say(const struct kvr_out *out);
 void hand_gone(int reason);
 /* Closes the connection without a word. */
 void hand_cut(void);
+/* Nothing is read any more, until it goes on. */
+void hand_hold(void);
+void hand_go_on(void);
 
 /* Memory that the sender may write into: blocks of all planes. */
 struct kvr_grant_plane hand_plane(uint32_t block, uint32_t plane);
