@@ -532,6 +532,8 @@ uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now)
 
 void kvr_inbound_close(struct kvr_inbound *inbound)
 {
+	if (inbound->state == KVR_INBOUND_COMPLETE)
+		look_for_end(inbound, kvs_now());
 	if (inbound->state == KVR_INBOUND_COMPLETE) {
 		while (inbound->incomings)
 			kvr_incoming_free(inbound->incomings);

@@ -193,6 +193,8 @@ static void tell_withdrawn(struct kvr_call *call)
 		link->user->withdrawn(link->arg, &window->window);
 		free(window);
 	}
+	if (link->state == KVR_TCP_UP) /* for what was posted meanwhile */
+		watch(link);
 	leave(link);
 }
 

@@ -346,15 +346,18 @@ static uint8_t byte_of(uint64_t number, uint64_t plane, uint64_t at)
 	return (uint8_t)(number * 131 + plane * 17 + at * 7 + (number >> 8) + 1);
 }
 
+void unit_bytes(uint64_t number, unsigned plane, uint8_t *bytes, size_t size)
+{
+	for (size_t at = 0; at < size; at++)
+		bytes[at] = byte_of(number, plane, at);
+}
+
 void unit_write_plane(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
 {
 	void *address;
-	uint8_t *bytes;
 
 	ck_rc(kvshm_address(store, held, plane, &address), 0);
-	bytes = address;
-	for (uint64_t at = 0; at < store->map.g.block_size; at++)
-		bytes[at] = byte_of(number, plane, at);
+	unit_bytes(number, plane, address, store->map.g.block_size);
 }
 
 void unit_write(kvshm_store *store, const struct kvshm_handle *held, uint64_t number)

@@ -82,6 +82,8 @@ bool unit_has(kvshm_store *store, uint64_t number);
 /* Takes a block without a key, and writes a key's bytes into it. */
 struct kvshm_handle unit_own(kvshm_store *store, uint64_t number);
 int unit_publish_as(kvshm_store *store, struct kvshm_handle *owned, uint64_t number, enum kvshm_published *published);
+/* The bytes of a key in a plane. */
+void unit_bytes(uint64_t number, unsigned plane, uint8_t *bytes, size_t size);
 /* Writes the bytes of a held block, of all planes or one, and checks them. */
 void unit_write(kvshm_store *store, const struct kvshm_handle *held, uint64_t number);
 void unit_write_plane(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane);
