@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+#
+# replay.sh: what the tests share that replay a trace from one node to another: the receiver is a kvshmd that listens
+# and a decode engine, the sender kvshm-replay --remote.
+# shellcheck source=tests/rdma/lib.sh
+. "$(dirname "$0")/lib.sh"
+key=$tmp/key
+decoder_pid=
+sender=
+
+# conversation N: the first requests of the conversation trace, or of one that is made where that one is not there:
+# $tmp/trace.
+conversation()
+{
+	local file=$top_srcdir/../shared/traces/conversation_trace.jsonl
+
+	if [ -r "$file" ]; then
+		head -n "$1" "$file" >"$tmp/trace"
+	else
+		"$KVSHM_BIN/../tests/cli/trace" make chats 1 | head -n "$1" >"$tmp/trace"
+	fi
+	[ "$(wc -l <"$tmp/trace")" -eq "$1" ] || fail "no trace of $1 requests"
+}
+
+make_key()
+{
+	(umask 077 && echo "the key of all tests in guests" >"$key")
+}
+
+# receive URL [ARGUMENT OF KVSHMD...]: a store that takes what comes.
+receive()
+{
+	make_key
+	start_kvshmd --store "$store" --listen "$1" --key-file "$key" "${@:2}"
+}
+
+# decode: an engine that decodes what comes, until end_decode says that there is no more. $decoded_... is what it did.
+decode()
+{
+	rm -f "$tmp/more"
+	mkfifo "$tmp/more" || fail "no fifo"
+	"$KVSHM_BIN/../tests/rdma/decode" "$store" "$tmp/trace" <"$tmp/more" >"$tmp/decoded" 2>"$tmp/decode.err" &
+	decoder_pid=$!
+	started+=("$decoder_pid")
+	exec {more}>"$tmp/more"
+}
+
+end_decode()
+{
+	exec {more}>&-
+	wait "$decoder_pid" || fail "decode: $(cat "$tmp/decode.err" "$tmp/decoded")"
+	cat "$tmp/decoded"
+}
+
+# decoded NAME: of the figures of the decoder.
+decoded() { sed -n "s/.*\\b$1 \\([0-9]*\\).*/\\1/p" "$tmp/decoded"; }
+
+# replay URL [ARGUMENT...]: sends the trace; what it tells is in $tmp/sent, and `sent NAME` is one of these.
+replay()
+{
+	start_replay "$@"
+	wait "$sender"
+}
+
+# start_replay URL [ARGUMENT...]: the same; it goes on, as process $sender.
+start_replay()
+{
+	"$KVSHM_BIN/kvshm-replay" --remote "$1" --key-file "$key" --json "${@:2}" "$tmp/trace" >"$tmp/sent" \
+		2>"$tmp/replay.err" &
+	sender=$!
+	started+=("$sender")
+}
+
+# midway: returns when some of its requests have come whole, and others are on their way.
+midway()
+{
+	until [ "$(stat_of filling)" -gt 0 ] && [ "$(stat_of requests_completed)" -gt 2 ]; do
+		kill -0 "$sender" 2>/dev/null || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
+	done
+}
+
+must_replay()
+{
+	replay "$@" || fail "kvshm-replay $*: status $?: $(tail -n 5 "$tmp/replay.err") $(cat "$tmp/kvshmd.log" 2>/dev/null)"
+	tr -d '\n' <"$tmp/sent"
+	echo
+}
+
+sent() { sed -n "s/^ *\"$1\": \\([0-9.]*\\),\\{0,1\\}\$/\\1/p" "$tmp/sent"; }
+
+# equal WHAT A B
+equal() { [ "$2" = "$3" ] || fail "$1: $2, not $3"; }
+
+# stat NAME: of the store, as kvshm-stat has it.
+stat_of()
+{
+	must kvshm-stat --store "$store" --json
+	json_value "$1"
+}
+
+# settles: everything that was under way in the store ends, and nothing is left of it: no holds, no room, no fills, and
+# no open requests; and kvshm-check finds nothing.
+settles()
+{
+	local name left tries
+
+	for ((tries = 0; tries < 200; tries++)); do
+		must kvshm-stat --store "$store" --json
+		left=
+		for name in room filling held pins opening open complete ending aborted; do
+			[ "$(json_value $name)" = 0 ] || left+=" $name $(json_value $name)"
+		done
+		[ "$left" ] || break
+	done
+	[ -z "$left" ] || fail "left in the store:$left"
+	must kvshm-check --store "$store"
+}

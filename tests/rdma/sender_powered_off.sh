@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) the kvshm authors
+#
+# The sender's node loses its power in the middle of its transfers, and says nothing: after its silence was too long its
+# fills are given up, an engine at the receiver fills the same keys, and nothing is left of the transfers.
+# shellcheck source=tests/rdma/replay.sh
+. "$(dirname "$0")/replay.sh"
+in_pair
+device rxe
+conversation 100
+
+if [ "$KVSHM_GUEST" = a ]; then
+	receive "rdma://$address" --size 256M --block-size 64K --timeout 2000
+	decode
+	tell ready
+	until [ "$(stat_of filling)" -gt 0 ] && [ "$(stat_of requests_completed)" -gt 2 ]; do
+		[ "$(stat_of requests_completed)" -lt 100 ] || fail "all have come: nothing is in the middle"
+	done
+	tell off
+	"$KVSHM_BIN/kvshm-replay" --store "$store" --json "$tmp/trace" >"$tmp/local" 2>&1 ||
+		fail "the engine: $(cat "$tmp/local")"
+	end_decode
+	settles
+else
+	make_key
+	await ready
+	start_replay "rdma://$network.1" --in-flight 8
+	await off
+	echo 0 >/out/.status.b
+	busybox poweroff -f
+fi
