@@ -8,6 +8,7 @@
 
 #include "replay.h"
 #include "replay_bytes.h"
+#include "replay_remote.h"
 #include "replay_settings.h"
 #include "tool.h"
 
@@ -213,7 +214,10 @@ int main(int argc, char **argv)
 	job.duration = settings.seconds * 1000 * MS;
 	if (get_trace(&settings, &job.trace)) {
 		hold_signals();
-		if (settings.store || make_store(&settings, own_name, &owner))
+		if (settings.remote)
+			status = replay_remote(&job, settings.remote, &settings.net, settings.block_size,
+					       settings.json);
+		else if (settings.store || make_store(&settings, own_name, &owner))
 			status = replay(&settings, &job);
 		if (owner && kvshm_destroy(owner)) {
 			tool_say("%s", kvshm_error());

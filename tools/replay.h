@@ -136,6 +136,18 @@ int replay_decoder(const struct replay_job *job, uint32_t engine, uint64_t seed)
  * message: it could not be done. */
 bool replay_inspect(const struct replay_job *job, uint64_t *leaked);
 
+/* What is said of a result: a count, or a fraction with so many decimals. */
+struct replay_value {
+	const char *name;
+	const char *remark; /* for people */
+	uint64_t count;
+	double fraction;
+	int decimals;
+};
+
+/* Prints values, as a table or as a JSON object. False, with a message: it did not get to where it should. */
+bool replay_print_values(const struct replay_value *values, unsigned count, bool json);
+
 /* Prints the result. False, with a message: it did not get to where it should. */
 bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json);
 

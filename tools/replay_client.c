@@ -214,9 +214,9 @@ int client_write(const struct client *client, const struct kvshm_handle *handle,
 	return rc;
 }
 
-struct kvshm_meta client_meta(const struct client *client, const uint8_t *key, size_t position)
+struct kvshm_meta client_meta(const struct replay_job *job, const uint8_t *key, size_t position)
 {
-	struct kvshm_meta meta = { .length = client->job->geometry.block_size, .depth = (uint32_t)position };
+	struct kvshm_meta meta = { .length = job->geometry.block_size, .depth = (uint32_t)position };
 
 	memcpy(meta.opaque, key, sizeof(meta.opaque));
 	return meta;

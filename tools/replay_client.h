@@ -113,7 +113,7 @@ int client_let_go(struct client *client, struct kvshm_handle *handles, size_t co
 int client_write(const struct client *client, const struct kvshm_handle *handle, unsigned plane, const uint8_t *key);
 
 /* What a block is published with. */
-struct kvshm_meta client_meta(const struct client *client, const uint8_t *key, size_t position);
+struct kvshm_meta client_meta(const struct replay_job *job, const uint8_t *key, size_t position);
 
 /* Compares what was published with a held block, and its bytes in one plane. *intact false: it was said and counted as
  * corrupt. */

@@ -208,7 +208,7 @@ static int publish_one(struct scheduler *scheduler, struct request *request, siz
 	int rc;
 
 	replay_key(request->dealt.ids[request->first + i], request->dealt.round, key);
-	meta = client_meta(client, key, request->first + i);
+	meta = client_meta(client->job, key, request->first + i);
 	rc = kvshm_publish(client->store, &item->hold, &meta);
 	if (rc && rc != -ECANCELED)
 		return client_fail(client, "a fill can't be published", rc);

@@ -13,15 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A value is a count, or a fraction with so many decimals. */
-struct value {
-	const char *name;
-	const char *remark; /* for people */
-	uint64_t count;
-	double fraction;
-	int decimals;
-};
-
 enum { VALUES = 31, TICKET_VALUES = 6 };
 
 static double ms_of(uint64_t ns)
@@ -31,12 +22,12 @@ static double ms_of(uint64_t ns)
 
 /* Lists what there is to say, first what there always is. Returns how many these are. */
 static unsigned list_values(const struct replay_job *job, const struct replay_result *result,
-			    struct value values[static VALUES])
+			    struct replay_value values[static VALUES])
 {
 	const struct replay_tally *tally = &result->tally;
 	double rate = tally->block_refs ? (double)tally->hits / (double)tally->block_refs : 0.0;
 	double wait = tally->rooms_waited ? ms_of(tally->room_wait) / (double)tally->rooms_waited : 0.0;
-	const struct value list[VALUES] = {
+	const struct replay_value list[VALUES] = {
 		{ "requests", "that were decoded, and have ended", tally->requests, 0, 0 },
 		{ "block_refs", "blocks of these requests", tally->block_refs, 0, 0 },
 		{ "hits", "blocks that were there or being filled", tally->hits, 0, 0 },
@@ -76,7 +67,7 @@ static unsigned list_values(const struct replay_job *job, const struct replay_re
 	return job->tickets ? VALUES : VALUES - TICKET_VALUES;
 }
 
-static void print_text(const struct value *values, unsigned count)
+static void print_text(const struct replay_value *values, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
 		if (values[i].decimals)
@@ -87,7 +78,7 @@ static void print_text(const struct value *values, unsigned count)
 	}
 }
 
-static bool print_json(const struct value *values, unsigned count)
+static bool print_json(const struct replay_value *values, unsigned count)
 {
 	json_t *object = json_object();
 	bool good = object;
@@ -104,10 +95,8 @@ static bool print_json(const struct value *values, unsigned count)
 	return good;
 }
 
-bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json)
+bool replay_print_values(const struct replay_value *values, unsigned count, bool json)
 {
-	struct value values[VALUES];
-	unsigned count = list_values(job, result, values);
 	bool good = true;
 
 	if (json)
@@ -115,4 +104,11 @@ bool replay_print(const struct replay_job *job, const struct replay_result *resu
 	else
 		print_text(values, count);
 	return tool_flush() && good;
+}
+
+bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json)
+{
+	struct replay_value values[VALUES];
+
+	return replay_print_values(values, list_values(job, result, values), json);
 }

@@ -32,6 +32,29 @@ uint64_t replay_settings_requests(const struct replay_settings *settings)
 	return settings->procs * settings->in_flight;
 }
 
+/* What is sent elsewhere goes through no store here, and over one connection. */
+static void judge_remote(const struct replay_settings *settings)
+{
+	const struct {
+		const char *option;
+		bool said;
+	} of_stores[] = {
+		{ "store", settings->store },
+		{ "capacity", settings->capacity },
+		{ "planes", settings->planes },
+		{ "retain", settings->retain >= 0 },
+		{ "procs", settings->procs > 1 },
+		{ "tickets", settings->tickets },
+		{ "claim-timeout", settings->claim_timeout },
+		{ "kill-every", settings->kill_every },
+	};
+
+	for (size_t i = 0; i < sizeof(of_stores) / sizeof(*of_stores); i++) {
+		if (of_stores[i].said)
+			tool_bad_use("--%s does not go with --remote: leave one out", of_stores[i].option);
+	}
+}
+
 void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 {
 	const struct tool_option options[] = {
@@ -65,6 +88,9 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		  .help = "go round the trace, with new keys each time, for so long; once unless told" },
 		{ .name = "generate", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->generate, .min = 1,
 		  .max = GENERATE_MAX, .help = "make a multi-turn workload of N requests instead of reading a trace" },
+		{ .name = "remote", .argument = "URL", .kind = TOOL_TEXT, .to.text = &to->remote,
+		  .help = "send to the store that listens at URL, [rdma|tcp]://ADDR[:PORT], instead of a store here" },
+		NET_OPTIONS(&to->net),
 		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &to->json, .help = "print the result as JSON" },
 		{ .name = NULL },
 	};
@@ -78,7 +104,7 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 	uint64_t processes;
 	int operand;
 
-	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1 };
+	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1, .net = NET_SETTINGS };
 	operand = tool_options(&program, argc, argv, &to->dir);
 	processes = replay_settings_processes(to);
 	to->trace = argv[operand];
@@ -88,6 +114,10 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		tool_bad_use("no trace: name one, - for standard input, or use --generate");
 	if (to->trace && operand + 1 < argc)
 		tool_bad_use("nothing was expected at '%s': one trace at a time", argv[operand + 1]);
+	if (to->remote) {
+		judge_remote(to);
+		return;
+	}
 	if (!to->store && processes > PROCESSES_MAX)
 		tool_bad_use("--procs %" PRIu64 "%s are %" PRIu64 " processes: the most is %d", to->procs,
 			     to->tickets ? " with --tickets and its --planes" : "", processes, PROCESSES_MAX);

@@ -9,9 +9,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net_options.h"
+
 /* What was asked for. 0, NULL or -1: not said. */
 struct replay_settings {
-	const char *store, *dir, *trace;
+	const char *store, *dir, *trace, *remote;
+	struct net_settings net; /* of the connection to remote */
 	uint64_t capacity, block_size, planes;
 	uint64_t procs, in_flight, abort, claim_timeout, kill_every, seconds, generate;
 	int retain;

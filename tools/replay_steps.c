@@ -142,7 +142,7 @@ static int ask(struct engine *engine, const struct piece *piece, size_t first, s
 static int publish(struct engine *engine, const struct piece *piece, size_t i)
 {
 	struct client *client = &engine->client;
-	struct kvshm_meta meta = client_meta(client, engine->keys[i], i);
+	struct kvshm_meta meta = client_meta(client->job, engine->keys[i], i);
 	int rc = kvshm_publish(client->store, &engine->handles[i], &meta);
 
 	if (rc && rc != -ECANCELED)
