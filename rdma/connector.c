@@ -62,6 +62,8 @@ static int begin(struct kvshm_peer *p, const char *url, const struct kvshm_net_o
 	struct kvr_endpoint endpoint;
 	int rc = kvr_url_read(url, &transport, &endpoint);
 
+	if (rc == 0 && p->node.store && transport != &kvr_tcp)
+		rc = kvs_client_set_dma(&p->node.store->map, p->node.store->slot);
 	if (rc == 0 && p->node.store)
 		rc = kvr_node_add_planes(&p->node);
 	if (rc)

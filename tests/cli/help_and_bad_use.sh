@@ -7,7 +7,7 @@
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-tools=(kvshmd kvshm-stat kvshm-check kvshm-replay kvshm-rm)
+tools=(kvshmd kvshm-stat kvshm-check kvshm-replay kvshm-rm kvshm-send)
 manuals=${top_srcdir:-$(dirname "$0")/../..}/tools/man
 
 options_in_help() { grep -oE '^  --[a-z-]+' "$tmp/out" | tr -d ' ' | sort; }
@@ -55,6 +55,14 @@ refused 1 "leave all but one out" kvshm-stat --blocks 1
 refused 1 "leave out" kvshm-stat --prometheus --clients
 refused 1 "leave out" kvshm-stat --prometheus 1
 refused 1 "as well" kvshm-stat --columns slot
+refused 1 "--store NAME is missing" kvshm-send --to tcp://127.0.0.1 key
+refused 1 "is missing" kvshm-send --store "$store" key
+refused 1 "leave one out" kvshm-send --store "$store" --to tcp://127.0.0.1 --from tcp://127.0.0.1 key
+refused 1 "KEY is missing" kvshm-send --store "$store" --to tcp://127.0.0.1
+refused 1 "a key is empty" kvshm-send --store "$store" --to tcp://127.0.0.1 ''
+refused 1 "no key in hexadecimal" kvshm-send --store "$store" --to tcp://127.0.0.1 --hex 5e2
+refused 1 "no key in hexadecimal" kvshm-send --store "$store" --to tcp://127.0.0.1 --hex 5g
+refused 1 "--id ID, which is missing" kvshm-send --store "$store" --to tcp://127.0.0.1 --attempt 1 key
 for interval in x -1 +1 1s 1e3 inf nan 0x1 1.2.3 '' ' 1'; do
 	refused 1 "seconds are wanted|no option" kvshm-stat "$interval"
 done

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * kvshm-send: sends blocks of a store to another node's store, or gets them from there, by their keys. Prints a line for
+ * each key: what became of it. Each has its own result: what is missing or refused does not keep back the others.
+ */
+#include "config.h"
+
+#include "net_options.h"
+#include "tool.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { SOME_LACK = 2 }; /* exit status: not all keys are where they should be */
+
+struct settings {
+	const char *store, *dir, *to, *from, *id;
+	uint64_t attempt, room_timeout;
+	bool hex;
+	struct net_settings net;
+};
+
+/* What is sent, in the order of the command line. */
+struct keys {
+	struct kvshm_key *keys;
+	char **names;
+	struct kvshm_handle *refs;
+	int *results;
+	size_t count;
+};
+
+/* ---- The command line */
+
+static uint64_t in_ms(uint64_t ms)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + ms * 1000000;
+}
+
+static int hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10
+									       : -1;
+}
+
+/* In place: bytes take less than their digits. */
+static void read_hex(struct kvshm_key *key, char *text)
+{
+	size_t length = strlen(text);
+
+	for (size_t i = 0; i < length; i++)
+		if (length % 2 || hex_digit(text[i]) < 0)
+			tool_bad_use("'%s' is no key in hexadecimal: two digits for each byte", text);
+	key->bytes = malloc(length / 2 + 1);
+	if (!key->bytes)
+		tool_bad_use("no memory");
+	for (size_t i = 0; i < length; i += 2)
+		((unsigned char *)(uintptr_t)key->bytes)[i / 2] =
+			(unsigned char)(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));
+	key->length = length / 2;
+}
+
+static struct keys read_keys(char **names, bool hex)
+{
+	struct keys keys = { .names = names };
+
+	while (names[keys.count])
+		keys.count++;
+	keys.keys = calloc(keys.count, sizeof(*keys.keys));
+	keys.refs = calloc(keys.count, sizeof(*keys.refs));
+	keys.results = calloc(keys.count, sizeof(*keys.results));
+	if (!keys.keys || !keys.refs || !keys.results)
+		tool_bad_use("no memory for %zu keys", keys.count);
+	for (size_t i = 0; i < keys.count; i++) {
+		if (!*names[i])
+			tool_bad_use("a key is empty");
+		if (hex)
+			read_hex(&keys.keys[i], names[i]);
+		else
+			keys.keys[i] = (struct kvshm_key){ names[i], strlen(names[i]) };
+	}
+	return keys;
+}
+
+static void free_keys(struct keys *keys, bool hex)
+{
+	for (size_t i = 0; i < keys->count && hex; i++)
+		free((void *)(uintptr_t)keys->keys[i].bytes);
+	free(keys->keys);
+	free(keys->refs);
+	free(keys->results);
+}
+
+/* ---- Sending */
+
+/* Of those that are held here: their order is that of the transfer's positions. */
+static size_t hold(kvshm_store *store, struct keys *keys, struct kvshm_handle *held, size_t *from)
+{
+	size_t count = 0;
+
+	if (kvshm_get_batch(store, keys->keys, keys->count, keys->refs, keys->results)) {
+		tool_say("%s", kvshm_error());
+		return SIZE_MAX;
+	}
+	for (size_t i = 0; i < keys->count; i++)
+		if (keys->results[i] == 0) {
+			held[count] = keys->refs[i];
+			from[count++] = i;
+		} else {
+			printf("%s %s\n", keys->results[i] == -EAGAIN ? "filling" : "missing", keys->names[i]);
+		}
+	return count;
+}
+
+static void tell(const struct keys *keys, const size_t *from, const struct kvshm_event *event, bool *lacks)
+{
+	const char *name = event->position == KVSHM_WHOLE_TRANSFER ? NULL : keys->names[from[event->position]];
+
+	if (!name)
+		return;
+	if (event->sending == KVSHM_SENDING_SENT)
+		printf("sent %s\n", name);
+	else if (event->sending == KVSHM_SENDING_THERE)
+		printf("there %s\n", name);
+	else if (event->sending == KVSHM_SENDING_REFUSED) {
+		printf("refused %s (%s)\n", name, strerror(-event->result));
+		*lacks = true;
+	}
+}
+
+/* Until the end of the transfer is told: its result. */
+static int follow(kvshm_peer *peer, const struct keys *keys, const size_t *from, bool *lacks)
+{
+	struct kvshm_event events[16];
+	size_t count;
+	int rc;
+
+	for (;;) {
+		rc = kvshm_peer_work(peer, UINT64_MAX, events, 16, &count);
+		if (rc)
+			return rc;
+		for (size_t i = 0; i < count; i++) {
+			tell(keys, from, &events[i], lacks);
+			if (events[i].position == KVSHM_WHOLE_TRANSFER)
+				return events[i].result;
+		}
+	}
+}
+
+static void set_options(const struct settings *settings, struct kvshm_transfer_options *options)
+{
+	kvshm_transfer_defaults(options);
+	options->attempt = (uint32_t)settings->attempt;
+	options->room_timeout = settings->room_timeout * 1000000;
+}
+
+static int send_held(kvshm_peer *peer, const struct settings *settings, const struct kvshm_handle *held, size_t count,
+		     const struct keys *keys, const size_t *from, bool *lacks)
+{
+	struct kvshm_transfer_options options;
+	kvshm_transfer *transfer;
+	int rc;
+
+	set_options(settings, &options);
+	rc = kvshm_send(peer, settings->id, settings->id ? strlen(settings->id) : 0, &options, held, count, &transfer);
+	if (rc) {
+		tool_say("%s", kvshm_error());
+		return rc;
+	}
+	rc = follow(peer, keys, from, lacks);
+	if (rc == -ECANCELED && *lacks)
+		return 0; /* told already: some were refused */
+	if (rc && kvshm_transfer_wait(transfer, 0))
+		tool_say("%s", kvshm_error());
+	return rc;
+}
+
+/* The exit status. */
+static int send_keys(kvshm_store *store, kvshm_peer *peer, const struct settings *settings, struct keys *keys)
+{
+	struct kvshm_handle *held = calloc(keys->count, sizeof(*held));
+	size_t *from = calloc(keys->count, sizeof(*from));
+	size_t count = held && from ? hold(store, keys, held, from) : SIZE_MAX;
+	bool lacks = count < keys->count;
+	int rc = count == SIZE_MAX ? -1 : 0;
+
+	if (count && count != SIZE_MAX)
+		rc = send_held(peer, settings, held, count, keys, from, &lacks);
+	kvshm_let_go(store, keys->refs, keys->count);
+	free(held);
+	free(from);
+	return rc ? EXIT_FAILURE : lacks ? SOME_LACK : EXIT_SUCCESS;
+}
+
+/* ---- Getting */
+
+static int tell_got(kvshm_store *store, kvshm_transfer *transfer, struct keys *keys)
+{
+	struct kvshm_transfer_info info;
+	int rc = kvshm_transfer_look(transfer, &info), status = EXIT_SUCCESS;
+
+	if (rc == 0)
+		rc = kvshm_request_claim(store, &info.request, keys->keys, keys->count, keys->refs, keys->results);
+	if (rc) {
+		tool_say("%s", kvshm_error());
+		return EXIT_FAILURE;
+	}
+	kvshm_request_end(store, &info.request);
+	for (size_t i = 0; i < keys->count; i++) {
+		printf("%s %s\n", keys->results[i] ? "missing" : "here", keys->names[i]);
+		if (keys->results[i])
+			status = SOME_LACK;
+	}
+	kvshm_let_go(store, keys->refs, keys->count);
+	return status;
+}
+
+static int get_keys(kvshm_store *store, kvshm_peer *peer, const struct settings *settings, struct keys *keys)
+{
+	struct kvshm_transfer_options options;
+	kvshm_transfer *transfer;
+
+	set_options(settings, &options);
+	if (kvshm_want(peer, settings->id, settings->id ? strlen(settings->id) : 0, &options, keys->keys, keys->count,
+		       &transfer) || kvshm_transfer_wait(transfer, UINT64_MAX)) {
+		tool_say("%s", kvshm_error());
+		return EXIT_FAILURE;
+	}
+	return tell_got(store, transfer, keys);
+}
+
+/* ---- Both */
+
+static int exchange(kvshm_store *store, struct settings *settings, struct keys *keys)
+{
+	struct kvshm_net_options options;
+	kvshm_peer *peer;
+	int status;
+
+	if (!net_options_apply(&settings->net, &options))
+		return EXIT_FAILURE;
+	if (kvshm_connect(store, settings->to ? settings->to : settings->from, &options,
+			  in_ms(settings->net.timeout), &peer)) {
+		tool_say("%s", kvshm_error());
+		return EXIT_FAILURE;
+	}
+	status = settings->to ? send_keys(store, peer, settings, keys) : get_keys(store, peer, settings, keys);
+	if (kvshm_disconnect(peer)) {
+		tool_say("%s", kvshm_error());
+		status = EXIT_FAILURE;
+	}
+	return status;
+}
+
+static int read_settings(int argc, char **argv, struct settings *settings)
+{
+	const struct tool_option options[] = {
+		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &settings->store,
+		  .required = true, .help = "this node's store (required)" },
+		{ .name = "to", .argument = "URL", .kind = TOOL_TEXT, .to.text = &settings->to,
+		  .help = "send the keys' blocks to who listens there: [rdma|tcp]://ADDR[:PORT]" },
+		{ .name = "from", .argument = "URL", .kind = TOOL_TEXT, .to.text = &settings->from,
+		  .help = "get them from there, into this node's store" },
+		{ .name = "id", .argument = "ID", .kind = TOOL_TEXT, .to.text = &settings->id,
+		  .help = "id of the request that they go under; none unless told" },
+		{ .name = "attempt", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->attempt,
+		  .max = UINT32_MAX, .help = "its attempt; 0 unless told" },
+		{ .name = "room-timeout", .argument = "MS", .kind = TOOL_NUMBER,
+		  .to.number = &settings->room_timeout, .max = 3600000,
+		  .help = "how long it may wait for room; 30000 unless told" },
+		{ .name = "hex", .kind = TOOL_FLAG, .to.flag = &settings->hex,
+		  .help = "the keys are given in hexadecimal" },
+		NET_OPTIONS(&settings->net),
+		{ .name = NULL },
+	};
+	const struct tool_program program = {
+		.name = "kvshm-send",
+		.summary = "Sends blocks of a kvshm store to another node's, or gets them from there",
+		.operands = "KEY...",
+		.options = options,
+	};
+	int first;
+
+	*settings = (struct settings){ .room_timeout = 30000, .net = NET_SETTINGS };
+	first = tool_options(&program, argc, argv, &settings->dir);
+	if (!settings->to == !settings->from)
+		tool_bad_use("%s", settings->to ? "--to sends and --from gets: leave one out" :
+			     "--to URL, or --from URL, is missing");
+	if (settings->attempt && !settings->id)
+		tool_bad_use("--attempt is of a request that has an --id ID, which is missing");
+	if (first == argc)
+		tool_bad_use("KEY is missing: the keys of the blocks");
+	return first;
+}
+
+int main(int argc, char **argv)
+{
+	struct settings settings;
+	int first = read_settings(argc, argv, &settings), status;
+	struct keys keys = read_keys(argv + first, settings.hex);
+	const struct kvshm_attach_options options = { .dir = settings.dir };
+	kvshm_store *store;
+
+	kvshm_set_log(tool_log, NULL);
+	if (kvshm_attach(settings.store, &options, &store)) {
+		tool_say("%s", kvshm_error());
+		return EXIT_FAILURE;
+	}
+	status = exchange(store, &settings, &keys);
+	kvshm_detach(store);
+	free_keys(&keys, settings.hex);
+	return tool_flush() ? status : EXIT_FAILURE;
+}
