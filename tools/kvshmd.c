@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kvshmd_net.h"
 #include "notify.h"
 #include "tool.h"
 
@@ -161,7 +162,7 @@ static int look_at_pins(kvshm_owner *owner, uint64_t timeout, int64_t *next)
 }
 
 /* Recovers until a signal comes. False: the store is no longer ours to look after. */
-static bool serve(kvshm_owner *owner, uint64_t pin_timeout, int signals, int timer)
+static bool serve(kvshm_owner *owner, struct net *net, uint64_t pin_timeout, int signals, int timer)
 {
 	struct pollfd ready[] = { { .fd = signals, .events = POLLIN }, { .fd = timer, .events = POLLIN } };
 	int rc, last = 0; /* an error that stays is said once, not twenty times a second */
@@ -178,6 +179,7 @@ static bool serve(kvshm_owner *owner, uint64_t pin_timeout, int signals, int tim
 		if (read(timer, &expirations, sizeof(expirations)) < 0)
 			continue;
 		rc = kvshm_owner_recover(owner, NULL);
+		net_tend(net);
 		if (!rc)
 			rc = look_at_pins(owner, pin_timeout, &next_pins);
 		if (rc && rc != last)
@@ -208,9 +210,30 @@ static bool finish(kvshm_owner *owner, kvshm_view *view)
 	return false;
 }
 
-/* The view is opened while the store has its name, and shows this one whatever becomes of the name. */
-static bool own(const struct settings *settings, kvshm_owner *owner, int signals, int timer)
+/* Other nodes are let in before engines are told that the store is ready. False, with a message. */
+static bool get_ready(struct settings *settings, kvshm_view *view, struct net **net)
 {
+	if (settings->adopt && !settings_same(settings, view))
+		return false;
+	if (settings->listen) {
+		*net = net_open(settings);
+		if (!*net)
+			return false;
+	}
+	puts("ready");
+	if (!tool_flush())
+		return false;
+	if (*net)
+		notify("READY=1\nSTATUS=store '%s' is ready, listening at %s", settings->store, net_url(*net));
+	else
+		notify("READY=1\nSTATUS=store '%s' is ready", settings->store);
+	return true;
+}
+
+/* The view is opened while the store has its name, and shows this one whatever becomes of the name. */
+static bool own(struct settings *settings, kvshm_owner *owner, int signals, int timer)
+{
+	struct net *net = NULL;
 	kvshm_view *view;
 	bool good;
 
@@ -218,19 +241,17 @@ static bool own(const struct settings *settings, kvshm_owner *owner, int signals
 		tool_say("%s", kvshm_error());
 		goto let_go;
 	}
-	if (settings->adopt && !settings_same(settings, view))
+	if (!get_ready(settings, view, &net))
 		goto close_view;
-	puts("ready");
-	if (!tool_flush())
-		goto close_view;
-	notify("READY=1\nSTATUS=store '%s' is ready", settings->store);
-	good = serve(owner, settings->pin_timeout, signals, timer);
+	good = serve(owner, net, settings->pin_timeout, signals, timer);
 	notify("STOPPING=1\nSTATUS=destroying store '%s'", settings->store);
+	net_close(net);
 	good = finish(owner, view) && good;
 	kvshm_view_close(view);
 	return good;
 
 close_view:
+	net_close(net);
 	kvshm_view_close(view);
 let_go:
 	if (settings->adopt)

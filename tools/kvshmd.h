@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "kvshm.h"
+#include "net_options.h"
 
 /* What the command line said; what it did not say is 0, NULL or -1, which no option accepts. */
 struct settings {
@@ -20,6 +21,10 @@ struct settings {
 	int64_t group;
 	int retain, pool;
 	bool fence, hugepages, adopt, replace_dead;
+	const char *listen;	/* the URL; NULL: it does not */
+	uint64_t claim_timeout; /* in seconds; 0: for ever */
+	bool insecure_listen;
+	struct net_settings net;
 };
 
 /* Reads the command line; ends the program for --help, --version and bad use. */

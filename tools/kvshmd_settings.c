@@ -23,13 +23,28 @@ enum {
 	POPULATE_MAX = 256, /* the library's limit */
 	PIN_TIMEOUT = 300,  /* seconds */
 	PIN_TIMEOUT_MAX = 365 * 24 * 3600,
+	CLAIM_TIMEOUT = 60, /* seconds */
 };
 
 static const char *const pools[] = { "host", NULL };
 static const char *const retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
 
+/* The others of other nodes mean nothing without --listen: who gives them has forgotten it. */
+static void check_net(const struct settings *settings)
+{
+	const struct net_settings *net = &settings->net;
+
+	if (settings->listen)
+		return;
+	if (net->key_file || net->device || net->device_port || net->gid_index != NET_UNSET ||
+	    net->traffic_class != NET_UNSET || settings->insecure_listen)
+		tool_bad_use("--key-file, --insecure-listen, and what is said of a device, are for --listen, which is "
+			     "missing");
+}
+
 static void check_settings(const struct settings *settings)
 {
+	check_net(settings);
 	if (settings->adopt && settings->replace_dead)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
@@ -98,6 +113,14 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		{ .name = "pin-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER,
 		  .to.number = &settings->pin_timeout, .max = PIN_TIMEOUT_MAX,
 		  .help = "the log is told of pins that are held for longer; 300 unless told; 0: never" },
+		{ .name = "listen", .argument = "URL", .kind = TOOL_TEXT, .to.text = &settings->listen,
+		  .help = "other nodes may fill blocks: [rdma|tcp]://ADDR[:PORT]; port 7471 unless told" },
+		NET_OPTIONS(&settings->net),
+		{ .name = "claim-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER,
+		  .to.number = &settings->claim_timeout, .max = PIN_TIMEOUT_MAX,
+		  .help = "how long what has come waits for its engine; 60 unless told; 0: for ever" },
+		{ .name = "insecure-listen", .kind = TOOL_FLAG, .to.flag = &settings->insecure_listen,
+		  .help = "listen without a key where others can connect, and write: for tests in networks of their own" },
 		{ .name = "fence", .kind = TOOL_FLAG, .to.flag = &settings->fence,
 		  .help = "readers use memory fences instead of membarrier(2): slower, for kernels without it" },
 		{ .name = "adopt", .kind = TOOL_FLAG, .to.flag = &settings->adopt,
@@ -113,7 +136,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 	};
 
 	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
-				       .pin_timeout = PIN_TIMEOUT };
+				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = CLAIM_TIMEOUT,
+				       .net = NET_SETTINGS };
 	tool_options(&program, argc, argv, &settings->dir);
 	if (settings->group_name)
 		settings->group = find_group(settings->group_name);
