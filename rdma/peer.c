@@ -245,6 +245,8 @@ static int make(struct kvr_node *node, const struct kvr_transport *transport, en
 	peer->node = node;
 	peer->transport = transport;
 	peer->role = role;
+	if (role == KVR_ACCEPTOR) /* it answers the other's HELLO with its own */
+		peer->state = KVR_PEER_GREETING;
 	peer->stats = KVSHM_NO_SLOT;
 	peer->heard = peer->spoke = kvs_now();
 	kvr_queue_init(peer);

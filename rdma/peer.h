@@ -9,7 +9,7 @@
  * the transfers that go out (sender.h). Both sides of a connection send and receive: who listens sends what is
  * wanted of it.
  *
- *   CONNECTING  the link is being made                    up(): HELLO is sent -> GREETING
+ *   CONNECTING  the link is being made, by this side      up(): HELLO is sent -> GREETING
  *   GREETING    the other's HELLO is awaited              HELLO that fits: PROOF is sent -> PROVING
  *   PROVING     the other's PROOF is awaited              the right one -> UP
  *   UP          all other messages may come
