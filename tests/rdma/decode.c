@@ -179,7 +179,7 @@ static void work(struct decoder *decoder)
 	} while (found.count || !last);
 }
 
-static void begin(struct decoder *decoder)
+static void set_up(struct decoder *decoder)
 {
 	const struct kvshm_attach_options options = { .name = "decode" };
 	size_t longest = decoder->trace.longest ? decoder->trace.longest : 1;
@@ -198,7 +198,7 @@ static void begin(struct decoder *decoder)
 	}
 }
 
-static void end(struct decoder *decoder)
+static void clean_up(struct decoder *decoder)
 {
 	kvshm_view_close(decoder->view);
 	must(kvshm_detach(decoder->store), "can't detach");
@@ -216,9 +216,9 @@ int main(int argc, char **argv)
 
 	if (argc != 3 || !replay_trace_read(&decoder.trace, argv[2]))
 		return EXIT_FAILURE;
-	begin(&decoder);
+	set_up(&decoder);
 	work(&decoder);
-	end(&decoder);
+	clean_up(&decoder);
 	printf("decoded %" PRIu64 " distinct %" PRIu64 " blocks %" PRIu64 " cancelled %" PRIu64 " corrupt %" PRIu64
 	       " missed %" PRIu64 "\n", decoder.decoded, decoder.distinct, decoder.blocks, decoder.cancelled,
 	       decoder.corrupt, decoder.missed);
