@@ -154,7 +154,7 @@ static int check_planes(const struct kvshm_transfer *t, const struct kvr_grant *
 
 static int check_grant(struct kvshm_transfer *t, const struct kvr_grant *grant)
 {
-	struct kvr_position *p;
+	struct kvr_sending *p;
 
 	if (grant->position >= t->blocks)
 		return kvs_fault(EPROTO, "it answers for block %u of %u", grant->position, t->blocks);

@@ -173,7 +173,7 @@ void kvr_transfer_hush(struct kvshm_transfer *t)
 
 void kvr_transfer_move(struct kvshm_transfer *t, uint32_t position, enum kvshm_sending state)
 {
-	struct kvr_position *p = &t->positions[position];
+	struct kvr_sending *p = &t->positions[position];
 
 	t->count[p->state]--;
 	t->count[state]++;
@@ -191,7 +191,7 @@ void kvr_transfer_move(struct kvshm_transfer *t, uint32_t position, enum kvshm_s
 static struct kvshm_event take_position(struct kvshm_transfer *t)
 {
 	uint32_t position = t->events[t->first_event];
-	struct kvr_position *p = &t->positions[position];
+	struct kvr_sending *p = &t->positions[position];
 
 	t->first_event = (t->first_event + 1) % t->blocks;
 	t->event_count--;

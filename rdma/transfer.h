@@ -36,7 +36,7 @@ enum kvr_phase {
 };
 
 /* A block of a transfer. */
-struct kvr_position {
+struct kvr_sending {
 	int32_t result;	 /* of one that was refused */
 	uint32_t mark;	 /* of the last list of positions that it was in: a list names it once */
 	uint8_t state;	 /* enum kvshm_sending */
@@ -74,7 +74,7 @@ struct kvshm_transfer {
 	void *user;
 	uint64_t bytes;
 
-	struct kvr_position *positions;
+	struct kvr_sending *positions;
 	struct kvr_target *targets; /* plane_count of each position, in the order of the planes */
 	uint32_t count[8];	    /* positions by state */
 	uint32_t marks;		    /* lists that there were */

@@ -39,14 +39,14 @@ bool kvr_transfer_reads(const struct kvshm_transfer *t, const void *base)
 	return false;
 }
 
-static void see_written(struct kvshm_transfer *t, struct kvr_position *p)
+static void see_written(struct kvshm_transfer *t, struct kvr_sending *p)
 {
 	if (!p->written)
 		t->written++;
 	p->written = true;
 }
 
-static void see_arrived(struct kvshm_transfer *t, struct kvr_position *p)
+static void see_arrived(struct kvshm_transfer *t, struct kvr_sending *p)
 {
 	if (p->written && --t->written == 0)
 		t->base_count = 0;
@@ -142,7 +142,7 @@ void kvr_transfer_arrived(struct kvshm_transfer *t, uint32_t commits)
 {
 	while (t->arrived < commits && t->arrived < t->committed) {
 		uint32_t position = t->order[t->arrived++];
-		struct kvr_position *p = &t->positions[position];
+		struct kvr_sending *p = &t->positions[position];
 
 		see_arrived(t, p);
 		p->result = p->given_up ? -ECANCELED : 0;
