@@ -34,11 +34,7 @@ static bool fail(const char *what)
 
 static int connect_once(struct replay_remote *remote)
 {
-	struct kvshm_net_options options;
-
-	if (!net_options_apply(remote->net, &options))
-		return -EINVAL;
-	return kvshm_connect(NULL, remote->url, &options, replay_now() + options.timeout, &remote->peer);
+	return kvshm_connect(NULL, remote->url, &remote->options, replay_now() + remote->options.timeout, &remote->peer);
 }
 
 /* Has the signal come that ends the replay? Sleeps for it. */
@@ -189,10 +185,12 @@ static bool close_all(struct replay_remote *remote)
 
 int replay_remote(struct replay_job *job, const char *url, struct net_settings *net, uint64_t block_size, bool json)
 {
-	struct replay_remote remote = { .job = job, .url = url, .net = net };
+	struct replay_remote remote = { .job = job, .url = url };
 	sigset_t ends;
 	bool good;
 
+	if (!net_options_apply(net, &remote.options))
+		return EXIT_FAILURE;
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGINT);
 	sigaddset(&ends, SIGTERM);

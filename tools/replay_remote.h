@@ -69,7 +69,7 @@ struct replay_sending {
 struct replay_remote {
 	const struct replay_job *job;
 	const char *url;
-	struct net_settings *net;
+	struct kvshm_net_options options;
 	kvshm_peer *peer;
 	struct replay_buffer buffer;
 	struct replay_sending *sendings; /* job->in_flight */
