@@ -206,21 +206,36 @@ static void push_pending(struct kvr_inbound *inbound, uint32_t position)
 	inbound->pending = position;
 }
 
+/* Another fills it. A look that says "not yet" is what has the store tell of that one's death, too (kvshm_poll_fd()).
+ * -EBADF: it is a fill of this request's own, for another position, whose end comes here anyway. */
+static void wait_for(struct kvr_inbound *inbound, uint32_t position)
+{
+	struct kvr_position *at = &inbound->positions[position];
+	int rc = kvshm_wait(inbound->receiver->store, &at->handle, 0);
+
+	if (rc == 0) {
+		set_here(inbound, at);
+		return;
+	}
+	at->state = KVR_POSITION_PENDING;
+	push_pending(inbound, position);
+	if (rc != -ETIMEDOUT && rc != -EBADF)
+		kvr_receiver_wake_at(inbound->receiver, 0);
+}
+
 /* What the store said of a key. */
 static void take(struct kvr_inbound *inbound, uint32_t position, int result, enum kvshm_outcome outcome)
 {
 	struct kvr_position *at = &inbound->positions[position];
 
-	if (result) {
+	if (result)
 		set_failed(inbound, at, result);
-	} else if (outcome == KVSHM_READY) {
+	else if (outcome == KVSHM_READY)
 		set_here(inbound, at);
-	} else if (outcome == KVSHM_PENDING) {
-		at->state = KVR_POSITION_PENDING;
-		push_pending(inbound, position);
-	} else {
+	else if (outcome == KVSHM_PENDING)
+		wait_for(inbound, position);
+	else
 		at->state = KVR_POSITION_FILL;
-	}
 }
 
 static void ask_some(struct kvr_inbound *inbound, const uint32_t *positions, size_t count)

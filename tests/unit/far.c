@@ -388,12 +388,22 @@ struct kvr_message *far_take(struct far *far, enum kvr_type type)
 	return &far->message;
 }
 
+enum kvr_type far_next(struct far *far)
+{
+	struct kvr_message message;
+
+	far_until(far->first);
+	ck_rc(kvr_read(far->first->bytes, far->first->size, &message), 0);
+	return message.type;
+}
+
 void far_opened(struct far *far, uint32_t transfer, int result)
 {
 	const struct kvr_message *message = far_take(far, KVR_OPENED);
 
 	ck_assert_uint_eq(message->opened.transfer, transfer);
-	ck_assert_int_eq(message->opened.result, result);
+	ck_assert_msg(message->opened.result == result, "OPENED says %d, not %d: %.*s", message->opened.result, result,
+		      (int)message->opened.text.length, (const char *)message->opened.text.bytes);
 	ck_assert_int_eq(message->opened.text.length != 0, result != 0);
 }
 

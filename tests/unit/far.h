@@ -85,6 +85,8 @@ void far_aborted(struct far *far, uint32_t transfer);
 
 /* The next message, which must be of that type. Valid until the next call. */
 struct kvr_message *far_take(struct far *far, enum kvr_type type);
+/* The type of the next one, which is not taken. */
+enum kvr_type far_next(struct far *far);
 /* OPENED with that result. */
 void far_opened(struct far *far, uint32_t transfer, int result);
 /* GRANTs, until so many entries have come: in far->grants, in their order. */

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * receiver_messages: a message that does not fit what was opened, offered or granted ends the connection, and all that
+ * it had is given back (R09, F2); one that is only late changes nothing. What one connection can have is bounded.
+ */
+#include "config.h"
+
+#include "far.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BLOCKS 8U
+
+static const uint64_t one = 1, two = 2;
+
+/* ---- What does not fit, each said by a sender that has a transfer (5) of two blocks, granted --------------------- */
+
+static void say_open(struct far *far, struct kvr_open open)
+{
+	struct kvr_out out;
+
+	kvr_write_open(&out, &open);
+	far_say(far, &out);
+}
+
+static void open_again(struct far *far)
+{
+	far_open(far, 5, &two, 1);
+}
+
+static void open_a_number_below(struct far *far)
+{
+	far_open(far, 4, &two, 1);
+}
+
+static void open_number_zero(struct far *far)
+{
+	far_open(far, 0, &two, 1);
+}
+
+static void open_no_plane(struct far *far)
+{
+	struct kvr_open open = far_open_of(6, &two, 1);
+
+	open.planes = 0;
+	say_open(far, open);
+}
+
+static void open_a_plane_that_is_not_there(struct far *far)
+{
+	struct kvr_open open = far_open_of(6, &two, 1);
+
+	open.planes = 3;
+	say_open(far, open);
+}
+
+static void offer_to_nothing(struct far *far)
+{
+	far_offer(far, 6, 0, 200, 1);
+}
+
+static void offer_beyond(struct far *far)
+{
+	far_offer(far, 5, 2, 200, 1);
+}
+
+static void offer_far_beyond(struct far *far)
+{
+	far_offer(far, 5, UINT32_MAX, 200, 1);
+}
+
+static void offer_twice(struct far *far)
+{
+	far_offer(far, 5, 1, 101, 1);
+}
+
+static void commit_to_nothing(struct far *far)
+{
+	far_commit(far, 6, 0, 1, KVR_WHOLE);
+}
+
+static void commit_beyond(struct far *far)
+{
+	far_commit(far, 5, 2, 1, KVR_WHOLE);
+}
+
+static void commit_far_beyond(struct far *far)
+{
+	far_commit(far, 5, UINT32_MAX, 1, KVR_GIVEN_UP);
+}
+
+static void commit_twice(struct far *far)
+{
+	far_commit(far, 5, 0, 1, KVR_WHOLE);
+	far_commit(far, 5, 0, 1, KVR_WHOLE);
+}
+
+static void give_up_what_is_committed(struct far *far)
+{
+	far_commit(far, 5, 0, 1, KVR_WHOLE);
+	far_commit(far, 5, 0, 1, KVR_GIVEN_UP);
+}
+
+static void commit_no_plane(struct far *far)
+{
+	far_commit(far, 5, 0, 0, KVR_WHOLE);
+}
+
+static void commit_another_plane(struct far *far)
+{
+	far_commit(far, 5, 0, 3, KVR_WHOLE);
+}
+
+static void abort_nothing(struct far *far)
+{
+	far_abort(far, 6);
+}
+
+static void answer_no_abort(struct far *far)
+{
+	far_aborted(far, 5);
+}
+
+static void no_message(struct far *far)
+{
+	struct kvr_out out;
+
+	kvr_write_ping(&out, KVR_HELLO, 1); /* too short for one */
+	far_say(far, &out);
+}
+
+static const struct {
+	void (*say)(struct far *far);
+	const char *what;
+} unfit[] = {
+	{open_again, "open again"},
+	{open_a_number_below, "open a number below"},
+	{open_number_zero, "open number zero"},
+	{open_no_plane, "open no plane"},
+	{open_a_plane_that_is_not_there, "open a plane that is not there"},
+	{offer_to_nothing, "offer to nothing"},
+	{offer_beyond, "offer beyond"},
+	{offer_far_beyond, "offer far beyond"},
+	{offer_twice, "offer twice"},
+	{commit_to_nothing, "commit to nothing"},
+	{commit_beyond, "commit beyond"},
+	{commit_far_beyond, "commit far beyond"},
+	{commit_twice, "commit twice"},
+	{give_up_what_is_committed, "give up what is committed"},
+	{commit_no_plane, "commit no plane"},
+	{commit_another_plane, "commit another plane"},
+	{abort_nothing, "abort nothing"},
+	{answer_no_abort, "answer no abort"},
+	{no_message, "no message at all"},
+};
+#define UNFIT ((int)(sizeof(unfit) / sizeof(unfit[0])))
+
+START_TEST(R09_F2_what_does_not_fit_ends_the_connection_and_gives_all_back)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect(), *other = far_connect();
+
+	far_begin(far, 5, &one, 2, 100);
+	unfit[_i].say(far);
+	ck_assert_msg(far_next(far) == KVR_BYE, "%s: no BYE", unfit[_i].what);
+	far_lost(far, -EPROTO);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_nothing_held(store);
+	/* Others don't notice. */
+	far_begin(other, 1, &two, BLOCKS, 200);
+	far_finish(other, 1, BLOCKS, 200);
+	far_claim(engine, 2, 200, BLOCKS);
+	far_end(store);
+}
+END_TEST
+
+/* ---- What is late ------------------------------------------------------------------------------------------------ */
+
+START_TEST(what_comes_for_a_transfer_that_is_gone_changes_nothing)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_begin(far, 1, &one, 1, 100);
+	far_abort(far, 1);
+	far_ended(far, KVR_ABORTED, 1, 0);
+	far_offer(far, 1, 0, 100, 1);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	far_aborted(far, 1);
+	far_silent(far);
+	far_abort(far, 1);
+	far_ended(far, KVR_ABORTED, 1, 0);
+	ck_assert(!unit_has(engine, 100));
+	far_open(far, 2, &two, BLOCKS + 1);
+	far_offer(far, 2, 0, 200, 1);
+	far_opened(far, 2, -E2BIG);
+	far_silent(far);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(what_crosses_an_abort_of_the_receivers_changes_nothing)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct kvshm_request request;
+	struct far *far = far_connect();
+
+	far_begin(far, 1, &one, 2, 100);
+	ck_rc(kvshm_request_find(engine, &one, sizeof(one), &request), 0);
+	ck_rc(kvshm_request_end(engine, &request), 0);
+	far_ended(far, KVR_ABORT, 1, -ECANCELED);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	far_commit(far, 1, 1, 1, KVR_GIVEN_UP);
+	far_aborted(far, 1);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_silent(far);
+	ck_assert(!unit_has(engine, 100));
+	far_end(store);
+}
+END_TEST
+
+START_TEST(numbers_of_transfers_go_round)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect();
+
+	far_open(far, 0x7fffffff, &one, 0);
+	far_opened(far, 0x7fffffff, 0);
+	far_ended(far, KVR_DONE, 0x7fffffff, 0);
+	far_open(far, 0xfffffffe, NULL, 0);
+	far_opened(far, 0xfffffffe, 0);
+	far_ended(far, KVR_DONE, 0xfffffffe, 0);
+	far_begin(far, 1, &two, 1, 100);
+	far_finish(far, 1, 1, 100);
+	far_claim(store, 1, 0, 0);
+	far_claim(store, 2, 100, 1);
+	far_end(store);
+}
+END_TEST
+
+/* ---- What is refused --------------------------------------------------------------------------------------------- */
+
+START_TEST(an_id_that_is_open_already_is_refused_with_whose_it_is)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct kvshm_request request;
+	struct far *far = far_connect();
+
+	ck_rc(kvshm_request_open(engine, &one, sizeof(one), 0, 1, &request), 0);
+	far_open(far, 1, &one, 1);
+	far_opened(far, 1, -EEXIST);
+	ck_assert_ptr_nonnull(memmem(far->message.opened.text.bytes, far->message.opened.text.length, "client", 6));
+	ck_rc(kvshm_request_end(engine, &request), 0);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(requests_beyond_the_stores_are_refused)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	uint32_t requests = store->map.g.requests;
+	struct far *far = far_connect();
+
+	for (uint32_t i = 1; i <= requests; i++) {
+		uint64_t id = 100 + i;
+
+		far_open(far, i, &id, 0);
+		far_opened(far, i, 0);
+		far_ended(far, KVR_DONE, i, 0);
+	}
+	far_open(far, requests + 1, &one, 0);
+	far_opened(far, requests + 1, -ENFILE);
+	for (uint32_t i = 1; i <= requests; i++)
+		far_claim(store, 100 + i, 0, 0);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(F2_one_connection_can_have_only_so_many_transfers)
+{
+	struct kvshm_create_options options = unit_options(BLOCKS);
+	struct kvshm_net_options net;
+	kvshm_store *store;
+	struct far *far;
+	uint64_t id;
+
+	options.requests = KVR_INCOMINGS_MAX + 8;
+	store = unit_make(&options);
+	kvshm_net_defaults(&net);
+	far_listen(store, &net);
+	far = far_connect();
+	for (uint32_t i = 1; i <= KVR_INCOMINGS_MAX; i++) {
+		id = i;
+		far_open(far, i, &id, 1);
+		if (i <= BLOCKS)
+			far_opened(far, i, 0);
+	}
+	far_open(far, KVR_INCOMINGS_MAX + 1, NULL, 0);
+	far_opened(far, KVR_INCOMINGS_MAX + 1, -ENOBUFS);
+	far_cut(far);
+	far_end(store);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		what_comes_for_a_transfer_that_is_gone_changes_nothing,
+		what_crosses_an_abort_of_the_receivers_changes_nothing,
+		numbers_of_transfers_go_round,
+		an_id_that_is_open_already_is_refused_with_whose_it_is,
+		requests_beyond_the_stores_are_refused,
+		F2_one_connection_can_have_only_so_many_transfers,
+	};
+	const struct unit_loop loops[] = {
+		{R09_F2_what_does_not_fit_ends_the_connection_and_gives_all_back, UNFIT},
+		{NULL, 0},
+	};
+
+	return unit_run_loops("receiver_messages", tests, sizeof(tests) / sizeof(tests[0]), loops);
+}
