@@ -109,7 +109,7 @@ static void make_open(uint64_t *stream, struct kvr_out *out)
 /* How many entries a batch gets: none, some, or as many as fit. */
 static uint32_t entries(uint64_t *stream)
 {
-	return length(stream, 0, 800);
+	return messages_below(stream, 2) ? messages_below(stream, 4) : length(stream, 0, 800);
 }
 
 static void make_offers(uint64_t *stream, struct kvr_out *out)

@@ -74,7 +74,7 @@ START_TEST(every_message_that_is_cut_or_too_long_is_refused)
 		for (int i = 0; i < 10; i++) {
 			do
 				messages_make(&stream, (enum kvr_type)type, &out);
-			while (out.size == KVR_MESSAGE_MAX);
+			while (out.size > 1000); /* each of its bytes counts */
 			for (uint32_t size = 0; size < out.size; size++) {
 				expect_refused(out.bytes, size, out.size);
 				expect_refused(out.bytes, size, size);
