@@ -12,7 +12,7 @@ from unittest import mock
 import kvshm
 import runner
 import scene
-from kvshm import Kind, Next, Outcome, RequestState, _abi, _request, _store
+from kvshm import Kind, Next, Outcome, RequestState, _abi, _calling, _request
 
 
 class Requests(scene.StoreTest):
@@ -256,7 +256,7 @@ class Requests(scene.StoreTest):
         with mock.patch.object(sys, "unraisablehook") as said:
             with mock.patch.object(_request, "address_of", side_effect=MemoryError), self.assertRaises(MemoryError):
                 self.store.open_request("r")
-            _store.Calling.__new__(_store.Calling)  # as when an interrupt comes first
+            _calling.Calling.__new__(_calling.Calling)  # as when an interrupt comes first
         said.assert_not_called()
 
     def interrupted_behind(self, call: Callable[..., Any]) -> Callable[..., Any]:

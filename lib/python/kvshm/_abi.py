@@ -49,6 +49,7 @@ TICKET_SIZE = 16
 DERIVED_KEY_SIZE = 32
 HISTOGRAM_BUCKETS = 37
 NO_SLOT = 0xFFFFFFFF
+WHOLE_TRANSFER = 0xFFFFFFFF
 
 
 class LogLevel(enum.IntEnum):
@@ -126,6 +127,19 @@ class PlaneMemory(enum.IntEnum):
 
     HOST = 0
     CUDA = 1
+
+
+class Sending(enum.IntEnum):
+    """Where a block of a transfer is."""
+
+    NONE = 0
+    OFFERED = 1
+    PENDING = 2
+    GRANTED = 3
+    COMMITTED = 4
+    SENT = 5
+    THERE = 6
+    REFUSED = 7
 
 
 class Geometry(ctypes.Structure):
@@ -252,6 +266,86 @@ class RequestInfo(ctypes.Structure):
         ("held_age", c_uint64),
         ("id_length", c_size_t),
         ("id", c_uint8 * REQUEST_ID_MAX),
+    ]
+
+
+class NetOptions(ctypes.Structure):
+    """struct kvshm_net_options"""
+
+    _fields_ = [
+        ("secret", c_void_p),
+        ("secret_length", c_size_t),
+        ("device", c_char_p),
+        ("device_port", c_uint32),
+        ("gid_index", c_int32),
+        ("traffic_class", c_int32),
+        ("timeout", c_uint64),
+        ("claim_timeout", c_uint64),
+        ("open", c_int),
+    ]
+
+
+class Event(ctypes.Structure):
+    """struct kvshm_event"""
+
+    _fields_ = [
+        ("transfer", c_void_p),
+        ("user", c_void_p),
+        ("position", c_uint32),
+        ("sending", c_uint),
+        ("result", c_int),
+    ]
+
+
+class TransferOptions(ctypes.Structure):
+    """struct kvshm_transfer_options"""
+
+    _fields_ = [("attempt", c_uint32), ("planes", c_uint32), ("room_timeout", c_uint64), ("user", c_void_p)]
+
+
+class Offer(ctypes.Structure):
+    """struct kvshm_offer"""
+
+    _fields_ = [("key", Key), ("meta", Meta)]
+
+
+class TransferInfo(ctypes.Structure):
+    """struct kvshm_transfer_info"""
+
+    _fields_ = [
+        ("blocks", c_uint32),
+        ("offered", c_uint32),
+        ("pending", c_uint32),
+        ("granted", c_uint32),
+        ("committed", c_uint32),
+        ("sent", c_uint32),
+        ("there", c_uint32),
+        ("refused", c_uint32),
+        ("bytes", c_uint64),
+        ("ended", c_int),
+        ("result", c_int),
+        ("has_request", c_int),
+        ("request", RequestName),
+    ]
+
+
+class PeerInfo(ctypes.Structure):
+    """struct kvshm_peer_info"""
+
+    _fields_ = [
+        ("geometry", Geometry),
+        ("label", c_char * (LABEL_MAX + 1)),
+        ("store", c_char * (NAME_MAX + 1)),
+        ("node", c_char * 64),
+        ("pid", c_int32),
+        ("device", c_char * 64),
+        ("local", c_char * 64),
+        ("remote", c_char * 64),
+        ("bytes_sent", c_uint64),
+        ("bytes_received", c_uint64),
+        ("round_trip", c_uint64),
+        ("transfers", c_uint32),
+        ("connected", c_int),
     ]
 
 
@@ -538,6 +632,33 @@ request_claim = _keeps("request_claim", _S, _P, _P, _N, _P, _P)
 request_end = _releases("request_end", _S, _P)
 request_tend = _releases("request_tend", _S, _T, POINTER(c_uint))
 request_get_info = _keeps("request_get_info", _S, _P, POINTER(RequestInfo))
+
+# All of these take a lock that a thread has which works for the connection.
+net_defaults = _keeps("net_defaults", POINTER(NetOptions), result=None)
+listen = _releases("listen", _S, c_char_p, POINTER(NetOptions), POINTER(c_void_p))
+listener_close = _releases("listener_close", _S)
+listener_url = _releases("listener_url", _S, _P, _N)
+listener_fd = _releases("listener_fd", _S, POINTER(c_int))
+listener_work = _releases("listener_work", _S, _T)
+connect = _releases("connect", _S, c_char_p, POINTER(NetOptions), _T, POINTER(c_void_p))
+disconnect = _releases("disconnect", _S)
+peer_fd = _releases("peer_fd", _S, POINTER(c_int))
+peer_register = _releases("peer_register", _S, _P, _N)
+peer_unregister = _releases("peer_unregister", _S, _P)
+peer_work = _releases("peer_work", _S, _T, _P, _N, POINTER(c_size_t))
+peer_get_info = _releases("peer_get_info", _S, POINTER(PeerInfo))
+transfer_defaults = _keeps("transfer_defaults", POINTER(TransferOptions), result=None)
+transfer_open = _releases("transfer_open", _S, c_char_p, _N, _I, POINTER(TransferOptions), POINTER(c_void_p))
+transfer_offer = _releases("transfer_offer", _S, _I, _P, _N)
+transfer_write = _releases("transfer_write", _S, _I, _U, _T, _P, _T)
+transfer_commit = _releases("transfer_commit", _S, _P, _N)
+transfer_give_up = _releases("transfer_give_up", _S, _P, _N)
+transfer_abort = _releases("transfer_abort", _S)
+transfer_wait = _releases("transfer_wait", _S, _T)
+transfer_look = _releases("transfer_look", _S, POINTER(TransferInfo))
+transfer_close = _releases("transfer_close", _S)
+send = _releases("send", _S, c_char_p, _N, POINTER(TransferOptions), _P, _N, POINTER(c_void_p))
+want = _releases("want", _S, c_char_p, _N, POINTER(TransferOptions), _P, _N, POINTER(c_void_p))
 
 derive_key = _keeps("derive_key", c_char_p, _I, c_char_p, _N, _P)
 derive_key_batch = _keeps("derive_key_batch", c_char_p, _I, _P, _N, _P, _P)

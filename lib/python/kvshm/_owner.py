@@ -14,7 +14,7 @@ from typing import Any, Callable, List, Optional, Set, Tuple, Union
 from . import _abi
 from ._abi import AnyPath, Phase, Retain, nanoseconds
 from ._errors import Busy, Error, Local, check, make_error, passing_on
-from ._store import Calling
+from ._calling import Calling
 
 _NUMBERS = (
     "size", "block_size", "planes", "key_max", "clients", "requests", "mode", "fence", "hugepages", "numa_node",

@@ -10,11 +10,13 @@ from array import array
 from typing import Any, List, NoReturn, Optional, Set, Union
 from weakref import WeakSet
 
-from . import _abi, _dlpack
+from . import _abi, _dlpack, _peer
 from ._abi import AnyPath, Next, Outcome, PlaneMemory, Retain, fits, nanoseconds
+from ._calling import Calling
 from ._errors import Busy, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys, seen_as_bytes
+from ._link import Link, drop_all
 from ._memory import Memory
 from ._request import Request, as_id
 
@@ -26,31 +28,6 @@ class _Export:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-
-
-class Calling:
-    """A thread in a call that releases the interpreter lock: what is called with can't be ended meanwhile."""
-
-    __slots__ = ("_inside", "_pointer", "_ended")
-
-    def __init__(self, inside: Set[int], pointer: ctypes.c_void_p, ended: str) -> None:
-        self._inside = inside
-        self._pointer = pointer
-        self._ended = ended  # what is wrong if it was ended before
-
-    def __enter__(self) -> int:
-        self._inside.add(id(self))  # before the look: who detaches looks there when it has said so
-        pointer = self._pointer.value
-        if pointer is None:
-            raise ValueError(self._ended)
-        return pointer
-
-    def __exit__(self, *_: object) -> None:
-        self._inside.discard(id(self))
-
-    def __del__(self) -> None:
-        if hasattr(self, "_inside"):  # a signal's handler may raise before the body of `with` is entered
-            self._inside.discard(id(self))
 
 
 class Store(Local):
@@ -66,6 +43,7 @@ class Store(Local):
         self._attached: List[int] = []  # who takes it from here detaches
         self._inside: Set[int] = set()
         self._seen: WeakSet[_Export] = WeakSet()
+        self.links: Set[Link] = set()  # its peers and listeners
         self.name = name
         result = _abi.attach(_abi.text(name, "name"), options, self.pointer)
         if result:
@@ -107,12 +85,14 @@ class Store(Local):
 
     def _refuse_if_in_use(self, pointer: int) -> None:
         _dlpack.sweep()
-        if not self._inside and not len(self._seen):
+        if not self._inside and not len(self._seen) and not self.links:
             return
         if _abi.get_geometry(pointer, _abi.Geometry()) == -errno.ECHILD:
             return  # a child of fork() has neither the threads nor the memory
         if self._inside:
             raise Busy(errno.EBUSY, "another thread is in a call with the store")
+        if self.links:
+            raise Busy(errno.EBUSY, "a peer or a listener of the store is open: close it before")
         raise BufferError("memory of the store is still seen by a memoryview, an array or a tensor")
 
     def __enter__(self) -> Store:
@@ -130,6 +110,7 @@ class Store(Local):
         pointer = self.pointer.value if hasattr(self, "pointer") else None
         if pointer is not None:
             self.pointer.value = None
+            drop_all(self.links)
             _abi.detach(pointer)
 
     @property
@@ -157,6 +138,20 @@ class Store(Local):
         self._seen.add(memory.export)
         if self.closed:
             raise ValueError("the store is closed")
+
+    # -- Other nodes --
+
+    def connect(self, url: str, *, deadline: float = 10.0, **options: Any) -> _peer.Peer:
+        """Connects to who listens at url ([rdma|tcp]://ADDR[:PORT]): see kvshm.connect()."""
+        return _peer.Peer(self, url, deadline, options)
+
+    def listen(self, url: str, **options: Any) -> _peer.Listener:
+        """Listens for peers that fill blocks of this store, or want some; to be closed before the store.
+
+        options: those of connect(), and claim_timeout: seconds that a transfer which is complete waits to be claimed,
+        0 for ever; open: also without a secret where other machines can connect.
+        """
+        return _peer.Listener(self, url, options)
 
     # -- All of it --
 
