@@ -776,6 +776,8 @@ int kvshm_poll_clear(kvshm_store *store);
  *   readable, or by a thread that does nothing else.
  * - A peer, its transfers, and a listener may be used by any thread, one at a time: the library sees to it. After
  *   fork() they are -ECHILD, as stores are; so is their connection the parent's alone.
+ * - A transfer that has ended otherwise than well says so in every call that would go on with it: they return what it
+ *   has ended with. So does one that is being aborted: -ECANCELED.
  * - When a connection is lost, all its transfers end: -ECONNRESET, -ETIMEDOUT, ... whose text says why; the peer is
  *   still to be closed, and a new one may be made at once, from either side (R22).
  *   -ENOTCONN  the connection is lost; kvshm_error() says why and since when
@@ -892,8 +894,10 @@ void kvshm_transfer_defaults(struct kvshm_transfer_options *options);
 /* Opens a transfer of so many blocks, 0 allowed, or joins it. id: as in kvshm_request_open(); NULL and 0: one without a
  * name (nobody can wait for it or join it: it is a put, whose blocks stay in a keep store, and go again in a drop
  * store). Returns at once: blocks may be offered at once, too. It must be given to kvshm_transfer_close(), or goes
- * with its peer. How it ends (kvshm_transfer_wait(), or its event):
- *   -E2BIG      the store over there has fewer blocks than that    -ETIMEDOUT  no room there until the room timeout
+ * with its peer.
+ *   -E2BIG      the store over there has fewer blocks than that    -EOPNOTSUPP  the other side has no store
+ * How it ends (kvshm_transfer_wait(), or its event):
+ *   -ETIMEDOUT  no room there until the room timeout
  *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes
  *   -EINVAL     what it was opened with, or its offers, do not fit those of who opened it before */
 int kvshm_transfer_open(kvshm_peer *peer, const void *id, size_t id_length, uint32_t blocks,
@@ -939,10 +943,17 @@ int kvshm_transfer_wait(kvshm_transfer *transfer, uint64_t deadline);
 
 struct kvshm_transfer_info {
 	uint32_t blocks;
-	uint32_t offered, pending, granted, committed, sent, there, refused; /* positions in each state */
-	uint64_t bytes;	      /* written */
-	int ended, result;    /* non-zero: it has ended, with that result */
-	int has_request;      /* of one that was wanted: request is that of this process's own store */
+	uint32_t offered; /* these seven: positions in each state */
+	uint32_t pending;
+	uint32_t granted;
+	uint32_t committed;
+	uint32_t sent;
+	uint32_t there;
+	uint32_t refused;
+	uint64_t bytes;	 /* written */
+	int ended;	 /* non-zero: it has ended, with: */
+	int result;
+	int has_request; /* of one that was wanted: request is that of this process's own store */
 	struct kvshm_request request;
 };
 
@@ -954,7 +965,9 @@ int kvshm_transfer_close(kvshm_transfer *transfer);
 /* Sends blocks that this client holds (refs, pins, what requests have lent; ready), of all planes of the peer's store:
  * a transfer that offers, writes and commits by itself, with the keys, lengths and opaque bytes that they were
  * published with. It takes refs of its own, and lets go of each when it was sent or need not be.
- *   -EBADF  one is not held by this client    -EAGAIN  one is still being filled */
+ * A hold that ends meanwhile is the caller's matter only.
+ *   -EBADF  one is not held by this client    -EAGAIN  one is still being filled    -EBUSY  one has no key yet
+ *   -EINVAL  the peer has no store of its own    -E2BIG, -EOPNOTSUPP as in kvshm_transfer_open() */
 int kvshm_send(kvshm_peer *peer, const void *id, size_t id_length, const struct kvshm_transfer_options *options,
 	       const struct kvshm_handle *held, size_t count, kvshm_transfer **transfer);
 
@@ -973,10 +986,13 @@ struct kvshm_peer_info {
 	char store[KVSHM_NAME_MAX + 1];
 	char node[64];
 	int32_t pid;
-	char device[64], local[64], remote[64]; /* device "": TCP */
-	uint64_t bytes_sent, bytes_received;	/* of blocks */
-	uint64_t round_trip;			/* ns, the last one measured; 0: none yet */
-	uint32_t transfers;			/* under way */
+	char device[64]; /* empty: TCP */
+	char local[64];
+	char remote[64];
+	uint64_t bytes_sent;	 /* of blocks and messages */
+	uint64_t bytes_received; /* likewise, as far as the device tells: RDMA writes come unseen */
+	uint64_t round_trip;	 /* ns, the last one measured; 0: none yet */
+	uint32_t transfers;	 /* under way */
 	int connected;
 };
 

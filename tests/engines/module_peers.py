@@ -205,7 +205,8 @@ class Wants(PeerTest):
         with kvshm.connect(self.listener.url) as peer:
             with self.assertRaises(kvshm.Invalid):
                 peer.want(self.keys)
-            self.assertIsNone(peer.open("r", 0).request)
+            with peer.open("r", 0) as transfer:
+                self.assertIsNone(transfer.request)
 
 
 class Ends(PeerTest):
@@ -251,10 +252,13 @@ class Ends(PeerTest):
 
     def test_a_lost_connection_ends_all_and_is_told(self) -> None:
         with self.engine.listen("tcp://127.0.0.1:0") as listener:
-            listening = threading.Thread(target=lambda: [listener.work(0.05) for _ in range(20)])
-            listening.start()
-            other = self.here.connect(listener.url)
-            listening.join()
+            connected: List[kvshm.Peer] = []
+            connecting = threading.Thread(target=lambda: connected.append(self.here.connect(listener.url)))
+            connecting.start()
+            while not connected:
+                listener.work(0.05)
+            connecting.join()
+            other = connected[0]
         with other, other.open("r", 1) as transfer:
             self.assertEqual(self.until(other, 1), [Event(transfer, None, None, transfer.info().result)])
             with self.assertRaises(kvshm.Error) as raised:
@@ -278,9 +282,10 @@ class Ends(PeerTest):
         self.assertTrue(self.peer.info().connected)
 
     def test_they_are_neither_copied_nor_pickled(self) -> None:
-        for what in self.peer, self.listener, self.peer.open("r", 0):
-            with self.assertRaises(TypeError):
-                copy.copy(what)
+        with self.peer.open("r", 0) as transfer:
+            for what in self.peer, self.listener, transfer:
+                with self.assertRaises(TypeError):
+                    copy.copy(what)
 
 
 SENDER = """
