@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * listener: the calls of who listens: what they refuse, and say of it; whom they let in; and that a child of fork() has
+ * no part in it.
+ */
+#include "config.h"
+
+#include "far.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCKS 8U
+
+static const char *const loopback = "tcp://127.0.0.1:0";
+
+START_TEST(without_a_secret_it_listens_where_no_other_machine_can_connect)
+{
+	static const char *const open_places[] = {"tcp://0.0.0.0:0", "tcp://[::]:0"};
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_net_options options;
+	kvshm_listener *listener = NULL;
+
+	kvshm_net_defaults(&options);
+	for (int i = 0; i < 2; i++) {
+		ck_rc(kvshm_listen(store, open_places[i], NULL, &listener), -EACCES);
+		ck_assert_ptr_nonnull(strstr(kvshm_error(), "--key-file"));
+		ck_rc(kvshm_listen(store, open_places[i], &options, &listener), -EACCES);
+	}
+	ck_assert_ptr_null(listener);
+	options.secret = "sixteen bytes...";
+	options.secret_length = 15;
+	ck_rc(kvshm_listen(store, open_places[0], &options, &listener), -EINVAL);
+	options.secret_length = 16;
+	ck_rc(kvshm_listen(store, open_places[0], &options, &listener), 0);
+	ck_rc(kvshm_listener_close(listener), 0);
+	options.secret = NULL;
+	options.open = 1;
+	ck_rc(kvshm_listen(store, open_places[0], &options, &listener), 0);
+	ck_rc(kvshm_listener_close(listener), 0);
+	ck_rc(kvshm_listen(store, loopback, NULL, &listener), 0);
+	ck_rc(kvshm_listener_close(listener), 0);
+}
+END_TEST
+
+START_TEST(what_it_can_not_do_is_refused_and_leaves_nothing)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	kvshm_listener *listener = NULL, *other;
+	struct kvshm_net_options options;
+	char url[80];
+	int fd;
+
+	kvshm_net_defaults(&options);
+	ck_rc(kvshm_listen(NULL, loopback, NULL, &listener), -EINVAL);
+	ck_rc(kvshm_listen(store, NULL, NULL, &listener), -EINVAL);
+	ck_rc(kvshm_listen(store, loopback, NULL, NULL), -EINVAL);
+	ck_rc(kvshm_listen(store, "tcp://", NULL, &listener), -EINVAL);
+	options.timeout = 1;
+	ck_rc(kvshm_listen(store, loopback, &options, &listener), -EINVAL);
+	ck_rc(kvshm_listener_close(NULL), -EINVAL);
+	ck_rc(kvshm_listener_work(NULL, 0), -EINVAL);
+	ck_rc(kvshm_listener_fd(NULL, &fd), -EINVAL);
+	ck_rc(kvshm_listener_url(NULL, url, sizeof(url)), -EINVAL);
+	ck_rc(kvshm_listen(store, loopback, NULL, &listener), 0);
+	ck_rc(kvshm_listener_fd(listener, NULL), -EINVAL);
+	ck_rc(kvshm_listener_url(listener, NULL, sizeof(url)), -EINVAL);
+	ck_rc(kvshm_listener_url(listener, url, 20), -EINVAL);
+	ck_rc(kvshm_listener_url(listener, url, sizeof(url)), 0);
+	ck_rc(kvshm_listen(store, url, NULL, &other), -EADDRINUSE);
+	ck_rc(kvshm_listener_work(listener, 0), -ETIMEDOUT);
+	ck_rc(kvshm_listener_close(listener), 0);
+	ck_rc(kvshm_listen(store, url, NULL, &listener), 0); /* its port is free again */
+	ck_rc(kvshm_listener_close(listener), 0);
+}
+END_TEST
+
+START_TEST(its_descriptor_is_readable_when_there_is_something_to_do)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	const uint64_t one = 1;
+	struct far *far = far_connect();
+	int fd;
+
+	ck_rc(kvshm_listener_fd(far_listener, &fd), 0);
+	far_begin(far, 1, &one, 1, 100);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	/* Nobody but who is told by the descriptor works from here on. */
+	while (far->first == NULL) {
+		struct pollfd ready = {.fd = fd, .events = POLLIN};
+
+		(void)kvr_loop_run(&far->loop, 0);
+		if (far->first)
+			break;
+		ck_assert_int_ge(poll(&ready, 1, 10), 0);
+		if (ready.revents)
+			(void)kvshm_listener_work(far_listener, 0);
+	}
+	far_ended(far, KVR_DONE, 1, 0);
+	far_claim(store, 1, 0, 0);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(a_child_of_fork_has_no_part_in_it)
+{
+	const uint64_t one = 1;
+	kvshm_store *store;
+	struct far *far;
+	int status, fd;
+	pid_t child;
+	char url[80];
+
+	if (!unit_fork_wipes("a_child_of_fork_has_no_part_in_it"))
+		return;
+	store = far_store(BLOCKS);
+	far = far_connect();
+	far_begin(far, 1, &one, 1, 100);
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		bool good = kvshm_listener_work(far_listener, 0) == -ECHILD &&
+			    kvshm_listener_fd(far_listener, &fd) == -ECHILD &&
+			    kvshm_listener_url(far_listener, url, sizeof(url)) == -ECHILD &&
+			    kvshm_listener_close(far_listener) == -ECHILD;
+
+		_exit(good ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	far_finish(far, 1, 1, 100);
+	far_claim(store, 1, 100, 1);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(a_store_can_have_several_listeners)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	kvshm_listener *other;
+
+	ck_rc(kvshm_listen(store, loopback, NULL, &other), 0);
+	ck_rc(kvshm_listener_close(other), 0);
+	far_end(store);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		without_a_secret_it_listens_where_no_other_machine_can_connect,
+		what_it_can_not_do_is_refused_and_leaves_nothing,
+		its_descriptor_is_readable_when_there_is_something_to_do,
+		a_child_of_fork_has_no_part_in_it,
+		a_store_can_have_several_listeners,
+	};
+
+	return unit_run("listener", tests, sizeof(tests) / sizeof(tests[0]));
+}
