@@ -195,7 +195,8 @@ int kvr_tcp_listen(struct kvr_loop *loop, struct kvr_endpoint *endpoint, const s
 		return rc;
 	made = calloc(1, sizeof(*made));
 	if (made)
-		*made = (struct kvr_port){ .loop = loop, .memory = memory, .user = user, .arg = arg, .options = *options };
+		*made = (struct kvr_port){ .loop = loop, .memory = memory, .user = user, .arg = arg,
+					   .options = *options };
 	rc = made ? make(made, fd) : kvs_routine(ENOMEM, "no memory for a port");
 	if (rc) {
 		if (made)

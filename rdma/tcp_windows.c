@@ -82,7 +82,8 @@ static void grow(struct kvr_tcp_windows *windows)
 		return;
 	for (uint32_t i = 0; i < windows->size; i++)
 		while (windows->buckets[i]) {
-			struct kvr_tcp_window *window = windows->buckets[i], **at = bucket(&larger, window->window.rkey);
+			struct kvr_tcp_window *window = windows->buckets[i];
+			struct kvr_tcp_window **at = bucket(&larger, window->window.rkey);
 
 			windows->buckets[i] = window->next;
 			window->next = *at;

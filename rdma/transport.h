@@ -51,8 +51,8 @@ struct kvr_link_user {
 	void (*up)(void *arg); /* messages may be sent; first, once, of links that were made by connect() */
 	void (*message)(void *arg, const uint8_t *bytes, size_t size); /* whole; valid during the call */
 	void (*room)(void *arg); /* what was refused with -EAGAIN may go now */
-	/* A message that was sent with a cookie, and all writes before it, have arrived over there: their sources may be
-	 * changed. In order. */
+	/* A message that was sent with a cookie, and all writes before it, have arrived over there: their sources may
+	 * be changed. In order. */
 	void (*sent)(void *arg, uint64_t cookie);
 	void (*withdrawn)(void *arg, struct kvr_window *window); /* nothing lands in it any more; it is freed behind */
 	/* The last call: the link is lost, nothing that the other side sends lands any more, and no source is read any

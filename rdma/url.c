@@ -75,7 +75,8 @@ static int read_port(const char *url, const char *at, struct parts *parts)
 	for (size_t i = 1; i <= digits && i <= PORT_SIZE; i++)
 		port = port * 10 + (unsigned)(at[i] - '0');
 	if (digits == 0 || digits >= PORT_SIZE || at[1 + digits] || port > 65535)
-		return kvs_fault(EINVAL, "%s: behind the address comes nothing, or ':' and a port from 0 to 65535", url);
+		return kvs_fault(EINVAL, "%s: behind the address comes nothing, or ':' and a port from 0 to 65535",
+				 url);
 	(void)snprintf(parts->port, sizeof(parts->port), "%u", port);
 	return 0;
 }

@@ -140,7 +140,8 @@ static void make_grants(uint64_t *stream, struct kvr_out *out)
 					    .count = length(stream, 0, KVSHM_PLANES_MAX) };
 		grant.kind = (enum kvr_grant_kind)messages_below(stream, KVR_REFUSED + 1);
 		for (uint32_t j = 0; j < grant.count; j++)
-			grant.planes[j] = (struct kvr_grant_plane){ number32(stream), number32(stream), number(stream) };
+			grant.planes[j] = (struct kvr_grant_plane){ number32(stream), number32(stream),
+								    number(stream) };
 		if (!kvr_add_grant(out, &grant))
 			return;
 	}

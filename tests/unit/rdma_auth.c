@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * rdma_auth: a proof is what another implementation of HMAC-SHA-256 makes of the same bytes, and is good for one secret,
- * one role and one pair of HELLOs only.
+ * rdma_auth: a proof is what another implementation of HMAC-SHA-256 makes of the same bytes, and is good for one
+ * secret, one role and one pair of HELLOs only.
  */
 #include "config.h"
 
@@ -42,8 +42,9 @@ static void expect_other(const struct kvr_secret *secret, enum kvr_role role, co
 }
 
 /* Python's
- * hmac.new(hashlib.sha256(b"a key of 22 characters").digest(), b"kvshm proof v1\0\0" + b"\0" + HELLO(b"123456\0\0 one hello")
- * + HELLO(b"123456\0\0 the other"), hashlib.sha256), where HELLO(b) is struct.pack("<Q", len(b)) + b. */
+ * hmac.new(hashlib.sha256(b"a key of 22 characters").digest(), b"kvshm proof v1\0\0" + b"\0" +
+ * HELLO(b"123456\0\0 one hello") + HELLO(b"123456\0\0 the other"), hashlib.sha256), where HELLO(b) is
+ * struct.pack("<Q", len(b)) + b. */
 START_TEST(a_proof_is_what_others_make_of_the_same_bytes)
 {
 	static const uint8_t expected[KVR_PROOF_SIZE] = {

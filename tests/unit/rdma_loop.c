@@ -204,7 +204,8 @@ static void on_signal(int signal)
 START_TEST(signals_do_not_end_a_run)
 {
 	struct sigaction action = { .sa_handler = on_signal };
-	struct itimerval every = { .it_interval = { 0, 2000 }, .it_value = { 0, 2000 } }, none = { .it_value = { 0, 0 } };
+	struct itimerval every = { .it_interval = { 0, 2000 }, .it_value = { 0, 2000 } };
+	struct itimerval none = { .it_value = { 0, 0 } };
 	uint64_t until = unit_in_ms(30);
 
 	open_loop();

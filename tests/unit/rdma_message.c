@@ -272,7 +272,8 @@ END_TEST
 START_TEST(the_bytes_are_those_of_the_README)
 {
 	static const uint8_t open_bytes[] = { 38, 0, 0, 0, 4,	 0,    0,    0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0,  0,
-					      0,  4, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 6, 0, 0, 0, 4, 0, 'n', 'a', 'm', 'e' };
+					      0,  4, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 6, 0, 0, 0,
+					      4,  0, 'n', 'a', 'm', 'e' };
 	static const uint8_t grant_bytes[] = { 56,   0, 0, 0, 7,    0,	  0,	0, /* header */
 					       9,    0, 0, 0, 1,    0,	  0,	0, /* transfer, count */
 					       5,    0, 0, 0, 6,    0,	  0,	0, /* position, block */
@@ -285,7 +286,8 @@ START_TEST(the_bytes_are_those_of_the_README)
 	const struct kvr_open open = { .transfer = 1, .want = 2, .attempt = 3, .blocks = 4, .planes = 0x12345678,
 				       .room = 6, .id = of("name") };
 	const struct kvr_grant grant = { .position = 5, .block = 6, .life = 0x0102030405060708, .result = -12,
-					 .kind = KVR_REFUSED, .count = 1, .planes = { { 2, 0x0a0b0c0d, 0x0807060504030201 } } };
+					 .kind = KVR_REFUSED, .count = 1,
+					 .planes = { { 2, 0x0a0b0c0d, 0x0807060504030201 } } };
 	const struct kvr_data data = { .to = 0x0102030405060708, .length = 0x10000, .rkey = 0xff000003 };
 
 	kvr_write_open(&out, &open);

@@ -60,7 +60,8 @@ START_TEST(E1_a_message_says_that_the_writes_before_it_are_in_their_place)
 		int rc = 0;
 
 		if (!written)
-			rc = scene_write(from, next * STRIDE, window->address + next * STRIDE, size_of(next), window->rkey);
+			rc = scene_write(from, next * STRIDE, window->address + next * STRIDE, size_of(next),
+					 window->rkey);
 		written = rc == 0;
 		if (rc == 0)
 			rc = scene_send(from, next, 0);
@@ -183,6 +184,23 @@ START_TEST(withdrawn_comes_from_the_loop_once_for_each_window)
 	ck_assert_ptr_eq(end->withdrawn, other);
 	kvr_tcp.describe(end->link, &info);
 	ck_assert_uint_eq(info.windows_withdrawn, 2);
+	scene_close(scene);
+}
+END_TEST
+
+static void send_on_withdrawn(struct scene_end *end)
+{
+	ck_rc(scene_send(end, 5, 0), 0);
+}
+
+START_TEST(what_is_posted_in_withdrawn_leaves)
+{
+	struct scene *scene = scene_link();
+
+	scene->ends[1].on_withdrawn = send_on_withdrawn;
+	scene_run(scene, -1);
+	kvr_tcp.withdraw(scene->ends[1].link, scene_expose(&scene->ends[1], 0, 4096));
+	scene_until(scene, scene->ends[0].last_time == 5);
 	scene_close(scene);
 }
 END_TEST
@@ -502,6 +520,7 @@ int main(void)
 		sent_comes_when_the_other_end_has_taken_it_in_and_not_before,
 		what_is_posted_is_bounded_and_messages_have_room_of_their_own,
 		withdrawn_comes_from_the_loop_once_for_each_window,
+		what_is_posted_in_withdrawn_leaves,
 		a_key_comes_once_and_windows_are_found_among_many,
 		memory_that_was_not_added_is_neither_read_nor_exposed,
 		an_end_that_is_closed_is_told_to_the_other,
