@@ -49,6 +49,8 @@ cat >"$tmp/before" <<-'END'
 	extern enum kvshm_outcome outcome, *outcomes;
 	extern enum kvshm_next next;
 	extern struct pollfd event;
+	extern struct kvshm_net_options net;
+	extern kvshm_listener *listener;
 	extern unsigned ended;
 	extern size_t ready;
 	extern void *bytes;
