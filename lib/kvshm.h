@@ -1153,6 +1153,56 @@ struct kvshm_pin_info {
 /* Calls fn for the pins of living clients, the oldest first. As above. -ENOMEM. */
 int kvshm_view_pins(kvshm_view *view, int (*fn)(const struct kvshm_pin_info *pins, void *arg), void *arg);
 
+/* A connection to another node, and what went over it. */
+struct kvshm_peer_view {
+	uint32_t peer;	  /* its entry in the store's table, which has 128 */
+	uint32_t client;  /* the slot whose connection it is */
+	int32_t pid;	  /* that client's, as it saw itself */
+	int alive;	  /* 0: that client is dead */
+	int outgoing;	  /* it was made from here */
+	char name[KVSHM_CLIENT_NAME_MAX + 1]; /* that client's */
+	char transport[8];
+	char device[64]; /* "": TCP */
+	char local[64];	 /* addresses */
+	char remote[64];
+	char node[64]; /* as the other side calls itself, and its store */
+	char store[KVSHM_NAME_MAX + 1];
+	int64_t since;		  /* seconds since 1970 */
+	uint64_t round_trip;	  /* ns, the last one; 0: none was measured yet */
+	uint64_t round_trip_mean; /* ns */
+	/* Since then: kvshm-stat(1) tells what each of them counts. */
+	uint64_t requests;
+	uint64_t blocks;
+	uint64_t bytes;
+	uint64_t commits;
+	uint64_t deduplicated;
+	uint64_t pending;
+	uint64_t refused;
+	uint64_t aborts;
+	uint64_t sent_requests;
+	uint64_t sent_blocks;
+	uint64_t sent_bytes;
+	uint64_t sent_deduplicated;
+	uint64_t sent_refused;
+	uint64_t sent_wants;
+	uint64_t link_sent;
+	uint64_t link_received;
+	uint64_t windows_bound;
+	uint64_t windows_invalidated;
+	uint64_t windows_retired;
+	uint64_t retries;
+	uint64_t errors_message;
+	uint64_t errors_access;
+	uint64_t errors_timeout;
+	uint64_t errors_device;
+	uint64_t errors_memory;
+	uint64_t round_trips;
+	uint64_t round_trips_ns;
+};
+
+/* Calls fn for each connection of the store's clients to another node, by their entries. As above. */
+int kvshm_view_peers(kvshm_view *view, int (*fn)(const struct kvshm_peer_view *peer, void *arg), void *arg);
+
 #define KVSHM_HISTOGRAM_BUCKETS 37
 
 struct kvshm_histogram {

@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * view.h: what the files of the views share: view.c (a store), view_blocks.c (its blocks), view_requests.c (its
- * requests, and the pins of all clients), list.c (which stores there are, and their heads); and owner_pins.c, which
- * looks at the pins of its store in the same way.
+ * requests, and the pins of all clients), view_peers.c (its connections), list.c (which stores there are, and their
+ * heads); and owner_pins.c, which looks at the pins of its store in the same way.
  */
 #ifndef KVSHM_VIEW_H
 #define KVSHM_VIEW_H

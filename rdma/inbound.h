@@ -36,10 +36,8 @@
 #ifndef KVR_INBOUND_H
 #define KVR_INBOUND_H
 
+#include "counters.h"
 #include "receiver.h"
-
-enum { KVS_PEER_requests, KVS_PEER_blocks, KVS_PEER_deduplicated, KVS_PEER_pending, KVS_PEER_refused, KVS_PEER_aborts,
-       KVS_PEER_commits, KVS_PEER_bytes };
 
 /* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them: four times the
  * store's blocks, and some for small stores. So much memory a peer can take here: a position takes 88 bytes, and its

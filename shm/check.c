@@ -155,6 +155,7 @@ static void read_all(struct kvs_look *look)
 	look->readers = get(look, g->readers_at, g->readers * sizeof(*look->readers));
 	look->places = get(look, g->places_at, g->requests * sizeof(*look->places));
 	look->requests = get(look, g->requests_at, g->requests * sizeof(*look->requests));
+	look->peers = get(look, g->peers_at, KVS_PEERS * sizeof(*look->peers));
 	look->ids = get(look, g->ids_at, g->requests * sizeof(*look->ids));
 	look->blocks = get(look, g->blocks_at, g->blocks * sizeof(*look->blocks));
 	look->buckets = get(look, g->buckets_at, g->buckets * sizeof(*look->buckets));
@@ -182,6 +183,7 @@ static void free_all(struct kvs_look *look)
 	free(look->infos);
 	free(look->places);
 	free(look->requests);
+	free(look->peers);
 	free(look->ids);
 	free(look->row);
 	free(look->notes);
@@ -200,6 +202,7 @@ static int take_look(const struct kvs_view *view, struct kvs_look *look, bool fi
 	read_all(look);
 	if (!look->error) {
 		kvs_check_head(look);
+		kvs_check_peers(look);
 		kvs_check_readers(look);
 		kvs_check_rows(look);
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * check_clients.c: the head, the client slots, their reader slots and their rows of counts, each invariant told where
- * it is checked. See check_look.h. Relaxed: what is looked at are copies.
+ * check_clients.c: the head, the client slots, their reader slots, connections and rows of counts, each invariant told
+ * where it is checked. See check_look.h. Relaxed: what is looked at are copies.
  */
 #include "config.h"
 
@@ -12,6 +12,7 @@
 #include "client.h"
 #include "epoch.h"
 #include "part.h"
+#include "peers.h"
 
 const char *const kvs_look_fields[KVS_LOOK_FIELDS] = {
 	[KVS_LOOK_STATE] = "state",
@@ -73,6 +74,27 @@ void kvs_check_readers(struct kvs_look *look)
 		check_reader(look, i);
 	for (uint32_t i = 0; i < look->g->clients; i++)
 		look->any_busy |= look->busy[i] || (look->slots[i].live && !look->slots[i].alive);
+}
+
+/* ---- Connections ----------------------------------------------------------------------------------------- */
+
+/* An entry is a client's that is there, who gives it back before it leaves. */
+static void check_peer(struct kvs_look *look, uint32_t number)
+{
+	uint64_t word = atomic_load_explicit(&look->peers[number].word, memory_order_relaxed);
+	uint32_t owner = kvs_peer_owner(word);
+	bool free = kvs_peer_state(word) == KVS_PEER_FREE;
+
+	if (kvs_peer_state(word) > KVS_PEER_USED || word & 0xc || (free && owner))
+		kvs_look_find(look, KVS_FINDING_peer, number, 0, word);
+	else if (!free && (owner >= look->g->clients || !look->slots[owner].live))
+		kvs_look_find(look, KVS_FINDING_peer_owner, number, owner, word);
+}
+
+void kvs_check_peers(struct kvs_look *look)
+{
+	for (uint32_t i = 0; i < KVS_PEERS; i++)
+		check_peer(look, i);
 }
 
 /* ---- Rows ------------------------------------------------------------------------------------------------ */

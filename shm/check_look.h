@@ -48,6 +48,7 @@ struct kvs_look {
 	struct kvs_block_info *infos;
 	_Atomic uint64_t *places; /* read before: */
 	struct kvs_request *requests;
+	struct kvs_peer *peers;
 	_Atomic uint64_t *ids;
 	uint64_t *row, *notes; /* of one slot after the other */
 	uint32_t *writers; /* over all rows, of each block in its life */
@@ -95,6 +96,7 @@ static inline bool kvs_look_busy(const struct kvs_look *look, uint32_t slot)
 
 /* The parts of the check, in the order in which they may be called: rows count the writers that blocks need. */
 void kvs_check_head(struct kvs_look *look);
+void kvs_check_peers(struct kvs_look *look);
 void kvs_check_readers(struct kvs_look *look);
 void kvs_check_rows(struct kvs_look *look);
 void kvs_check_blocks(struct kvs_look *look);

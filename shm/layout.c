@@ -44,7 +44,8 @@ static void place(struct kvs_geometry *g)
 	g->requests_at = round_up(g->readers_at + g->readers * sizeof(struct kvs_reader), KVS_PAGE);
 	g->ids_at = round_up(g->requests_at + g->requests * sizeof(struct kvs_request), KVS_PAGE);
 	g->places_at = round_up(g->ids_at + g->requests * UINT64_C(8), KVS_PAGE);
-	g->hints_at = round_up(g->places_at + g->requests * UINT64_C(8), KVS_PAGE);
+	g->peers_at = round_up(g->places_at + g->requests * UINT64_C(8), KVS_PAGE);
+	g->hints_at = round_up(g->peers_at + KVS_PEERS * sizeof(struct kvs_peer), KVS_PAGE);
 	g->buckets_at = round_up(g->hints_at + round_up(g->blocks, 64) / 8, KVS_PAGE);
 	g->blocks_at = round_up(g->buckets_at + g->buckets * UINT64_C(4), KVS_PAGE);
 	g->tails_at = round_up(g->blocks_at + g->blocks * sizeof(struct kvs_block), KVS_PAGE);
@@ -132,6 +133,10 @@ uint64_t kvs_layout_fingerprint(void)
 		KVS_HISTOGRAM_CELLS,
 		sizeof(struct kvs_request),
 		offsetof(struct kvs_request, opened),
+		sizeof(struct kvs_peer),
+		offsetof(struct kvs_peer, counters),
+		KVS_PEERS,
+		KVS_PEER_COUNTERS,
 		sizeof(struct kvs_block),
 		offsetof(struct kvs_block, next),
 		offsetof(struct kvs_block, key),

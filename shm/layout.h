@@ -9,6 +9,7 @@
  *   requests  the requests of engines; and, dense, so that a search for one reads little:
  *   ids       a hash of each one's id
  *   places    each one's place in the line for room
+ *   peers     connections to other nodes, for people
  *   hints     a bitmap of blocks that may be free
  *   buckets   the index: a link for each
  *   blocks    descriptors
@@ -55,6 +56,8 @@
 #define KVS_READERS_PER_CLIENT 16U
 #define KVS_REQUESTS_MAX 4095U /* a place fits into a word's owner */
 #define KVS_REQUEST_ID_SIZE 128
+#define KVS_PEERS 128U
+#define KVS_PEER_TEXT 64
 #define KVS_BLOCK_UNIT 512U
 #define KVS_BLOCKS_MAX (1U << 30)
 #define KVS_NONE UINT32_MAX /* no block, no client */
@@ -65,8 +68,8 @@ struct kvs_geometry {
 	uint64_t block_size; /* in each plane */
 	uint64_t incarnation;
 	uint64_t seed; /* of the hash */
-	uint64_t clients_at, readers_at, requests_at, ids_at, places_at, hints_at;
-	uint64_t buckets_at, blocks_at, tails_at, infos_at, rows_at;
+	uint64_t clients_at, readers_at, requests_at, ids_at, places_at, peers_at;
+	uint64_t hints_at, buckets_at, blocks_at, tails_at, infos_at, rows_at;
 	uint64_t row_size; /* bytes from one row to the next */
 	uint32_t blocks;
 	uint32_t buckets; /* a power of two, at least blocks */
@@ -198,6 +201,28 @@ struct kvs_request {
 	_Atomic uint64_t claims; /* 31..0 how often others have claimed it    63..32 the low half of its number */
 	_Atomic uint64_t opened, completed, held_since; /* CLOCK_MONOTONIC ns; 0: not yet */
 	_Atomic uint64_t claimed; /* likewise: when it was last claimed, by others: one that is late puts off an end */
+};
+
+enum kvs_peer_state {
+	KVS_PEER_FREE = 0,
+	KVS_PEER_TAKEN = 1, /* its owner writes what it is */
+	KVS_PEER_USED = 2,
+};
+
+/* A connection to another node: see peers.h. */
+struct kvs_peer {
+	_Alignas(128) _Atomic uint64_t word;
+	/* All else is its owner's, for people: relaxed, and texts are read by pread(2) only. */
+	_Atomic int64_t since; /* seconds since 1970 */
+	_Atomic uint64_t round_trip; /* ns: the last one */
+	_Atomic uint32_t outgoing;
+	char transport[8];
+	char device[KVS_PEER_TEXT];
+	char local[KVS_PEER_TEXT];
+	char remote[KVS_PEER_TEXT];
+	char node[KVS_PEER_TEXT];
+	char store[KVS_NAME_MAX + 1];
+	_Atomic uint64_t counters[KVS_PEER_COUNTERS];
 };
 
 /* A block's descriptor: one line. A key of up to KVS_KEY_HEAD bytes shares it with all else that a lookup reads; the

@@ -156,6 +156,7 @@ int kvs_map_open(struct kvs_map *map, int file, const struct kvs_geometry *geome
 	map->requests = (struct kvs_request *)(void *)(base + map->g.requests_at);
 	map->ids = (_Atomic uint64_t *)(void *)(base + map->g.ids_at);
 	map->places = (_Atomic uint64_t *)(void *)(base + map->g.places_at);
+	map->peers = (struct kvs_peer *)(void *)(base + map->g.peers_at);
 	map->hints = (_Atomic uint64_t *)(void *)(base + map->g.hints_at);
 	map->buckets = (_Atomic uint32_t *)(void *)(base + map->g.buckets_at);
 	map->blocks = (struct kvs_block *)(void *)(base + map->g.blocks_at);

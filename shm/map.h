@@ -26,6 +26,7 @@ struct kvs_map {
 	struct kvs_request *requests;
 	_Atomic uint64_t *ids;
 	_Atomic uint64_t *places;
+	struct kvs_peer *peers;
 	_Atomic uint64_t *hints;
 	_Atomic uint32_t *buckets;
 	struct kvs_block *blocks;

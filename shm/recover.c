@@ -29,6 +29,7 @@
 #include "hold.h"
 #include "lock.h"
 #include "part.h"
+#include "peers.h"
 #include "remove.h"
 #include "requests.h"
 #include "room.h"
@@ -150,6 +151,7 @@ static int64_t recover_all(const struct kvs_actor *actor, enum whose whose)
 	if (whose != DEAD_DMA)
 		kvs_request_close_all(actor);
 	kvs_wait_deafen(map, actor->self);
+	kvs_peer_give_back_all(map, actor->self);
 	return idle;
 }
 

@@ -86,6 +86,7 @@ static const char *only_name(const struct stat_settings *settings, struct names 
 static int show(const struct stat_settings *settings, kvshm_view *view, const char *name, struct stat_sink *sink)
 {
 	const struct stat_columns *columns = &settings->columns;
+	int rc;
 
 	if (settings->table == &stat_clients)
 		return stat_show_clients(view, name, columns, sink);
@@ -95,9 +96,12 @@ static int show(const struct stat_settings *settings, kvshm_view *view, const ch
 		return stat_show_requests(view, name, columns, sink);
 	if (settings->table == &stat_pins)
 		return stat_show_pins(view, name, columns, sink);
+	if (settings->table == &stat_peers)
+		return stat_show_peers(view, name, columns, sink);
 	if (settings->table == &stat_stores)
 		return stat_show_row(view, columns, sink);
-	return stat_show_store(view, sink);
+	rc = stat_show_store(view, sink);
+	return !rc && settings->prometheus ? stat_show_all_of_peers(view, name, sink) : rc;
 }
 
 /* A store that can't be viewed has no rows of its own, but is one of the stores. */

@@ -165,6 +165,13 @@ struct stat_pins_row {
 	char id[STAT_ID_SIZE];
 };
 
+struct stat_peer_row {
+	char of[KVSHM_NAME_MAX + 1]; /* the store; the other side's is one of the members */
+	struct kvshm_peer_view info;
+	char direction[4];
+	uint64_t age; /* ns */
+};
+
 struct stat_work { /* of all requests and pins */
 	uint64_t opening, open, complete, ending, aborted, closed; /* requests in that state */
 	uint64_t waiting;					   /* of these, in the line for room */
@@ -178,7 +185,8 @@ struct stat_summary { /* of a histogram */
 };
 
 extern const struct stat_part stat_store_part, stat_usage_part, stat_work_part, stat_head_part;
-extern const struct stat_table stat_stores, stat_clients, stat_blocks, stat_requests, stat_pins, stat_histograms;
+extern const struct stat_table stat_stores, stat_clients, stat_blocks, stat_requests, stat_pins, stat_peers,
+	stat_histograms;
 
 /* The columns of a table's rows, in the order in which they are shown. */
 enum { STAT_COLUMNS_MAX = 96 };
@@ -192,6 +200,9 @@ struct stat_columns {
 
 /* Those that text names, with commas between; NULL: the table's own. Ends the program where a name is unknown. */
 void stat_columns_choose(const struct stat_table *table, const char *text, bool list, struct stat_columns *columns);
+
+/* All that one store's rows can show. */
+void stat_columns_all(const struct stat_table *table, struct stat_columns *columns);
 
 /* Is anything of a part chosen? Of a struct's member in it? */
 bool stat_columns_use(const struct stat_columns *columns, size_t part);
@@ -214,14 +225,18 @@ void stat_columns_help(const struct stat_table *table);
 /* A whole store: sections store, usage, work, counters, histograms, clients, and the remarks. */
 int stat_show_store(kvshm_view *view, struct stat_sink *sink);
 
-/* The rows of a store's clients, blocks, requests or pins, or one that tells a store from others, into a section that
- * is open. */
+/* The rows of a store's clients, blocks, requests, pins or connections, or one that tells a store from others, into a
+ * section that is open. */
 int stat_show_clients(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_blocks(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_requests(kvshm_view *view, const char *store, const struct stat_columns *columns,
 		       struct stat_sink *sink);
 int stat_show_pins(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
+int stat_show_peers(kvshm_view *view, const char *store, const struct stat_columns *columns, struct stat_sink *sink);
 int stat_show_row(kvshm_view *view, const struct stat_columns *columns, struct stat_sink *sink);
+
+/* All that can be shown of a store's connections, as a section of its own. */
+int stat_show_all_of_peers(kvshm_view *view, const char *store, struct stat_sink *sink);
 
 /* Counts a store's requests and pins. */
 int stat_view_work(kvshm_view *view, struct stat_work *work);

@@ -67,6 +67,15 @@ void stat_columns_choose(const struct stat_table *table, const char *text, bool 
 	}
 }
 
+void stat_columns_all(const struct stat_table *table, struct stat_columns *columns)
+{
+	columns->count = 0;
+	for (size_t p = 0; p < STAT_PARTS_MAX; p++)
+		for (size_t i = 0; i < table->parts[p].count; i++)
+			if (table->parts[p].fields[i].when != STAT_LISTED)
+				add(columns, &table->parts[p].fields[i], p);
+}
+
 bool stat_columns_use(const struct stat_columns *columns, size_t part)
 {
 	for (size_t i = 0; i < columns->count; i++)

@@ -214,6 +214,61 @@ static const struct stat_field pins_fields[] = {
 	PINS(name, STAT_TEXT, "the client's name"),
 };
 
+#define PEER(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_peer_row, info.member), __VA_ARGS__ }
+
+static const struct stat_field peer_fields[] = {
+	{ .name = "store", .help = "the store that it is a connection of", .kind = STAT_TEXT,
+	  MEMBER(stat_peer_row, of), .when = STAT_LISTED },
+	PEER(peer, STAT_ID, "its entry in the store's table"),
+	PEER(client, STAT_SLOT, "client slot whose connection it is"),
+	PEER(pid, STAT_PID, "its process, as it sees itself", .when = STAT_ASKED),
+	PEER(name, STAT_TEXT, "that client's name"),
+	PEER(alive, STAT_YESNO, "no: that client is dead, and not recovered yet", .when = STAT_ASKED),
+	{ .name = "direction", .help = "out: made from here; in: by the other side", .kind = STAT_TEXT,
+	  MEMBER(stat_peer_row, direction) },
+	PEER(transport, STAT_TEXT, "rdma or tcp"),
+	PEER(device, STAT_TEXT, "its device, port and address there", .when = STAT_ASKED),
+	PEER(local, STAT_TEXT, "address here", .when = STAT_ASKED),
+	PEER(remote, STAT_TEXT, "address of the other side"),
+	PEER(node, STAT_TEXT, "what the other side calls itself"),
+	{ .name = "peer_store", .help = "its store", .kind = STAT_TEXT, MEMBER(stat_peer_row, info.store) },
+	PEER(since, STAT_TIME, "when it was made", .when = STAT_ASKED),
+	{ .name = "age", .help = "time since then", .kind = STAT_SECONDS, MEMBER(stat_peer_row, age) },
+	PEER(round_trip, STAT_SECONDS, "the last round trip that was measured"),
+	PEER(round_trip_mean, STAT_SECONDS, "the mean of all", .when = STAT_ASKED),
+	PEER(requests, STAT_COUNTER, "requests that the other side opened here, or joined"),
+	PEER(blocks, STAT_COUNTER, "blocks here that were granted to the other side to be written"),
+	PEER(bytes, STAT_COUNTER, "bytes of blocks that the other side wrote here, and said to be whole"),
+	PEER(commits, STAT_COUNTER, "times that the other side said so", .when = STAT_ASKED),
+	PEER(deduplicated, STAT_COUNTER, "keys that the other side offered, and that were here"),
+	PEER(pending, STAT_COUNTER,
+	     "keys that the other side offered, and that another was filling here", .when = STAT_ASKED),
+	PEER(refused, STAT_COUNTER, "keys that the other side offered, and that were refused", .when = STAT_ASKED),
+	PEER(aborts, STAT_COUNTER, "requests given up before they were complete, by either side"),
+	PEER(sent_requests, STAT_COUNTER, "requests that were opened at the other side, or joined"),
+	PEER(sent_blocks, STAT_COUNTER, "blocks written to the other side"),
+	PEER(sent_bytes, STAT_COUNTER, "their bytes"),
+	PEER(sent_deduplicated, STAT_COUNTER,
+	     "keys offered to the other side, and there already", .when = STAT_ASKED),
+	PEER(sent_refused, STAT_COUNTER, "keys offered to the other side, and refused", .when = STAT_ASKED),
+	PEER(sent_wants, STAT_COUNTER, "keys asked of the other side", .when = STAT_ASKED),
+	PEER(link_sent, STAT_COUNTER, "bytes that went out, messages included", .when = STAT_ASKED),
+	PEER(link_received, STAT_COUNTER,
+	     "bytes that came in, messages included; of RDMA without what was written into blocks", .when = STAT_ASKED),
+	PEER(windows_bound, STAT_COUNTER, "windows over blocks, opened for the other side", .when = STAT_ASKED),
+	PEER(windows_invalidated, STAT_COUNTER, "windows closed again", .when = STAT_ASKED),
+	PEER(windows_retired, STAT_COUNTER,
+	     "windows that were not used again, before their keys could turn", .when = STAT_ASKED),
+	PEER(retries, STAT_COUNTER, "times that the transport had to try again, as far as it tells"),
+	PEER(errors_message, STAT_COUNTER, "messages that made no sense, or were out of turn", .when = STAT_ASKED),
+	PEER(errors_access, STAT_COUNTER, "writes outside of what was granted", .when = STAT_ASKED),
+	PEER(errors_timeout, STAT_COUNTER, "times that the other side was silent for too long", .when = STAT_ASKED),
+	PEER(errors_device, STAT_COUNTER, "failures of the device, its port, or the network", .when = STAT_ASKED),
+	PEER(errors_memory, STAT_COUNTER,
+	     "failures for want of memory, or of memory that may be locked", .when = STAT_ASKED),
+};
+
 #define SUMMARY(member, what, text) \
 	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_summary, member), .metric = &hidden }
 
@@ -237,5 +292,6 @@ const struct stat_table stat_stores = { "stores", "--list", { FIELDS(store_field
 const struct stat_table stat_clients = { "clients", "--clients", { FIELDS(client_fields) } };
 const struct stat_table stat_blocks = { "blocks", "--blocks", { FIELDS(block_fields) } };
 const struct stat_table stat_requests = { "requests", "--requests", { FIELDS(request_fields) } };
+const struct stat_table stat_peers = { "peers", "--peers", { FIELDS(peer_fields) } };
 const struct stat_table stat_pins = { "pins", "--pins", { FIELDS(pins_fields) } };
 const struct stat_table stat_histograms = { "histograms", NULL, { FIELDS(histogram_fields) } };

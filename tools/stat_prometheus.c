@@ -2,9 +2,9 @@
  * Copyright (c) the kvshm authors
  *
  * stat_prometheus.c: kvshm-stat's exposition for Prometheus (text format 0.0.4). Every sample has the label store;
- * those of clients have slot, pid and name as well. Quantities are metrics: kvshm_, the section's prefix, the value's
- * name, its unit (seconds, bytes), and _total if it only grows. What names something are labels: of a row's samples, or
- * else of kvshm_store_info, which is always 1.
+ * those of clients have slot, pid and name as well, those of connections whose they are and where they lead. Quantities
+ * are metrics: kvshm_, the section's prefix, the value's name, its unit (seconds, bytes), and _total if it only grows.
+ * What names something are labels: of a row's samples, or else of kvshm_store_info, which is always 1.
  *
  * An exposition has all samples of a family together, also those of several stores: so families are collected, each in
  * a buffer of its own, and printed in the end.
@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FAMILIES_MAX = 128, VALUES_MAX = STAT_COLUMNS_MAX, NAME_SIZE = 80, LABELS_SIZE = 4096 };
+enum { FAMILIES_MAX = 192, VALUES_MAX = STAT_COLUMNS_MAX, NAME_SIZE = 80, LABELS_SIZE = 4096 };
 
 struct family {
 	char name[NAME_SIZE];
@@ -127,6 +127,8 @@ static const char *prefix(const char *section)
 {
 	if (!strcmp(section, "store") || !strcmp(section, "head"))
 		return "store_";
+	if (!strcmp(section, "peers"))
+		return "peer_";
 	return !strcmp(section, "clients") ? "client_" : "";
 }
 

@@ -22,6 +22,7 @@ static void print_columns(void)
 	stat_columns_help(&stat_blocks);
 	stat_columns_help(&stat_requests);
 	stat_columns_help(&stat_pins);
+	stat_columns_help(&stat_peers);
 }
 
 /* Seconds, perhaps with a fraction, from a millisecond to a day. */
@@ -52,23 +53,23 @@ static uint64_t read_count(const char *text)
 static void judge(const struct stat_settings *settings)
 {
 	unsigned rows = settings->clients + settings->blocks + settings->requests + settings->pins +
-			(settings->interval != 0);
+			settings->peers + (settings->interval != 0);
 
 	if (settings->store && settings->list)
 		tool_bad_use("--store shows one store and --list all of them: leave one out");
 	if (settings->json && settings->prometheus)
 		tool_bad_use("--json and --prometheus are two forms of output: leave one out");
 	if (rows > 1)
-		tool_bad_use("--clients, --blocks, --requests, --pins and INTERVAL show one thing each: leave all "
-			     "but one out");
+		tool_bad_use("--clients, --blocks, --requests, --pins, --peers and INTERVAL show one thing each: "
+			     "leave all but one out");
 	if (settings->list && settings->interval)
 		tool_bad_use("INTERVAL is for one store, and --list shows all of them: leave one out");
 	if (settings->prometheus && (rows || settings->columns_text))
 		tool_bad_use("--prometheus shows all there is, once: leave out --clients, --blocks, --requests, "
-			     "--pins, --columns and INTERVAL");
+			     "--pins, --peers, --columns and INTERVAL");
 	if (settings->columns_text && !rows && !settings->list)
-		tool_bad_use("--columns chooses of rows: say INTERVAL, --clients, --blocks, --requests, --pins or "
-			     "--list as well");
+		tool_bad_use("--columns chooses of rows: say INTERVAL, --clients, --blocks, --requests, --pins, "
+			     "--peers or --list as well");
 }
 
 static void choose_table(struct stat_settings *settings)
@@ -83,6 +84,8 @@ static void choose_table(struct stat_settings *settings)
 		settings->table = &stat_requests;
 	else if (settings->pins)
 		settings->table = &stat_pins;
+	else if (settings->peers)
+		settings->table = &stat_peers;
 	else if (settings->list && !settings->prometheus)
 		settings->table = &stat_stores;
 	if (settings->table)
@@ -104,8 +107,11 @@ void stat_settings_read(int argc, char **argv, struct stat_settings *settings)
 		  .help = "show only the requests that are not closed, the oldest first; with --list, of every store" },
 		{ .name = "pins", .kind = TOOL_FLAG, .to.flag = &settings->pins,
 		  .help = "show only the pins of living clients, the oldest first; with --list, of every store" },
+		{ .name = "peers", .kind = TOOL_FLAG, .to.flag = &settings->peers,
+		  .help = "show only the connections to other nodes; with --list, those of every store" },
 		{ .name = "columns", .argument = "NAME,...", .kind = TOOL_TEXT, .to.text = &settings->columns_text,
-		  .help = "show these columns of INTERVAL, --list, --clients, --blocks, --requests or --pins" },
+		  .help = "show these columns of "
+			  "INTERVAL, --list, --clients, --blocks, --requests, --pins or --peers" },
 		{ .name = "json", .kind = TOOL_FLAG, .to.flag = &settings->json,
 		  .help = "print a JSON document instead of a page; with INTERVAL, one for each line" },
 		{ .name = "prometheus", .kind = TOOL_FLAG, .to.flag = &settings->prometheus,

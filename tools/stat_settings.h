@@ -13,7 +13,7 @@ struct stat_settings {
 	const char *store;
 	const char *dir;
 	const char *columns_text;
-	bool list, clients, blocks, requests, pins, json, prometheus;
+	bool list, clients, blocks, requests, pins, peers, json, prometheus;
 	uint64_t interval; /* ns; 0: not line by line */
 	uint64_t count;	   /* of lines; 0: no end */
 	const struct stat_table *table; /* of the rows; NULL: a page */

@@ -51,6 +51,7 @@ refused 1 "leave one out" kvshm-stat --json --prometheus
 refused 1 "leave one out" kvshm-stat --list 1
 refused 1 "leave all but one out" kvshm-stat --clients --blocks
 refused 1 "leave all but one out" kvshm-stat --requests --pins
+refused 1 "leave all but one out" kvshm-stat --requests --peers
 refused 1 "leave all but one out" kvshm-stat --blocks 1
 refused 1 "leave out" kvshm-stat --prometheus --clients
 refused 1 "leave out" kvshm-stat --prometheus 1
@@ -75,7 +76,7 @@ done
 for count in 0 18446744073709551616; do
 	refused 1 "the least is 1" kvshm-stat 1 "$count"
 done
-for rows in --list --clients --blocks --requests --pins 1; do
+for rows in --list --clients --blocks --requests --pins --peers 1; do
 	refused 1 "'such': there is no such column of [a-z]+; there are .*, " kvshm-stat "$rows" --columns such
 	refused 1 "'': there is no such column" kvshm-stat "$rows" --columns ,
 done

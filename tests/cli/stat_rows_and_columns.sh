@@ -67,10 +67,13 @@ grep -qE "^  a +0 +${client_pid[one]} " "$tmp/out" || fail "the others are not s
 
 # Every column that the help names can be chosen.
 ask one ok open a-request
+coproc PEERS { exec "$(dirname "$KVSHM_BIN")/tests/cli/peers" a; } # which has connections
+read -r -t 10 answer <&"${PEERS[0]}" || fail "that client did not begin"
+expect "$answer" ok
 must kvshm-stat --help
 cp "$tmp/out" "$tmp/help"
 rm "$shm/kvshm.c" "$shm/kvshm.d"
-for what in INTERVAL --list --clients --blocks --requests --pins; do
+for what in INTERVAL --list --clients --blocks --requests --pins --peers; do
 	columns=$(sed -n "/^Columns of $what/,/^\$/s/^  [* ] \([a-z0-9_]*\) .*/\1/p" "$tmp/help" | paste -s -d ,)
 	[ "${#columns}" -gt 40 ] || fail "the help has no columns of $what"
 	case $what in

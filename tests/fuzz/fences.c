@@ -34,7 +34,8 @@ static void fence(const struct kvs_map *map)
 	fence_from_to(map, g->readers_at + g->readers * sizeof(struct kvs_reader), g->requests_at);
 	fence_from_to(map, g->requests_at + g->requests * sizeof(struct kvs_request), g->ids_at);
 	fence_from_to(map, g->ids_at + g->requests * sizeof(uint64_t), g->places_at);
-	fence_from_to(map, g->places_at + g->requests * sizeof(uint64_t), g->hints_at);
+	fence_from_to(map, g->places_at + g->requests * sizeof(uint64_t), g->peers_at);
+	fence_from_to(map, g->peers_at + KVS_PEERS * sizeof(struct kvs_peer), g->hints_at);
 	fence_from_to(map, g->hints_at + (blocks + 63) / 64 * 8, g->buckets_at);
 	fence_from_to(map, g->buckets_at + g->buckets * sizeof(uint32_t), g->blocks_at);
 	fence_from_to(map, g->blocks_at + blocks * sizeof(struct kvs_block), g->tails_at);

@@ -244,6 +244,7 @@ static struct section section_of(unsigned number)
 		{g.requests_at, g.requests * sizeof(struct kvs_request)},
 		{g.ids_at, g.requests * sizeof(uint64_t)},
 		{g.places_at, g.requests * sizeof(uint64_t)},
+		{g.peers_at, KVS_PEERS * sizeof(struct kvs_peer)},
 	};
 
 	return sections[number % (sizeof(sections) / sizeof(sections[0]))];

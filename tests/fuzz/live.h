@@ -35,7 +35,8 @@
 	X(request_complete) X(request_settle) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
 	X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
 	X(view_usage) X(view_clients) \
-	X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) X(view_pins) X(view_check) X(view_head) \
+	X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) X(view_pins) X(view_peers) X(view_check) \
+	X(view_head) \
 	X(list) X(kvshm_stat) X(kvshm_check)
 
 enum live_call {

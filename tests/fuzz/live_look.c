@@ -58,6 +58,13 @@ static int see_pins(const struct kvshm_pin_info *pins, void *arg)
 	return 0;
 }
 
+static int see_peer(const struct kvshm_peer_view *peer, void *arg)
+{
+	(void)arg;
+	base_check(peer->client < KVSHM_CLIENTS_MAX && strlen(peer->node) < sizeof(peer->node));
+	return 0;
+}
+
 static int see_counter(const struct kvshm_counter *counter, void *arg)
 {
 	(void)arg;
@@ -110,6 +117,8 @@ static void see_all(struct live_process *p, kvshm_view *view)
 	(void)live_end(p, LIVE_view_requests, kvshm_view_requests(view, see_request, NULL));
 	live_begin(p, LIVE_view_pins);
 	(void)live_end(p, LIVE_view_pins, kvshm_view_pins(view, see_pins, NULL));
+	live_begin(p, LIVE_view_peers);
+	(void)live_end(p, LIVE_view_peers, kvshm_view_peers(view, see_peer, NULL));
 	live_begin(p, LIVE_view_check);
 	(void)live_end(p, LIVE_view_check, kvshm_view_check(view, see_finding, NULL, &result));
 }
@@ -161,6 +170,7 @@ static const struct form {
 	{ "kvshm-stat", { "--blocks" }, false },
 	{ "kvshm-stat", { "--requests" }, false },
 	{ "kvshm-stat", { "--pins" }, false },
+	{ "kvshm-stat", { "--peers", "--json" }, true },
 	{ "kvshm-stat", { "--clients" }, false },
 	{ "kvshm-stat", { "0.001", "3" }, false },
 };

@@ -24,6 +24,7 @@ const char *const mutate_names[MUTATE_SECTIONS] = {
 	[MUTATE_HEAD] = "words of the head", [MUTATE_CLIENTS] = "client slots", [MUTATE_READERS] = "reader slots",
 	[MUTATE_COUNTERS] = "counters", [MUTATE_LINE] = "words of the line", [MUTATE_REQUESTS] = "requests",
 	[MUTATE_IDS] = "ids of requests", [MUTATE_PLACES] = "places", [MUTATE_HINTS] = "hints",
+	[MUTATE_PEERS] = "peers",
 	[MUTATE_BUCKETS] = "buckets", [MUTATE_BLOCKS] = "blocks", [MUTATE_KEYS] = "keys", [MUTATE_INFOS] = "infos",
 	[MUTATE_ROWS] = "rows", [MUTATE_NOTES] = "notes of pins", [MUTATE_ANYWHERE] = "anywhere",
 };
@@ -37,6 +38,7 @@ static const struct {
 	[MUTATE_HEAD] = { 24, 75 },    [MUTATE_CLIENTS] = { 16, 80 },  [MUTATE_READERS] = { 16, 85 },
 	[MUTATE_COUNTERS] = { 3, 0 },  [MUTATE_LINE] = { 12, 50 },     [MUTATE_REQUESTS] = { 36, 75 },
 	[MUTATE_IDS] = { 10, 50 },     [MUTATE_PLACES] = { 24, 75 },   [MUTATE_HINTS] = { 8, 50 },
+	[MUTATE_PEERS] = { 8, 50 },
 	[MUTATE_BUCKETS] = { 24, 85 }, [MUTATE_BLOCKS] = { 56, 75 },   [MUTATE_KEYS] = { 8, 50 },
 	[MUTATE_INFOS] = { 16, 75 },   [MUTATE_ROWS] = { 28, 75 },     [MUTATE_NOTES] = { 4, 50 },
 	[MUTATE_ANYWHERE] = { 12, 75 },
@@ -113,6 +115,7 @@ static struct field in_clients(struct mutator *m)
 	static const struct field fields[] = {
 		FIELD(kvs_client, word, SLOT), FIELD(kvs_client, word, SLOT), FIELD(kvs_client, pid, PLAIN),
 		FIELD(kvs_client, attached, PLAIN), FIELD(kvs_client, listens, PLAIN),
+		FIELD(kvs_client, dma, PLAIN), FIELD(kvs_client, started, PLAIN), FIELD(kvs_client, home, PLAIN),
 		{ offsetof(struct kvs_client, name), 8, PLAIN, 0, 0, 0 },
 		{ offsetof(struct kvs_client, name) + KVS_CLIENT_NAME_SIZE - 8, 8, PLAIN, 0, 0, 0 },
 	};
@@ -296,6 +299,8 @@ static struct field choose(struct mutator *m, enum mutate_section section)
 		return in_ids(m);
 	case MUTATE_PLACES:
 		return in_places(m);
+	case MUTATE_PEERS:
+		return in_array(m, m->g.peers_at, 8, KVS_PEERS * sizeof(struct kvs_peer) / 8, PLAIN);
 	case MUTATE_HINTS:
 		return in_array(m, m->g.hints_at, 8, (m->g.blocks + UINT64_C(63)) / 64, PLAIN);
 	case MUTATE_BUCKETS:

@@ -25,6 +25,7 @@ enum mutate_section {
 	MUTATE_REQUESTS,
 	MUTATE_IDS, /* of requests, and their hashes */
 	MUTATE_PLACES,
+	MUTATE_PEERS,
 	MUTATE_HINTS,
 	MUTATE_BUCKETS,
 	MUTATE_BLOCKS,

@@ -66,6 +66,13 @@ static int see_pins(const struct kvshm_pin_info *pins, void *arg)
 	return 0;
 }
 
+static int see_peer(const struct kvshm_peer_view *peer, void *arg)
+{
+	(void)arg;
+	target_must(peer->client < KVSHM_CLIENTS_MAX && strlen(peer->node) < sizeof(peer->node));
+	return 0;
+}
+
 static int see_counter(const struct kvshm_counter *counter, void *arg)
 {
 	(void)arg;
@@ -113,6 +120,7 @@ static void view(void)
 	target_must(kvshm_view_blocks(view, see_block, NULL) <= 0);
 	target_must(kvshm_view_requests(view, see_request, NULL) <= 0);
 	target_must(kvshm_view_pins(view, see_pins, NULL) <= 0);
+	target_must(kvshm_view_peers(view, see_peer, NULL) <= 0);
 	(void)kvshm_view_check(view, see_finding, NULL, &result);
 	kvshm_view_close(view);
 }

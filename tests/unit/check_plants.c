@@ -56,6 +56,36 @@ static void dma_of_no_state(void)
 	expect("client slot 0 says 0x4 of its devices, which makes no sense");
 }
 
+static void peer_of_no_state(void)
+{
+	atomic_store(&scene.map.peers[3].word, 3);
+	expect("connection 3 has the word 0x3, which makes no sense");
+}
+
+static void peer_with_other_bits(void)
+{
+	atomic_store(&scene.map.peers[3].word, 6);
+	expect("connection 3 has the word 0x6, which makes no sense");
+}
+
+static void free_peer_with_an_owner(void)
+{
+	atomic_store(&scene.map.peers[3].word, 0x10);
+	expect("connection 3 has the word 0x10, which makes no sense");
+}
+
+static void peer_of_nobody(void)
+{
+	atomic_store(&scene.map.peers[3].word, 0x10062);
+	expect("connection 3 is of client 6, whose slot is nobody's");
+}
+
+static void peer_beyond_the_clients(void)
+{
+	atomic_store(&scene.map.peers[3].word, 0x1fff1);
+	expect("connection 3 is of client 4095, whose slot is nobody's");
+}
+
 static void reader_of_no_client(void)
 {
 	atomic_store(&scene.map.readers[0].owner, 4 + 1);
@@ -339,6 +369,11 @@ const struct plant plants_of_blocks[] = {
 	AT_REST(slot, slot_of_no_state),
 	AT_REST(slot, slot_with_other_bits),
 	AT_REST(dma, dma_of_no_state),
+	AT_REST(peer, peer_of_no_state),
+	AT_REST(peer, peer_with_other_bits),
+	AT_REST(peer, free_peer_with_an_owner),
+	AT_REST(peer_owner, peer_of_nobody),
+	AT_REST(peer_owner, peer_beyond_the_clients),
 	AT_REST(reader, reader_of_no_client),
 	AT_REST(reader, reader_beyond_the_clients),
 	AT_REST(reader_above, reader_above_the_top),

@@ -40,6 +40,7 @@ static bool sections_right(const struct kvs_geometry *g)
 		{g->requests_at, g->requests * sizeof(struct kvs_request)},
 		{g->ids_at, g->requests * UINT64_C(8)},
 		{g->places_at, g->requests * UINT64_C(8)},
+		{g->peers_at, KVS_PEERS * sizeof(struct kvs_peer)},
 		{g->hints_at, (g->blocks + UINT64_C(63)) / 64 * 8},
 		{g->buckets_at, g->buckets * UINT64_C(4)},
 		{g->blocks_at, g->blocks * sizeof(struct kvs_block)},

@@ -15,14 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CUTS 15U
+#define CUTS 16U
 
 /* Where the sections begin, and some bytes of each; the head's frozen part stays, else it is no segment any more. */
 static unsigned cuts_of(const struct kvs_geometry *g, uint64_t cuts[CUTS])
 {
 	const uint64_t all[CUTS] = {KVS_FROZEN, 4096 - 1, g->clients_at, g->readers_at + 1, g->requests_at, g->ids_at,
-				    g->places_at + 1, g->hints_at, g->buckets_at, g->blocks_at, g->tails_at,
-				    g->infos_at, g->rows_at, g->rows_at + g->row_size, g->size - 1};
+				    g->places_at + 1, g->peers_at + 1, g->hints_at, g->buckets_at, g->blocks_at,
+				    g->tails_at, g->infos_at, g->rows_at, g->rows_at + g->row_size, g->size - 1};
 
 	memcpy(cuts, all, sizeof(all));
 	return CUTS;
@@ -87,7 +87,14 @@ static int pass_pins(const struct kvshm_pin_info *pins, void *arg)
 	return 0;
 }
 
-static void look(kvshm_view *view, bool readers_left, bool requests_left, bool row_left)
+static int pass_peer(const struct kvshm_peer_view *peer, void *arg)
+{
+	(void)peer;
+	(void)arg;
+	return 0;
+}
+
+static void look(kvshm_view *view, bool readers_left, bool requests_left, bool peers_left, bool row_left)
 {
 	struct kvshm_check_result result;
 	struct kvshm_store_info info;
@@ -100,6 +107,7 @@ static void look(kvshm_view *view, bool readers_left, bool requests_left, bool r
 	ck_rc(kvshm_view_check(view, NULL, NULL, &result), -EPROTO);
 	ck_rc(kvshm_view_counters(view, pass_counter, NULL), readers_left ? 0 : -EPROTO);
 	ck_rc(kvshm_view_requests(view, pass_request, NULL), requests_left ? 0 : -EPROTO);
+	ck_rc(kvshm_view_peers(view, pass_peer, NULL), peers_left ? 0 : -EPROTO);
 	ck_rc(kvshm_view_pins(view, pass_pins, NULL), row_left ? 0 : -EPROTO);
 	(void)kvshm_view_clients(view, pass_client, NULL); /* of no row that is gone: it may do */
 }
@@ -116,7 +124,8 @@ START_TEST(views_of_a_segment_that_is_cut_at_any_section_say_so)
 
 		ck_rc(kvshm_view_open(unit_name(), NULL, &view), 0);
 		cut(cuts[i]);
-		look(view, cuts[i] >= g.requests_at, cuts[i] >= g.hints_at, cuts[i] >= g.rows_at + g.row_size);
+		look(view, cuts[i] >= g.requests_at, cuts[i] >= g.peers_at, cuts[i] >= g.hints_at,
+		     cuts[i] >= g.rows_at + g.row_size);
 		ck_rc(kvshm_view_open(unit_name(), NULL, &late), -EPROTO);
 		ck_assert_ptr_nonnull(strstr(kvshm_error(), "truncated"));
 		kvshm_view_close(view);

@@ -459,6 +459,55 @@ class PinInfo(ctypes.Structure):
     ]
 
 
+class PeerView(ctypes.Structure):
+    """struct kvshm_peer_view"""
+
+    _fields_ = [
+        ("peer", c_uint32),
+        ("client", c_uint32),
+        ("pid", c_int32),
+        ("alive", c_int),
+        ("outgoing", c_int),
+        ("name", c_char * (CLIENT_NAME_MAX + 1)),
+        ("transport", c_char * 8),
+        ("device", c_char * 64),
+        ("local", c_char * 64),
+        ("remote", c_char * 64),
+        ("node", c_char * 64),
+        ("store", c_char * (NAME_MAX + 1)),
+        ("since", c_int64),
+        ("round_trip", c_uint64),
+        ("round_trip_mean", c_uint64),
+        ("requests", c_uint64),
+        ("blocks", c_uint64),
+        ("bytes", c_uint64),
+        ("commits", c_uint64),
+        ("deduplicated", c_uint64),
+        ("pending", c_uint64),
+        ("refused", c_uint64),
+        ("aborts", c_uint64),
+        ("sent_requests", c_uint64),
+        ("sent_blocks", c_uint64),
+        ("sent_bytes", c_uint64),
+        ("sent_deduplicated", c_uint64),
+        ("sent_refused", c_uint64),
+        ("sent_wants", c_uint64),
+        ("link_sent", c_uint64),
+        ("link_received", c_uint64),
+        ("windows_bound", c_uint64),
+        ("windows_invalidated", c_uint64),
+        ("windows_retired", c_uint64),
+        ("retries", c_uint64),
+        ("errors_message", c_uint64),
+        ("errors_access", c_uint64),
+        ("errors_timeout", c_uint64),
+        ("errors_device", c_uint64),
+        ("errors_memory", c_uint64),
+        ("round_trips", c_uint64),
+        ("round_trips_ns", c_uint64),
+    ]
+
+
 class Histogram(ctypes.Structure):
     """struct kvshm_histogram"""
 
@@ -672,6 +721,7 @@ view_counters = _releases("view_counters", _S, WALK, c_void_p)
 view_histograms = _releases("view_histograms", _S, WALK, c_void_p)
 view_blocks = _releases("view_blocks", _S, WALK, c_void_p)
 view_requests = _releases("view_requests", _S, WALK, c_void_p)
+view_peers = _releases("view_peers", _S, WALK, c_void_p)
 view_pins = _releases("view_pins", _S, WALK, c_void_p)
 view_check = _releases("view_check", _S, FINDING, c_void_p, POINTER(CheckResult))
 view_head = _releases("view_head", c_char_p, c_char_p, POINTER(HeadInfo))

@@ -75,6 +75,10 @@ class View(Local):
         """The pins of living clients, the oldest first."""
         return self._all(_abi.view_pins, _abi.PinInfo, _plain)
 
+    def peers(self) -> List[SimpleNamespace]:
+        """The connections to other nodes."""
+        return self._all(_abi.view_peers, _abi.PeerView, _plain)
+
     def requests(self) -> List[RequestInfo]:
         """The requests, the oldest first; closed ones too, while they are remembered."""
         return self._all(_abi.view_requests, _abi.RequestInfo, make_info)
