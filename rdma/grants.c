@@ -8,8 +8,8 @@
  * be published before all are committed, and one that is given up waits for the others: so a run ends at RUN_BYTES a
  * plane, where a window's price is a small part, and at RUN_BLOCKS.
  *
- * Guarantees: inbound.h's. A run's end is told to the inbound once (kvr_inbound_fenced()), whichever of withdrawn() and
- * the link's end comes first.
+ * Guarantees: inbound.h's (tests/model/remote_fence.pml). A run's end is told to the inbound once
+ * (kvr_inbound_fenced()), whichever of withdrawn() and the link's end comes first.
  */
 #include "config.h"
 

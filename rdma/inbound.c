@@ -7,7 +7,7 @@
  * Guarantees: none of these calls waits. Every key that an incoming was told is here is held by the request until its
  * end (R02). A fill is published once all planes are whole and fenced, and given up once it is fenced (E2, R23). What
  * another fills is looked at again until it is here, or asked for again (R07). Each way out gives everything back (R09,
- * R10, R12), but for what is complete, which waits to be claimed.
+ * R10, R12), but for what is complete, which waits to be claimed. (tests/model/remote_fence.pml)
  */
 #include "config.h"
 

@@ -6,7 +6,7 @@
  * Guarantees (E2, E3): withdrawn() is called when the invalidation has completed; from then on a write by the window's
  * key is refused, and ends the link. A key is not used again: 8 bits of it are counted up by each binding, and a window
  * is given back to the device, for a new one, before they have gone round. A window goes to another link only unbound.
- * Free ones are used in turn, so that keys come back late even so.
+ * Free ones are used in turn, so that keys come back late even so. (tests/model/remote_fence.pml)
  *
  * Devices without windows: the key is that of the part's memory region. withdrawn() is called too, but says nothing:
  * only the queue pair's end does (KVR_LINK_NO_WINDOWS).

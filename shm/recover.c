@@ -13,7 +13,7 @@
  * Of a client that does DMA each recoverer looks behind its own lock whether the process has ended, and once more when
  * it has the byte alone: who finds that it goes on gives up what waits for nothing, and says so in the slot, for who
  * comes later has nothing to do then; who finds that it has ended says that, for who can't see it.
- * (tests/model/dma_end.pml)
+ * (tests/model/dma_end.pml, tests/model/remote_fence.pml)
  */
 #include "config.h"
 

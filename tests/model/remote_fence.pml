@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * A block that another node fills: its window, the sender's late writes, the receiver's death, and the block's next life.
- * stands for NAMES
+ * A block that another node fills: its window, the sender's late writes, the receiver's death, and the block's next
+ * life.
+ * stands for rdma/grants.c: open_windows(), kvr_grants_commit(), end_run(), settle(), kvr_grants_withdrawn()
+ * stands for rdma/inbound.c: kvr_inbound_fenced(), end_fill(), look_at_drains()
+ * stands for rdma/verbs_window.c: get(), open_window(), kvr_window_withdraw(), kvr_window_was_invalidated()
+ * stands for shm/recover.c: judge(), recover_locked()
  *
  * The receiver grants a block, by a window that it opens over it. A sender, who keeps to no rule, writes with any key
  * that it was ever given, at any time, as often as it likes. A write is two steps of the receiver's NIC: the key is
  * looked up, and the bytes are placed, any time later. The grant ends by a commit or by an abort, whichever; then the
- * block goes on to its next life. The receiver may die at any step: its lock falls first, its queue pair some time later,
- * and a recoverer looks whenever it likes. Without windows (-DWINDOWS=0) the sender is one that keeps to the rules, but
- * may be late: it writes until it has answered an abort, or its queue pair is gone.
+ * block goes on to its next life. The receiver may die at any step: its lock falls first, its queue pair some time
+ * later, and a recoverer looks whenever it likes. Without windows (-DWINDOWS=0) the sender is one that keeps to the
+ * rules, but may be late: it writes until it has answered an abort, or its queue pair is gone.
  *
  * Shows: nothing is placed in a block that is ready, or that has another life than the window was opened for (E2, E3,
- * R23); also where the receiver has died, and also where the keys of a window (here two bits, eight in hardware) have all
- * been used. A commit's block becomes ready, and an aborted one is reused, if nobody dies.
+ * R23); also where the receiver has died, and also where the keys of a window (here two, 256 in hardware) have all been
+ * used. A commit's block becomes ready, and an aborted one is reused, if nobody dies.
  *
- * Left out: what is in the bytes; several blocks in one window, which end together; credits and messages, whose order the
- * sender's arbitrary writes include.
+ * Left out: what is in the bytes; several blocks in one window, which end together; credits and messages, whose order
+ * the sender's arbitrary writes include.
  *
  * check: -DDEATHS=0 nobody dies
  * check: -DDEATHS=1 the receiver may die
@@ -38,8 +42,7 @@
 #endif
 #define KEYS 2		/* of a window, before it is retired */
 #define LIVES 4
-#define WINDOWS_MAX 3
-#define RKEYS (WINDOWS_MAX * KEYS)
+#define RKEYS (3 * KEYS)
 
 mtype = { FREE, FILLING, DOOMED, READY };
 mtype word = FREE;
