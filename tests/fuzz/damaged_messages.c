@@ -158,7 +158,7 @@ static void listen_for_links(void)
 
 static uint64_t window_at(unsigned i)
 {
-	return (2 * i + 1) * (MEMORY / (2 * WINDOWS + 1));
+	return (2 * (uint64_t)i + 1) * (MEMORY / (2 * WINDOWS + 1));
 }
 
 static void expose(unsigned i)

@@ -48,18 +48,18 @@ struct scene {
 struct scene *scene_open(void);
 /* The same, and a link that is up at both ends. */
 struct scene *scene_link(void);
-void scene_close(struct scene *scene);
+void scene_close(struct scene *at);
 
 struct kvr_link_options scene_options(void);
 /* Keeps what an end (the argument) is told. */
 const struct kvr_link_user *scene_user(void);
-void scene_connect(struct scene *scene);
+void scene_connect(struct scene *at);
 /* A connection to the port that is nothing but a socket; what it says is up to the test. ends[1] takes it. */
-int scene_socket(struct scene *scene);
+int scene_socket(struct scene *at);
 
 /* Runs the loop of an end (-1: of both) until nothing happens any more. What is under way between two sockets may come
  * later, on a busy machine: so this is no proof that something came, but scene_until() is. */
-void scene_run(struct scene *scene, int end);
+void scene_run(struct scene *at, int end);
 /* Runs both until the condition holds, which it has to soon. */
 #define scene_until(scene, condition)                                                                           \
 	do {                                                                                                    \
@@ -70,7 +70,7 @@ void scene_run(struct scene *scene, int end);
 		}                                                                                               \
 	} while (0)
 /* Waits until one of the loops has something, and runs it. False: it is past the time. */
-bool scene_turn(struct scene *scene, uint64_t until);
+bool scene_turn(struct scene *at, uint64_t until);
 
 int scene_send(struct scene_end *end, uint64_t time, uint64_t cookie);
 struct kvr_window *scene_expose(struct scene_end *end, uint64_t at, uint64_t length);

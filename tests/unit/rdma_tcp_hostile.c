@@ -13,8 +13,8 @@
 
 #include "bytes.h"
 
-#define AT 4096	   /* where the window is in its end's memory, */
-#define LENGTH 8192 /* and how long */
+#define AT UINT64_C(4096)     /* where the window is in its end's memory, */
+#define LENGTH UINT64_C(8192) /* and how long */
 #define BEFORE 0x11 /* what is there before */
 #define AFTER 0x22  /* what the other side writes */
 
