@@ -83,6 +83,7 @@ static int on_pong(struct kvr_peer *peer, uint64_t time)
 	if (time > now)
 		return kvs_fault(EPROTO, "%s answers a PING that was never sent", peer->remote);
 	peer->round_trip = now - time;
+	kvr_peer_count_round_trip(peer);
 	return 0;
 }
 

@@ -21,4 +21,7 @@ void kvr_peer_is_up(struct kvr_peer *peer);
 void kvr_peer_end_counting(struct kvr_peer *peer);
 void kvr_peer_count_link(struct kvr_peer *peer);
 
+/* A round trip was measured: counts it, and what the link has counted by now. */
+void kvr_peer_count_round_trip(struct kvr_peer *peer);
+
 #endif
