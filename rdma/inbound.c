@@ -23,18 +23,6 @@
 
 /* ---- Opening --------------------------------------------------------------------------------------------------- */
 
-struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open)
-{
-	struct kvr_inbound *inbound = receiver->inbounds;
-
-	if (open->id.length == 0)
-		return NULL;
-	while (inbound && (inbound->attempt != open->attempt || inbound->id_length != open->id.length ||
-			   memcmp(inbound->id, open->id.bytes, open->id.length)))
-		inbound = inbound->next;
-	return inbound;
-}
-
 static struct kvr_inbound *new_inbound(struct kvr_receiver *receiver, const struct kvr_open *open,
 				       struct kvr_wished *wished)
 {
@@ -154,7 +142,8 @@ static void set_here(struct kvr_inbound *inbound, struct kvr_position *at)
 	inbound->here++;
 }
 
-/* Its filler's end: nothing lands in it any more. */
+/* Its filler's end: nothing lands in it any more. The store's descriptor tells other clients of it: requests of this one
+ * that wait for the key are looked at anyway. */
 static void end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 {
 	kvshm_store *store = inbound->receiver->store;
@@ -166,6 +155,7 @@ static void end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 		return; /* others' planes are awaited */
 	if (rc == 0)
 		rc = kvshm_publish(store, &at->handle, &at->offered->meta);
+	kvr_receiver_wake_at(inbound->receiver, 0);
 	if (rc == 0) {
 		set_here(inbound, at);
 		return;
@@ -504,6 +494,27 @@ static void look_for_end(struct kvr_inbound *inbound, uint64_t now)
 		kvr_inbound_abort(inbound, -ECANCELED, "nobody has claimed the request in time");
 }
 
+static struct kvr_inbound *find(const struct kvr_receiver *receiver, const struct kvr_open *open)
+{
+	struct kvr_inbound *inbound = receiver->inbounds;
+
+	while (inbound && (inbound->attempt != open->attempt || inbound->id_length != open->id.length ||
+			   memcmp(inbound->id, open->id.bytes, open->id.length)))
+		inbound = inbound->next;
+	return inbound;
+}
+
+struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open)
+{
+	struct kvr_inbound *inbound = open->id.length ? find(receiver, open) : NULL;
+
+	if (!inbound || inbound->state != KVR_INBOUND_COMPLETE)
+		return inbound;
+	look_for_end(inbound, kvs_now());
+	kvr_inbound_look(inbound);
+	return find(receiver, open);
+}
+
 /* Whose time to drain is over is fenced, whatever it does: by windows, or by the end of its connection. */
 static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
 {
@@ -528,13 +539,13 @@ static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
 	return next;
 }
 
-uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now)
+uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough)
 {
 	uint64_t next;
 
-	if (inbound->state == KVR_INBOUND_ROOM)
+	if (inbound->state == KVR_INBOUND_ROOM && thorough)
 		look_for_room(inbound);
-	else if (inbound->state != KVR_INBOUND_ENDING)
+	else if (inbound->state != KVR_INBOUND_ROOM && inbound->state != KVR_INBOUND_ENDING && thorough)
 		look_for_end(inbound, now);
 	if (inbound->state == KVR_INBOUND_FILLING)
 		look_at_pending(inbound);

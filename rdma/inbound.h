@@ -44,6 +44,9 @@
  * answer, and what is offered there 64, and its key. */
 #define KVR_INCOMINGS_MAX 1024U
 #define KVR_POSITIONS_MAX(blocks) (UINT64_C(4) * (blocks) + 65536)
+/* How often rooms, and ends that were asked for, are looked for at most: each costs some system calls for each request,
+ * and the store's descriptor rings for every block that is published. */
+#define KVR_LOOK_PERIOD UINT64_C(2000000)
 /* How long a sender may go on writing after ABORT was sent to it. */
 #define KVR_DRAIN_TIME UINT64_C(2000000000)
 
@@ -171,6 +174,7 @@ struct kvr_receiver {
 	uint32_t all_planes;
 	struct kvr_source *sources;
 	struct kvr_inbound *inbounds;
+	uint64_t next_look; /* when to look for rooms, and for ends that were asked for, again */
 	void *planes[KVSHM_PLANES_MAX];
 };
 
@@ -196,6 +200,7 @@ void kvr_incoming_end(struct kvr_incoming *incoming, enum kvr_type type, int res
 /* Opens a request and takes its place in the line; its first incoming is still to be added. */
 int kvr_inbound_open(struct kvr_receiver *receiver, const struct kvr_open *open, struct kvr_wished *wished,
 		     struct kvr_inbound **inbound);
+/* The one that an OPEN may join; one that is over, as its engine says, is none. */
 struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open);
 /* A key is offered at a position: keeps it. -EINVAL: another key was offered there. -ENOMEM. */
 int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer);
@@ -210,8 +215,9 @@ void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text
 /* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards,
  * with its incomings. */
 void kvr_inbound_look(struct kvr_inbound *inbound);
-/* Something has changed in the store, or time has passed: likewise. Returns when to look again. */
-uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now);
+/* Something has changed in the store, or time has passed: likewise. thorough: rooms and ends are looked for, too.
+ * Returns when to look again. */
+uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough);
 /* The node ends: what is complete stays its client's; all else is given up. Its links are closed. */
 void kvr_inbound_close(struct kvr_inbound *inbound);
 

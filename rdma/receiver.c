@@ -454,16 +454,23 @@ void kvr_receiver_on_lost(struct kvr_peer *peer)
 
 uint64_t kvr_receiver_work(struct kvr_node *node, uint64_t now)
 {
+	struct kvr_receiver *receiver = node->receiver;
 	struct kvr_inbound *following;
 	uint64_t next = UINT64_MAX;
+	bool thorough;
 
-	if (!node->receiver)
+	if (!receiver || !receiver->inbounds)
 		return next;
-	for (struct kvr_inbound *inbound = node->receiver->inbounds; inbound; inbound = following) {
+	thorough = now >= receiver->next_look;
+	if (thorough)
+		receiver->next_look = now + KVR_LOOK_PERIOD;
+	else
+		next = receiver->next_look; /* for what has changed since the last one */
+	for (struct kvr_inbound *inbound = receiver->inbounds; inbound; inbound = following) {
 		uint64_t again;
 
 		following = inbound->next;
-		again = kvr_inbound_work(inbound, now);
+		again = kvr_inbound_work(inbound, now, thorough);
 		next = again < next ? again : next;
 	}
 	return next;

@@ -343,6 +343,21 @@ START_TEST(aborts_that_cross_are_each_others_answer)
 }
 END_TEST
 
+START_TEST(R22_what_an_engine_has_ended_is_not_joined)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_begin(far, 1, &one, 1, 100);
+	far_finish(far, 1, 1, 100);
+	far_idle(far);
+	far_open(far, 2, &one, 1);
+	ask_for_end(engine, 1); /* nobody has worked since the OPEN was said */
+	far_opened(far, 2, -EALREADY);
+	far_end(store);
+}
+END_TEST
+
 START_TEST(an_abort_of_what_is_done_changes_nothing)
 {
 	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
@@ -371,6 +386,7 @@ int main(void)
 		R28_a_store_that_is_cleared_keeps_nothing_of_what_was_being_filled,
 		a_store_that_is_destroyed_ends_all_transfers,
 		aborts_that_cross_are_each_others_answer,
+		R22_what_an_engine_has_ended_is_not_joined,
 		an_abort_of_what_is_done_changes_nothing,
 	};
 
