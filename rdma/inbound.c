@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * inbound.c: one request that comes in: its room, its keys, its fills, and its end; see inbound.h for its states. It is
- * an engine's request like any other, made of the library's own calls: what a death here leaves is ended by recovery.
+ * inbound.c: one request that comes in: its opening, its keys and its fills; see inbound.h for its states. It is an
+ * engine's request like any other, made of the library's own calls: what a death here leaves is ended by recovery.
  *
  * Guarantees: none of these calls waits. Every key that an incoming was told is here is held by the request until its
- * end (R02). A fill is published once all planes are whole and fenced, and given up once it is fenced (E2, R23). What
- * another fills is looked at again until it is here, or asked for again (R07). Each way out gives everything back (R09,
- * R10, R12), but for what is complete, which waits to be claimed. (tests/model/remote_fence.pml)
+ * end (R02). A fill is published once all planes are whole and fenced, and given up once it is fenced (E2, R23).
+ * (tests/model/remote_fence.pml)
  */
 #include "config.h"
 
@@ -135,7 +134,7 @@ static void set_failed(struct kvr_inbound *inbound, struct kvr_position *at, int
 	inbound->settled++;
 }
 
-static void set_here(struct kvr_inbound *inbound, struct kvr_position *at)
+void kvr_inbound_set_here(struct kvr_inbound *inbound, struct kvr_position *at)
 {
 	at->state = KVR_POSITION_HERE;
 	inbound->settled++;
@@ -144,7 +143,7 @@ static void set_here(struct kvr_inbound *inbound, struct kvr_position *at)
 
 /* Its filler's end: nothing lands in it any more. The store's descriptor tells other clients of it: requests of this one
  * that wait for the key are looked at anyway. */
-static void end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
+void kvr_inbound_end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 {
 	kvshm_store *store = inbound->receiver->store;
 	int rc = at->result;
@@ -157,7 +156,7 @@ static void end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 		rc = kvshm_publish(store, &at->handle, &at->offered->meta);
 	kvr_receiver_wake_at(inbound->receiver, 0);
 	if (rc == 0) {
-		set_here(inbound, at);
+		kvr_inbound_set_here(inbound, at);
 		return;
 	}
 	if (at->handle.kind == KVSHM_WRITER)
@@ -174,7 +173,7 @@ void kvr_inbound_fenced(struct kvr_inbound *inbound, uint32_t position, uint32_t
 	if (result && at->result == 0)
 		at->result = result;
 	if (at->runs == 0)
-		end_fill(inbound, at);
+		kvr_inbound_end_fill(inbound, at);
 }
 
 void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result)
@@ -187,10 +186,10 @@ void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result
 	}
 	at->result = result;
 	if (at->runs == 0)
-		end_fill(inbound, at);
+		kvr_inbound_end_fill(inbound, at);
 }
 
-static void push_pending(struct kvr_inbound *inbound, uint32_t position)
+void kvr_inbound_push_pending(struct kvr_inbound *inbound, uint32_t position)
 {
 	inbound->positions[position].next = inbound->pending;
 	inbound->pending = position;
@@ -204,11 +203,11 @@ static void wait_for(struct kvr_inbound *inbound, uint32_t position)
 	int rc = kvshm_wait(inbound->receiver->store, &at->handle, 0);
 
 	if (rc == 0) {
-		set_here(inbound, at);
+		kvr_inbound_set_here(inbound, at);
 		return;
 	}
 	at->state = KVR_POSITION_PENDING;
-	push_pending(inbound, position);
+	kvr_inbound_push_pending(inbound, position);
 	if (rc != -ETIMEDOUT && rc != -EBADF)
 		kvr_receiver_wake_at(inbound->receiver, 0);
 }
@@ -221,7 +220,7 @@ static void take(struct kvr_inbound *inbound, uint32_t position, int result, enu
 	if (result)
 		set_failed(inbound, at, result);
 	else if (outcome == KVSHM_READY)
-		set_here(inbound, at);
+		kvr_inbound_set_here(inbound, at);
 	else if (outcome == KVSHM_PENDING)
 		wait_for(inbound, position);
 	else
@@ -269,303 +268,4 @@ void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, siz
 		return;
 	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
 		kvr_grants_answer(incoming, positions, count);
-}
-
-/* ---- The end --------------------------------------------------------------------------------------------------- */
-
-/* Tells one of the end. Who may still be writing is asked to stop first: else an honest one runs into a window that is
- * gone, which ends its connection. */
-static void stop(struct kvr_incoming *incoming, int result, const char *text)
-{
-	if (incoming->state == KVR_INCOMING_ABORTING)
-		kvr_grants_withdraw(incoming);
-	else if (incoming->state <= KVR_INCOMING_OPENED)
-		kvr_incoming_refuse(incoming, result, text);
-}
-
-void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text)
-{
-	struct kvr_incoming *next;
-
-	if (inbound->state == KVR_INBOUND_ENDING)
-		return;
-	inbound->state = KVR_INBOUND_ENDING;
-	inbound->result = result;
-	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
-		next = incoming->sibling;
-		stop(incoming, result, text);
-	}
-	for (uint32_t i = 0; i < inbound->blocks; i++)
-		if (inbound->positions[i].state == KVR_POSITION_FILL && inbound->positions[i].runs == 0)
-			end_fill(inbound, &inbound->positions[i]);
-	(void)kvshm_request_unreserve(inbound->receiver->store, &inbound->request); /* it may be over */
-}
-
-static void free_inbound(struct kvr_inbound *inbound)
-{
-	struct kvr_inbound **at = &inbound->receiver->inbounds;
-
-	while (*at != inbound)
-		at = &(*at)->next;
-	*at = inbound->next;
-	for (uint32_t i = 0; i < inbound->blocks; i++)
-		free(inbound->positions[i].offered);
-	free(inbound->positions);
-	free(inbound);
-}
-
-/* Nothing of it is granted any more. */
-static void finish(struct kvr_inbound *inbound)
-{
-	(void)kvshm_request_end(inbound->receiver->store, &inbound->request); /* it may be over: R04 */
-	while (inbound->incomings) {
-		struct kvr_incoming *incoming = inbound->incomings;
-
-		if (incoming->state == KVR_INCOMING_ABORTING)
-			kvr_incoming_end(incoming, KVR_ABORTED, 0, 0);
-		kvr_incoming_free(incoming);
-	}
-	if (inbound->wished)
-		kvr_wish_end(inbound->wished, inbound->result);
-	free_inbound(inbound);
-}
-
-/* ---- Going on -------------------------------------------------------------------------------------------------- */
-
-static void complete(struct kvr_inbound *inbound)
-{
-	const struct kvr_receiver *receiver = inbound->receiver;
-	int rc = kvshm_request_complete(receiver->store, &inbound->request, 0);
-
-	if (rc == -ETIMEDOUT)
-		return;
-	if (rc == -EINPROGRESS) {
-		kvr_inbound_abort(inbound, -EINVAL, "a key was offered for two positions");
-		return;
-	}
-	if (rc) {
-		kvr_inbound_abort(inbound, rc == -EAGAIN ? -ECANCELED : rc, kvs_fault_text());
-		return;
-	}
-	inbound->state = KVR_INBOUND_COMPLETE;
-	inbound->deadline = UINT64_MAX;
-	if (receiver->node->claim_timeout) {
-		inbound->deadline = kvs_now() + receiver->node->claim_timeout;
-		kvr_receiver_wake_at(receiver, inbound->deadline);
-	}
-	if (inbound->wished)
-		kvr_wish_end(inbound->wished, 0);
-}
-
-/* Those that have had an answer to everything are done; late ones, which join what is complete, are when they have. */
-static void tell_done(struct kvr_inbound *inbound)
-{
-	struct kvr_incoming *next;
-
-	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
-		next = incoming->sibling;
-		if (incoming->state != KVR_INCOMING_OPENED || incoming->offered < inbound->blocks)
-			continue;
-		kvr_incoming_end(incoming, KVR_DONE, 0, inbound->blocks);
-		kvr_incoming_free(incoming);
-	}
-	if (inbound->put && !inbound->incomings)
-		kvr_inbound_abort(inbound, -ECANCELED, "");
-}
-
-/* Those that went alone, and have nothing any more. True: others are fenced still. */
-static bool sweep(struct kvr_inbound *inbound)
-{
-	struct kvr_incoming *next;
-	bool fencing = false;
-
-	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
-		next = incoming->sibling;
-		if (incoming->runs)
-			fencing = true;
-		else if (incoming->state == KVR_INCOMING_FENCING)
-			kvr_incoming_free(incoming);
-	}
-	return fencing;
-}
-
-void kvr_inbound_look(struct kvr_inbound *inbound)
-{
-	bool fencing = sweep(inbound);
-
-	if (inbound->state == KVR_INBOUND_FILLING && inbound->settled == inbound->blocks) {
-		if (inbound->here == inbound->blocks)
-			complete(inbound);
-		else
-			kvr_inbound_abort(inbound, -ECANCELED, "a block was refused, or given up");
-		fencing = sweep(inbound);
-	}
-	if (inbound->state == KVR_INBOUND_COMPLETE)
-		tell_done(inbound);
-	else if (!inbound->incomings)
-		kvr_inbound_abort(inbound, -ECANCELED, "");
-	if (inbound->state == KVR_INBOUND_ENDING && !fencing)
-		finish(inbound);
-}
-
-/* ---- Time, and the store --------------------------------------------------------------------------------------- */
-
-/* What was offered while it waited is asked for. */
-static void begin(struct kvr_inbound *inbound)
-{
-	uint32_t some[SOME];
-	size_t n = 0;
-
-	inbound->state = KVR_INBOUND_FILLING;
-	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
-		if (incoming->state == KVR_INCOMING_ASKED)
-			kvr_incoming_opened(incoming, 0, "");
-	for (uint32_t i = 0; i < inbound->blocks && inbound->state == KVR_INBOUND_FILLING; i++) {
-		if (inbound->positions[i].state != KVR_POSITION_NONE)
-			some[n++] = i;
-		if (n && (n == SOME || i + 1 == inbound->blocks)) {
-			kvr_inbound_ask(inbound, some, n);
-			n = 0;
-		}
-	}
-}
-
-static void look_for_room(struct kvr_inbound *inbound)
-{
-	int rc = kvshm_request_wait_room(inbound->receiver->store, &inbound->request, 0);
-
-	if (rc == 0)
-		begin(inbound);
-	else if (rc != -EINPROGRESS)
-		kvr_inbound_abort(inbound, rc, kvs_fault_text());
-}
-
-/* What others fill: it is here, or to be asked for again, or still pending. */
-static void look_at_pending(struct kvr_inbound *inbound)
-{
-	uint32_t todo = inbound->pending, some[SOME];
-	size_t n = 0;
-
-	inbound->pending = KVR_NO_POSITION;
-	while (todo != KVR_NO_POSITION && inbound->state == KVR_INBOUND_FILLING) {
-		struct kvr_position *at = &inbound->positions[todo];
-		uint32_t position = todo;
-		int rc = kvshm_wait(inbound->receiver->store, &at->handle, 0);
-
-		todo = at->next;
-		if (rc == -ETIMEDOUT) {
-			push_pending(inbound, position);
-		} else {
-			if (rc == 0)
-				set_here(inbound, at);
-			else
-				at->state = KVR_POSITION_OFFERED;
-			some[n++] = position;
-		}
-		if (n && (n == SOME || todo == KVR_NO_POSITION)) {
-			kvr_inbound_ask(inbound, some, n);
-			n = 0;
-		}
-	}
-	if (n)
-		kvr_inbound_ask(inbound, some, n);
-}
-
-/* Has its end been asked for, by an engine here, or come? */
-static void look_for_end(struct kvr_inbound *inbound, uint64_t now)
-{
-	struct kvshm_request_info info;
-	int rc = kvshm_request_get_info(inbound->receiver->store, &inbound->request, &info);
-
-	if (rc == 0 && info.state >= KVSHM_REQUEST_ENDING)
-		rc = -ECANCELED;
-	if (rc) {
-		kvr_inbound_abort(inbound, rc, "an engine here has asked for the end of the request");
-		return;
-	}
-	if (inbound->state != KVR_INBOUND_COMPLETE)
-		return;
-	if (info.claims != inbound->claims) { /* it has been claimed since it was last looked at */
-		inbound->claims = info.claims;
-		if (inbound->deadline != UINT64_MAX)
-			inbound->deadline = now + inbound->receiver->node->claim_timeout;
-	}
-	if (now >= inbound->deadline)
-		kvr_inbound_abort(inbound, -ECANCELED, "nobody has claimed the request in time");
-}
-
-static struct kvr_inbound *find(const struct kvr_receiver *receiver, const struct kvr_open *open)
-{
-	struct kvr_inbound *inbound = receiver->inbounds;
-
-	while (inbound && (inbound->attempt != open->attempt || inbound->id_length != open->id.length ||
-			   memcmp(inbound->id, open->id.bytes, open->id.length)))
-		inbound = inbound->next;
-	return inbound;
-}
-
-struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open)
-{
-	struct kvr_inbound *inbound = open->id.length ? find(receiver, open) : NULL;
-
-	if (!inbound || inbound->state != KVR_INBOUND_COMPLETE)
-		return inbound;
-	look_for_end(inbound, kvs_now());
-	kvr_inbound_look(inbound);
-	return find(receiver, open);
-}
-
-/* Whose time to drain is over is fenced, whatever it does: by windows, or by the end of its connection. */
-static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
-{
-	uint64_t next = UINT64_MAX;
-
-	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling) {
-		struct kvr_peer *peer = incoming->source->peer;
-
-		if (incoming->state != KVR_INCOMING_DRAINING)
-			continue;
-		if (now < incoming->drained) {
-			next = incoming->drained < next ? incoming->drained : next;
-		} else if (kvr_peer_is_unfenced(peer)) {
-			kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "transfer %u was aborted, and its sender has not "
-								    "answered: its device has no windows that could "
-								    "be taken back", incoming->number));
-		} else {
-			incoming->state = KVR_INCOMING_FENCING;
-			kvr_grants_withdraw(incoming);
-		}
-	}
-	return next;
-}
-
-uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough)
-{
-	uint64_t next;
-
-	if (inbound->state == KVR_INBOUND_ROOM && thorough)
-		look_for_room(inbound);
-	else if (inbound->state != KVR_INBOUND_ROOM && inbound->state != KVR_INBOUND_ENDING && thorough)
-		look_for_end(inbound, now);
-	if (inbound->state == KVR_INBOUND_FILLING)
-		look_at_pending(inbound);
-	next = look_at_drains(inbound, now);
-	if (inbound->state <= KVR_INBOUND_COMPLETE && inbound->state != KVR_INBOUND_FILLING)
-		next = inbound->deadline < next ? inbound->deadline : next;
-	kvr_inbound_look(inbound);
-	return next;
-}
-
-void kvr_inbound_close(struct kvr_inbound *inbound)
-{
-	if (inbound->state == KVR_INBOUND_COMPLETE)
-		look_for_end(inbound, kvs_now());
-	if (inbound->state == KVR_INBOUND_COMPLETE) {
-		while (inbound->incomings)
-			kvr_incoming_free(inbound->incomings);
-		free_inbound(inbound);
-		return;
-	}
-	kvr_inbound_abort(inbound, -ECONNRESET, "");
-	finish(inbound);
 }

@@ -178,20 +178,25 @@ struct kvr_receiver {
 	void *planes[KVSHM_PLANES_MAX];
 };
 
-/* ---- Sources and incomings: receiver.c ---- */
+/* Has the receiver look again then, at the latest: receiver.c. */
+void kvr_receiver_wake_at(const struct kvr_receiver *receiver, uint64_t when);
+
+/* ---- Sources and incomings: incoming.c ---- */
 
 /* The source of a peer, made when it is first needed: -ENOMEM; -EPROTO: there is no store here. */
 int kvr_source_of(struct kvr_peer *peer, struct kvr_source **source);
+/* Was a transfer of that number opened? source may be NULL. */
+bool kvr_source_was_opened(const struct kvr_source *source, uint32_t number);
+void kvr_source_free(struct kvr_source *source); /* it has nothing */
 
-/* Has the receiver look again then, at the latest. */
-void kvr_receiver_wake_at(const struct kvr_receiver *receiver, uint64_t when);
-
+/* One more sender of a request; NULL: no memory. */
+struct kvr_incoming *kvr_incoming_new(struct kvr_source *source, const struct kvr_open *open,
+				      struct kvr_inbound *inbound);
 /* Takes an incoming off its source and its inbound, and frees it; it has no runs. */
 void kvr_incoming_free(struct kvr_incoming *incoming);
 /* This one goes, whatever becomes of its inbound: OPENED or ABORT says so, and it is drained and fenced. */
 void kvr_incoming_refuse(struct kvr_incoming *incoming, int result, const char *text);
-
-/* Messages of one. */
+/* Messages to one. */
 void kvr_incoming_opened(struct kvr_incoming *incoming, int result, const char *text);
 void kvr_incoming_end(struct kvr_incoming *incoming, enum kvr_type type, int result, uint32_t held);
 
@@ -200,8 +205,6 @@ void kvr_incoming_end(struct kvr_incoming *incoming, enum kvr_type type, int res
 /* Opens a request and takes its place in the line; its first incoming is still to be added. */
 int kvr_inbound_open(struct kvr_receiver *receiver, const struct kvr_open *open, struct kvr_wished *wished,
 		     struct kvr_inbound **inbound);
-/* The one that an OPEN may join; one that is over, as its engine says, is none. */
-struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open);
 /* A key is offered at a position: keeps it. -EINVAL: another key was offered there. -ENOMEM. */
 int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer);
 /* Asks the store for those of these positions that it was not asked for yet, and answers all who are owed one. */
@@ -210,11 +213,26 @@ void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, siz
 void kvr_inbound_fail(struct kvr_inbound *inbound, uint32_t position, int result);
 /* Nothing of a run lands there any more. planes: those that are whole by it; result: else it has failed, for that. */
 void kvr_inbound_fenced(struct kvr_inbound *inbound, uint32_t position, uint32_t planes, int result);
+/* The end of a fill of its own: published, given up, or not yet (others' planes are awaited). It is fenced. */
+void kvr_inbound_end_fill(struct kvr_inbound *inbound, struct kvr_position *at);
+void kvr_inbound_set_here(struct kvr_inbound *inbound, struct kvr_position *at);
+void kvr_inbound_push_pending(struct kvr_inbound *inbound, uint32_t position);
+void kvr_inbound_free(struct kvr_inbound *inbound);
+
+/* ---- Their ends: inbound_end.c ---- */
+
 /* Ends it, for that reason: all its incomings are told. What can't be given up yet is, by kvr_inbound_look(). */
 void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text);
 /* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards,
  * with its incomings. */
 void kvr_inbound_look(struct kvr_inbound *inbound);
+/* Its end, now: no run is left. */
+void kvr_inbound_finish(struct kvr_inbound *inbound);
+
+/* ---- What they wait for: inbound_work.c ---- */
+
+/* The one that an OPEN may join; one that is over, as its engine says, is none. */
+struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open);
 /* Something has changed in the store, or time has passed: likewise. thorough: rooms and ends are looked for, too.
  * Returns when to look again. */
 uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough);
