@@ -42,6 +42,7 @@ struct kvr_device {
 	struct kvr_link *links;
 	struct kvr_verbs_window *free, **free_end; /* the one that was used longest ago first */
 	bool has_windows, is_iwarp;
+	bool wide_windows; /* they let in what is inside of their memory region, not inside of themselves */
 	uint32_t queue_max, completions_max;
 };
 
@@ -66,6 +67,8 @@ int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part);
 void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part);
 /* What the part is registered as with this device. */
 struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device);
+/* What a window over these bytes of it is to be over. NULL, with a text: it can't be registered. */
+struct ibv_mr *kvr_key_under(const struct kvr_part *part, struct kvr_device *device, void *address, uint64_t length);
 /* Tells why a device does not take `bytes` of memory: the text names the limit, if that may be it. */
 int kvr_key_fault(int error, uint64_t bytes, const char *what, const struct ibv_context *context);
 

@@ -299,7 +299,7 @@ static bool next(struct kvr_link *link, enum rdma_cm_event_type *type, int *stat
 {
 	struct rdma_cm_event *event;
 
-	if (link->closed || !link->channel || rdma_get_cm_event(link->channel, &event))
+	if (link->closed || link->state == KVR_LINK_DOWN || !link->channel || rdma_get_cm_event(link->channel, &event))
 		return false;
 	*type = event->event;
 	*status = event->status;

@@ -23,6 +23,10 @@
 #include "kept.h"
 #include "verbs.h"
 
+/* Its windows are as wide as the memory region that they are over: it compares an access with that one's bounds (Linux
+ * 6.1, check_rkey() in drivers/infiniband/sw/rxe/rxe_resp.c). */
+#define SOFT_ROCE 0xffffff
+
 /* ---- What it tells ---- */
 
 static void fail_all(struct kvr_device *device, uint32_t port, int reason)
@@ -247,6 +251,7 @@ static int read_abilities(struct kvr_device *device)
 	device->is_iwarp = device->context->device->transport_type == IBV_TRANSPORT_IWARP;
 	device->has_windows =
 		attr.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B) && attr.max_mw > 0;
+	device->wide_windows = device->has_windows && attr.vendor_id == SOFT_ROCE;
 	device->queue_max = (uint32_t)attr.max_qp_wr;
 	device->completions_max = (uint32_t)attr.max_cqe;
 	return 0;

@@ -21,9 +21,6 @@
 
 static void end_id(struct kvr_link *link)
 {
-	if (link->events.ready)
-		kvr_loop_remove(link->loop, &link->events);
-	link->events.ready = NULL;
 	if (link->id)
 		(void)rdma_destroy_id(link->id); /* tells the other side */
 	link->id = NULL;
@@ -32,12 +29,15 @@ static void end_id(struct kvr_link *link)
 	link->channel = NULL;
 }
 
-/* Everything but the structure. */
+/* The other side is told by close() only, which takes librdmacm's part: a farewell that is sent while the port is down
+ * stops Soft-RoCE's queue pair for all such messages for good. */
 static void end(struct kvr_link *link)
 {
 	kvr_qp_fence(link);
 	kvr_connection_no_deadline(link);
-	end_id(link);
+	if (link->events.ready)
+		kvr_loop_remove(link->loop, &link->events);
+	link->events.ready = NULL;
 	if (link->device)
 		kvr_qp_close(link);
 	kvr_device_unlink(link);
@@ -61,6 +61,7 @@ void kvr_link_close(struct kvr_link *link)
 	kvr_link_enter(link);
 	link->closed = true;
 	end(link);
+	end_id(link);
 	kvr_link_leave(link);
 }
 

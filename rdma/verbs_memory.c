@@ -16,10 +16,20 @@
 #include "fault.h"
 #include "verbs.h"
 
+#define PIECES 1024
+
 struct key {
 	const struct kvr_device *device;
 	struct ibv_mr *mr;
 	struct key *next;
+	struct piece *pieces[PIECES]; /* by their address */
+};
+
+/* Of a device whose windows do not keep to their own bounds: a region that is as narrow as its windows. Blocks are
+ * always the same: each is registered once, when it is granted for the first time. */
+struct piece {
+	struct ibv_mr *mr;
+	struct piece *next;
 };
 
 int kvr_key_fault(int error, uint64_t bytes, const char *what, const struct ibv_context *context)
@@ -67,6 +77,18 @@ int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part)
 	return 0;
 }
 
+static void free_pieces(struct key *key)
+{
+	for (unsigned i = 0; i < PIECES; i++)
+		while (key->pieces[i]) {
+			struct piece *piece = key->pieces[i];
+
+			key->pieces[i] = piece->next;
+			(void)ibv_dereg_mr(piece->mr);
+			free(piece);
+		}
+}
+
 void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part)
 {
 	struct key *key = part->keys, *before = NULL;
@@ -81,14 +103,57 @@ void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part)
 		before->next = key->next;
 	else
 		part->keys = key->next;
+	free_pieces(key);
 	(void)ibv_dereg_mr(key->mr);
 	free(key);
 }
 
+static struct key *find(const struct kvr_part *part, const struct kvr_device *device)
+{
+	struct key *key = part->keys;
+
+	while (key && key->device != device)
+		key = key->next;
+	return key;
+}
+
+/* Every part is with every device that a link has. */
 struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device)
 {
-	for (const struct key *key = part->keys; key; key = key->next)
-		if (key->device == device)
-			return key->mr;
+	return find(part, device)->mr;
+}
+
+static struct piece *make_piece(const struct kvr_device *device, void *address, uint64_t length)
+{
+	struct piece *piece = calloc(1, sizeof(*piece));
+
+	if (!piece) {
+		(void)kvs_fault(ENOMEM, "no memory to register memory");
+		return NULL;
+	}
+	piece->mr = ibv_reg_mr(device->pd, address, length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+	if (piece->mr)
+		return piece;
+	(void)kvr_key_fault(errno, length, "a block", device->context);
+	free(piece);
 	return NULL;
+}
+
+struct ibv_mr *kvr_key_under(const struct kvr_part *part, struct kvr_device *device, void *address, uint64_t length)
+{
+	struct key *key = find(part, device);
+	struct piece **at = &key->pieces[((uintptr_t)address >> 12) % PIECES], *piece = *at;
+
+	if (!device->wide_windows)
+		return key->mr;
+	while (piece && (piece->mr->addr != address || piece->mr->length != length))
+		piece = piece->next;
+	if (piece)
+		return piece->mr;
+	piece = make_piece(device, address, length);
+	if (!piece)
+		return NULL;
+	piece->next = *at;
+	*at = piece;
+	return piece->mr;
 }

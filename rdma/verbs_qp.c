@@ -268,8 +268,12 @@ static int post_bind(struct kvr_link *link, const struct kvr_op *op)
 							   .length = window->window.length,
 							   .mw_access_flags = IBV_ACCESS_REMOTE_WRITE}}};
 
+	int rc = post(link, op, &wr, false);
+
 	link->window_ops++;
-	return post(link, op, &wr, false);
+	if (rc == 0)
+		window->mw->rkey = window->window.rkey; /* the one before was to be there until now */
+	return rc;
 }
 
 static int post_invalidate(struct kvr_link *link, const struct kvr_op *op)

@@ -116,7 +116,6 @@ static int open_window(struct kvr_link *link, struct kvr_verbs_window *window)
 	}
 	window->binds++;
 	window->window.rkey = ibv_inc_rkey(window->mw->rkey);
-	window->mw->rkey = window->window.rkey;
 	window->bind = (struct kvr_op){.kind = KVR_OP_BIND, .window = window};
 	return kvr_qp_put(link, &window->bind);
 }
@@ -133,7 +132,11 @@ int kvr_window_expose(struct kvr_link *link, void *address, uint64_t length, voi
 	rc = get(link, &made);
 	if (rc)
 		return rc;
-	made->mr = kvr_key_find(part, link->device);
+	made->mr = kvr_key_under(part, link->device, address, length);
+	if (!made->mr) {
+		give_back(link->device, made);
+		return -ENOMEM;
+	}
 	made->withdrawing = false;
 	made->window = (struct kvr_window){.address = (uintptr_t)address, .length = length, .user = user};
 	put_into(&link->windows, made);
