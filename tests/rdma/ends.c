@@ -242,6 +242,8 @@ void ends_close(void)
 	transport->close_port(ends_port);
 	kvr_memory_close(ends_a.memory);
 	kvr_memory_close(ends_b.memory);
+	(void)munmap(ends_a.plane, ENDS_PLANE);
+	(void)munmap(ends_b.plane, ENDS_PLANE);
 	kvr_loop_close(&ends_loop);
 }
 
