@@ -73,10 +73,17 @@ start_replay()
 	started+=("$sender")
 }
 
+# under_way: some requests have come whole, and others are on their way.
+under_way()
+{
+	must kvshm-stat --store "$store" --json
+	[ "$(json_value filling)" -gt 0 ] && [ "$(json_value requests_completed)" -gt 2 ]
+}
+
 # midway: returns when some of its requests have come whole, and others are on their way.
 midway()
 {
-	until [ "$(stat_of filling)" -gt 0 ] && [ "$(stat_of requests_completed)" -gt 2 ]; do
+	until under_way; do
 		kill -0 "$sender" 2>/dev/null || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
 	done
 }
@@ -92,13 +99,6 @@ sent() { sed -n "s/^ *\"$1\": \\([0-9.]*\\),\\{0,1\\}\$/\\1/p" "$tmp/sent"; }
 
 # equal WHAT A B
 equal() { [ "$2" = "$3" ] || fail "$1: $2, not $3"; }
-
-# stat NAME: of the store, as kvshm-stat has it.
-stat_of()
-{
-	must kvshm-stat --store "$store" --json
-	json_value "$1"
-}
 
 # settles: everything that was under way in the store ends, and nothing is left of it: no holds, no room, no fills, and
 # no open requests; and kvshm-check finds nothing.

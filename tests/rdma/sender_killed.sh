@@ -9,7 +9,8 @@
 . "$(dirname "$0")/replay.sh"
 in_guest
 device rxe
-conversation 40
+conversation 200
+head -n 40 "$tmp/trace" >"$tmp/first"
 
 killed()
 {
@@ -20,10 +21,13 @@ killed()
 	start_replay "$url" --in-flight 8
 	midway
 	kill -KILL "$sender"
-	"$KVSHM_BIN/kvshm-replay" --store "$store" --json "$tmp/trace" >"$tmp/local" 2>&1 ||
+	"$KVSHM_BIN/kvshm-replay" --store "$store" --json "$tmp/first" >"$tmp/local" 2>&1 ||
 		fail "the engine: $(cat "$tmp/local")"
 	wait "$sender"
+	cp "$tmp/trace" "$tmp/all"
+	cp "$tmp/first" "$tmp/trace"
 	must_replay "$url" --in-flight 8
+	cp "$tmp/all" "$tmp/trace"
 	equal "requests that were sent" "$(sent requests)" 40
 	end_decode
 	settles
