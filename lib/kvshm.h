@@ -1191,11 +1191,6 @@ struct kvshm_peer_view {
 	uint64_t windows_invalidated;
 	uint64_t windows_retired;
 	uint64_t retries;
-	uint64_t errors_message;
-	uint64_t errors_access;
-	uint64_t errors_timeout;
-	uint64_t errors_device;
-	uint64_t errors_memory;
 	uint64_t round_trips;
 	uint64_t round_trips_ns;
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counters.h"
 #include "fault.h"
 #include "transfer.h"
 
@@ -21,6 +22,7 @@ int kvr_transfer_send_open(struct kvshm_transfer *t, const struct kvr_open *open
 	whole.blocks = t->blocks;
 	whole.planes = t->planes;
 	kvr_write_open(&out, &whole);
+	kvr_peer_count(t->peer, KVS_PEER_sent_requests, 1);
 	return kvr_peer_send(t->peer, &out, 0);
 }
 

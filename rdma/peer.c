@@ -34,13 +34,20 @@ static void note_reason(struct kvr_peer *peer, int reason, const char *text)
 	(void)snprintf(peer->text, sizeof(peer->text), "%s", text);
 }
 
+/* This side has found it, and told it. */
+static void see_fault(struct kvr_peer *peer, int reason)
+{
+	note_reason(peer, reason, kvs_fault_text());
+	kvr_peer_count_fault(peer, reason);
+}
+
 void kvr_peer_give_up(struct kvr_peer *peer, int reason)
 {
 	struct kvr_out out;
 
 	if (peer->state >= KVR_PEER_PARTING)
 		return;
-	note_reason(peer, reason, kvs_fault_text());
+	see_fault(peer, reason);
 	kvr_queue_clear(peer);
 	kvr_write_bye(&out, reason, peer->text);
 	if (peer->state == KVR_PEER_CONNECTING ||
@@ -220,7 +227,7 @@ static void on_down(void *arg, int reason)
 	struct kvr_peer *peer = arg;
 
 	if (peer->state < KVR_PEER_PARTING)
-		note_reason(peer, reason, kvs_fault_text());
+		see_fault(peer, reason);
 	peer->state = KVR_PEER_DOWN;
 }
 

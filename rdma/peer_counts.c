@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * peer_counts.c: what is counted of a connection, in its store's table (shm/peers.h), from when it is up until what it
- * had is given up. One of a node without a store, and one that finds the table full, is not counted.
+ * had is given up. One of a node without a store, and one that finds the table full, is not counted. What ends
+ * connections is counted in the store, since the table forgets them.
  */
 #include "config.h"
 
@@ -74,4 +75,29 @@ void kvr_peer_count_round_trip(struct kvr_peer *peer)
 		return;
 	kvs_peer_round_trip(&peer->node->store->map, peer->stats, peer->round_trip);
 	kvr_peer_count_link(peer);
+}
+
+static enum kvs_counter kind_of(int reason)
+{
+	switch (reason) {
+	case -EPROTO:
+	case -EMEDIUMTYPE:
+		return KVS_COUNT_peer_errors_message;
+	case -EACCES:
+		return KVS_COUNT_peer_errors_access;
+	case -ETIMEDOUT:
+		return KVS_COUNT_peer_errors_timeout;
+	default:
+		return KVS_COUNT_peer_errors_device;
+	}
+}
+
+void kvr_peer_count_fault(const struct kvr_peer *peer, int reason)
+{
+	struct kvs_actor actor;
+
+	if (reason == -ESHUTDOWN || !peer->node->store)
+		return;
+	if (kvl_begin(peer->node->store, &actor) == 0) /* a store that is lost counts nothing */
+		kvs_count(&actor, kind_of(reason));
 }

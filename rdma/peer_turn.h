@@ -21,6 +21,9 @@ void kvr_peer_is_up(struct kvr_peer *peer);
 void kvr_peer_end_counting(struct kvr_peer *peer);
 void kvr_peer_count_link(struct kvr_peer *peer);
 
+/* This side ends a connection, or finds it ended, for that reason: its store counts what kind of fault that is. */
+void kvr_peer_count_fault(const struct kvr_peer *peer, int reason);
+
 /* A round trip was measured: counts it, and what the link has counted by now. */
 void kvr_peer_count_round_trip(struct kvr_peer *peer);
 

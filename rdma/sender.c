@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "counters.h"
 #include "fault.h"
 #include "sender.h"
 #include "transfer.h"
@@ -211,6 +212,10 @@ static void take_grant(struct kvshm_transfer *t, const struct kvr_grant *grant)
 		targets[index_of(t->planes, grant->planes[i].plane)] =
 			(struct kvr_target){ .address = grant->planes[i].address, .rkey = grant->planes[i].rkey };
 	t->positions[grant->position].result = grant->result;
+	if (grant->kind == KVR_HERE)
+		kvr_peer_count(t->peer, KVS_PEER_sent_deduplicated, 1);
+	else if (grant->kind == KVR_REFUSED)
+		kvr_peer_count(t->peer, KVS_PEER_sent_refused, 1);
 	kvr_transfer_move(t, grant->position, states[grant->kind]);
 }
 

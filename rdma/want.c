@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "counters.h"
 #include "receiver.h"
 #include "sender.h"
 #include "transfer.h"
@@ -228,6 +229,7 @@ int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct
 		return rc;
 	}
 	*transfer = t;
+	kvr_peer_count(peer, KVS_PEER_sent_wants, whole.total);
 	rc = send_want(t, &whole, keys);
 	return rc == -ENOTCONN ? 0 : rc; /* its end tells */
 }

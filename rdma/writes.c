@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "counters.h"
 #include "fault.h"
 #include "transfer.h"
 
@@ -99,6 +100,7 @@ int kvr_transfer_write(struct kvshm_transfer *t, uint32_t position, unsigned pla
 	if (rc)
 		return rc;
 	t->bytes += length;
+	kvr_peer_count(t->peer, KVS_PEER_sent_bytes, length);
 	see_written(t, &t->positions[position]);
 	if (continues(t, &write, part)) {
 		sender->write.length += length;
@@ -132,6 +134,8 @@ int kvr_transfer_commit(struct kvshm_transfer *t, const uint32_t *positions, siz
 			(void)kvr_add_commit(&out, &commit);
 		}
 		t->positions[positions[i]].given_up = kind == KVR_GIVEN_UP;
+		if (kind == KVR_WHOLE)
+			kvr_peer_count(t->peer, KVS_PEER_sent_blocks, 1);
 		kvr_transfer_move(t, positions[i], KVSHM_SENDING_COMMITTED);
 		t->order[t->committed++] = positions[i];
 	}

@@ -261,12 +261,6 @@ static const struct stat_field peer_fields[] = {
 	PEER(windows_retired, STAT_COUNTER,
 	     "windows that were not used again, before their keys could turn", .when = STAT_ASKED),
 	PEER(retries, STAT_COUNTER, "times that the transport had to try again, as far as it tells"),
-	PEER(errors_message, STAT_COUNTER, "messages that made no sense, or were out of turn", .when = STAT_ASKED),
-	PEER(errors_access, STAT_COUNTER, "writes outside of what was granted", .when = STAT_ASKED),
-	PEER(errors_timeout, STAT_COUNTER, "times that the other side was silent for too long", .when = STAT_ASKED),
-	PEER(errors_device, STAT_COUNTER, "failures of the device, its port, or the network", .when = STAT_ASKED),
-	PEER(errors_memory, STAT_COUNTER,
-	     "failures for want of memory, or of memory that may be locked", .when = STAT_ASKED),
 };
 
 #define SUMMARY(member, what, text) \

@@ -65,7 +65,7 @@ START_TEST(a_view_tells_what_a_connection_is_and_has_counted)
 
 	kvs_peer_add(&store->map, peer, KVS_PEER_requests, 3);
 	kvs_peer_add(&store->map, peer, KVS_PEER_requests, 4);
-	kvs_peer_add(&store->map, peer, KVS_PEER_errors_memory, 1);
+	kvs_peer_add(&store->map, peer, KVS_PEER_sent_refused, 1);
 	kvs_peer_round_trip(&store->map, peer, 10);
 	kvs_peer_round_trip(&store->map, peer, 20);
 	seen = look();
@@ -78,7 +78,7 @@ START_TEST(a_view_tells_what_a_connection_is_and_has_counted)
 	ck_assert_str_eq(seen.last.store, about.store);
 	ck_assert_uint_eq(strlen(seen.last.node), 63);
 	ck_assert(strncmp(seen.last.node, about.node, 63) == 0);
-	ck_assert(seen.last.requests == 7 && seen.last.errors_memory == 1 && seen.last.blocks == 0);
+	ck_assert(seen.last.requests == 7 && seen.last.sent_refused == 1 && seen.last.blocks == 0);
 	ck_assert(seen.last.round_trip == 20 && seen.last.round_trip_mean == 15 && seen.last.round_trips == 2);
 	ck_assert_int_gt(seen.last.since, 0);
 	kvs_peer_give_back(&store->map, peer);

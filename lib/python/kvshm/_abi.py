@@ -498,11 +498,6 @@ class PeerView(ctypes.Structure):
         ("windows_invalidated", c_uint64),
         ("windows_retired", c_uint64),
         ("retries", c_uint64),
-        ("errors_message", c_uint64),
-        ("errors_access", c_uint64),
-        ("errors_timeout", c_uint64),
-        ("errors_device", c_uint64),
-        ("errors_memory", c_uint64),
         ("round_trips", c_uint64),
         ("round_trips_ns", c_uint64),
     ]
