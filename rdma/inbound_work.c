@@ -3,7 +3,7 @@
  *
  * inbound_work.c: what a request that comes in waits for: room, fills of others, its engine's end, claims, senders that
  * are to drain. Guarantees: none of it blocks; whatever it waits for has an end that comes by itself: a deadline, a
- * death that the store tells of, or the end of a connection (D4, R07).
+ * death that the store tells of, or the end of a connection (D4, R07). (tests/model/remote_fence.pml)
  */
 #include "config.h"
 

@@ -4,7 +4,8 @@
  * A block that another node fills: its window, the sender's late writes, the receiver's death, and the block's next
  * life.
  * stands for rdma/grants.c: open_windows(), kvr_grants_commit(), end_run(), settle(), kvr_grants_withdrawn()
- * stands for rdma/inbound.c: kvr_inbound_fenced(), end_fill(), look_at_drains()
+ * stands for rdma/inbound.c: kvr_inbound_fenced(), kvr_inbound_end_fill()
+ * stands for rdma/inbound_work.c: look_at_drains()
  * stands for rdma/verbs_window.c: get(), open_window(), kvr_window_withdraw(), kvr_window_was_invalidated()
  * stands for shm/recover.c: judge(), recover_locked()
  *
