@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * kvshm-send: sends blocks of a store to another node's store, or gets them from there, by their keys. Prints a line for
- * each key: what became of it. Each has its own result: what is missing or refused does not keep back the others.
+ * kvshm-send: sends blocks of a store to another node's store, or gets them from there, by their keys. Prints a line
+ * for each key: what became of it. Each has its own result: what is missing or refused does not keep back the others.
  */
 #include "config.h"
 

@@ -50,6 +50,11 @@ cat >"$tmp/before" <<-'END'
 	extern enum kvshm_next next;
 	extern struct pollfd event;
 	extern struct kvshm_net_options net;
+	extern kvshm_peer *peer;
+	extern kvshm_transfer *transfer;
+	extern struct kvshm_transfer_info info;
+	extern struct kvshm_event told;
+	extern struct kvshm_offer offer;
 	extern kvshm_listener *listener;
 	extern unsigned ended;
 	extern size_t ready;

@@ -5,8 +5,8 @@
 # The programs of README.md do what is said of them, built as a user would, with pkg-config against an installed
 # library. The first one is doc/example.c, and has at most 40 lines: of several processes at once, one computes the
 # block, and the others find it; one that waits for another's fill gets its bytes, or computes them itself when that one
-# is killed. The other one is doc/transfer.c: what one process has filled for a request another gets, and nothing is
-# left in the store.
+# is killed. The second one is doc/transfer.c: what one process has filled for a request another gets, and nothing is
+# left in the store. The third is doc/remote.c: what is sent to another store is claimed there.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 : "${top_srcdir:?}" "${top_builddir:?}" "${KVSHM_TEST_CC:?is to be the compiler}"
@@ -32,6 +32,11 @@ sed -n '/^static void prefill/,/^int main/{/^int main/d;p}' "$top_srcdir/doc/tra
 [ -s "$tmp/transfer.functions" ] || fail "doc/transfer.c has no prefill()"
 diff "$tmp/transfer.functions" "$tmp/transfer.readme" || fail "README.md has others than doc/transfer.c (left)"
 
+readme_code "Another node" | sed '/^\$/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >"$tmp/remote.readme"
+sed -n '/^static void send_prompt/,/^}/p' "$top_srcdir/doc/remote.c" | expand >"$tmp/remote.functions"
+[ -s "$tmp/remote.functions" ] || fail "doc/remote.c has no send_prompt()"
+diff "$tmp/remote.functions" "$tmp/remote.readme" || fail "README.md has another than doc/remote.c (left)"
+
 # An installation, as a package would make it.
 root=$tmp/root
 env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -C "$top_builddir" DESTDIR="$root" install-includeHEADERS \
@@ -41,7 +46,8 @@ pc=$(find "$root" -name kvshm.pc)
 [ "$pc" ] || fail "no kvshm.pc is installed"
 read -r -a flags < <(PKG_CONFIG_PATH=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root pkg-config --cflags --libs kvshm)
 read -r -a compiler <<<"$KVSHM_TEST_CC"
-for program in "example $tmp/readme.c" "transfer $top_srcdir/doc/transfer.c"; do
+for program in "example $tmp/readme.c" "transfer $top_srcdir/doc/transfer.c" \
+	"remote $top_srcdir/doc/remote.c"; do
 	"${compiler[@]}" -Wall -Wextra -Werror -o "$tmp/${program%% *}" "${program#* }" "${flags[@]}" \
 		>"$tmp/cc.log" 2>&1 ||
 		fail "${program%% *} does not compile: $(cat "$tmp/cc.log")"
@@ -112,5 +118,20 @@ must kvshm-stat --store "$store" --json
 grep -q "has ended" "$tmp/said" || fail "decode was told: $(cat "$tmp/said")"
 "$tmp/transfer" prefill "$store" request-1 >"$tmp/said" 2>&1 && fail "a request was opened twice"
 grep -q "has been closed" "$tmp/said" || fail "prefill was told: $(cat "$tmp/said")"
+end_kvshmd TERM
+
+start_kvshmd --store "$store-there" --size 64K --block-size 4K --listen tcp://127.0.0.1:0
+url=$(sed -n 's/^kvshmd: listening at //p' "$tmp/kvshmd.log")
+there=$kvshmd_pid
+start_kvshmd --store "$store" --size 64K --block-size 4K
+for said in "3 sent, 0 were there" "0 sent, 3 were there"; do
+	"$tmp/remote" "$store" "$url" "for ${said%% *}" >"$tmp/said" 2>&1 || fail "remote failed: $(cat "$tmp/said")"
+	[ "$(cat "$tmp/said")" = "$said" ] || fail "remote printed: $(cat "$tmp/said")"
+	"$tmp/transfer" decode "$store-there" "for ${said%% *}" >"$tmp/said" 2>&1 ||
+		fail "decode failed on the other node: $(cat "$tmp/said")"
+	[ "$(cat "$tmp/said")" = "$(printf 'tokens 0-%d\n' 15 31 47)" ] || fail "decode printed: $(cat "$tmp/said")"
+done
+end_kvshmd TERM
+kvshmd_pid=$there
 end_kvshmd TERM
 nothing_left
