@@ -55,6 +55,7 @@ cat >"$tmp/before" <<-'END'
 	extern struct kvshm_transfer_info info;
 	extern struct kvshm_event told;
 	extern struct kvshm_offer offer;
+	extern const char secret[32];
 	extern kvshm_listener *listener;
 	extern unsigned ended;
 	extern size_t ready;
