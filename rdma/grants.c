@@ -100,13 +100,22 @@ void kvr_grants_withdraw(struct kvr_incoming *incoming)
 	}
 }
 
+static void free_all(struct kvr_run **list)
+{
+	struct kvr_run *run;
+
+	while ((run = *list) != NULL) {
+		*list = run->next;
+		free(run);
+	}
+}
+
 void kvr_grants_lost(struct kvr_source *source)
 {
 	for (struct kvr_incoming *incoming = source->incomings; incoming; incoming = incoming->next)
 		while (incoming->runs)
 			settle(incoming->runs);
-	while (source->settled)
-		free_run(source->settled);
+	free_all(&source->settled);
 }
 
 /* ---- Commits --------------------------------------------------------------------------------------------------- */

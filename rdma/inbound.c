@@ -57,30 +57,30 @@ static int take_place(struct kvr_inbound *inbound)
 }
 
 int kvr_inbound_open(struct kvr_receiver *receiver, const struct kvr_open *open, struct kvr_wished *wished,
-		     struct kvr_inbound **result)
+		     struct kvr_inbound **inbound)
 {
-	struct kvr_inbound *inbound = new_inbound(receiver, open, wished);
+	struct kvr_inbound *made = new_inbound(receiver, open, wished);
 	int rc;
 
-	if (!inbound)
+	if (!made)
 		return kvs_fault(ENOMEM, "no memory for a request");
-	rc = kvshm_request_open(receiver->store, inbound->id_length ? inbound->id : NULL, inbound->id_length,
-				inbound->attempt, inbound->blocks, &inbound->request);
+	rc = kvshm_request_open(receiver->store, made->id_length ? made->id : NULL, made->id_length,
+				made->attempt, made->blocks, &made->request);
 	if (rc == 0) {
-		rc = take_place(inbound);
+		rc = take_place(made);
 		if (rc) /* what it has is let go of; the text stays */
-			(void)kvshm_request_end(receiver->store, &inbound->request);
+			(void)kvshm_request_end(receiver->store, &made->request);
 	}
 	if (rc) {
-		free(inbound);
+		free(made);
 		return rc;
 	}
-	inbound->wished = wished;
+	made->wished = wished;
 	if (wished)
-		wished->inbound = inbound;
-	inbound->next = receiver->inbounds;
-	receiver->inbounds = inbound;
-	*result = inbound;
+		wished->inbound = made;
+	made->next = receiver->inbounds;
+	receiver->inbounds = made;
+	*inbound = made;
 	return 0;
 }
 

@@ -14,24 +14,24 @@
 
 /* ---- Sources --------------------------------------------------------------------------------------------------- */
 
-int kvr_source_of(struct kvr_peer *peer, struct kvr_source **result)
+int kvr_source_of(struct kvr_peer *peer, struct kvr_source **source)
 {
 	struct kvr_receiver *receiver = peer->node->receiver;
-	struct kvr_source *source = peer->source;
+	struct kvr_source *made = peer->source;
 
 	if (!receiver)
 		return kvs_fault(EPROTO, "a transfer is opened to a process that has no store");
-	if (!source) {
-		source = calloc(1, sizeof(*source));
-		if (!source)
+	if (!made) {
+		made = calloc(1, sizeof(*made));
+		if (!made)
 			return kvs_fault(ENOMEM, "no memory for a peer");
-		source->peer = peer;
-		source->receiver = receiver;
-		source->next = receiver->sources;
-		receiver->sources = source;
-		peer->source = source;
+		made->peer = peer;
+		made->receiver = receiver;
+		made->next = receiver->sources;
+		receiver->sources = made;
+		peer->source = made;
 	}
-	*result = source;
+	*source = made;
 	return 0;
 }
 

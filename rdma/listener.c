@@ -87,16 +87,16 @@ static int open_port(kvshm_listener *listener, kvshm_store *store, const struct 
 }
 
 int kvshm_listen(kvshm_store *store, const char *url, const struct kvshm_net_options *options,
-		 kvshm_listener **result)
+		 kvshm_listener **listener)
 {
 	struct kvshm_net_options defaults;
 	const struct kvr_transport *transport;
 	struct kvr_endpoint endpoint;
-	kvshm_listener *listener;
+	kvshm_listener *made;
 	void *memory;
 	int rc = kvl_check(store);
 
-	if (rc == 0 && (!url || !result))
+	if (rc == 0 && (!url || !listener))
 		rc = kvs_routine(EINVAL, "no URL, or no place for the result, was given (NULL)");
 	if (rc == 0)
 		rc = kvr_url_read(url, &transport, &endpoint);
@@ -106,19 +106,19 @@ int kvshm_listen(kvshm_store *store, const char *url, const struct kvshm_net_opt
 	options = options ? options : &defaults;
 	rc = check_secret(&endpoint, options);
 	if (rc == 0)
-		rc = kvl_memory_take(sizeof(*listener), &memory);
+		rc = kvl_memory_take(sizeof(*made), &memory);
 	if (rc)
 		return rc;
-	listener = memory;
-	listener->transport = transport;
-	listener->endpoint = endpoint;
-	rc = open_port(listener, store, options);
+	made = memory;
+	made->transport = transport;
+	made->endpoint = endpoint;
+	rc = open_port(made, store, options);
 	if (rc) {
-		kvl_memory_give_back(listener, sizeof(*listener));
+		kvl_memory_give_back(made, sizeof(*made));
 		return rc;
 	}
-	listener->alive = KVR_LISTENING;
-	*result = listener;
+	made->alive = KVR_LISTENING;
+	*listener = made;
 	return 0;
 }
 

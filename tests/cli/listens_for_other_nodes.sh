@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# kvshmd --listen: it is a client of its own store, tells where it listens, and is gone from there after SIGTERM. Without
-# a key it listens where other machines can't connect only, and says why; a key that everyone may read is none. What can't
-# be listened at leaves no store behind.
+# kvshmd --listen: it is a client of its own store, tells where it listens, and is gone from there after SIGTERM.
+# Without a key it listens where other machines can't connect only, and says why; a key that everyone may read is none.
+# What can't be listened at leaves no store behind.
 # shellcheck source=tests/cli/lib.sh
 . "$(dirname "$0")/lib.sh"
 
