@@ -87,7 +87,8 @@ static void describe(const struct kvr_link *link, struct kvr_link_info *info)
 	if (link->gid_index >= 0)
 		(void)snprintf(gid, sizeof(gid), " gid %d", link->gid_index);
 	if (link->device_name[0])
-		(void)snprintf(info->device, sizeof(info->device), "%.32s port %u%s", link->device_name, link->port, gid);
+		(void)snprintf(info->device, sizeof(info->device), "%.31s port %u%s", link->device_name, link->port,
+			       gid);
 }
 
 const struct kvr_transport kvr_verbs = {

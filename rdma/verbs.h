@@ -22,9 +22,9 @@
 #define KVR_VERBS_KEPT_FOR_CREDIT 1
 #define KVR_VERBS_KEPT_FOR_ENDS 1
 
-#define KVR_VERBS_SLOTS 64	 /* messages of ours that are on their way, with their bytes */
-#define KVR_VERBS_WRITES 256	 /* writes in the send queue */
-#define KVR_VERBS_WINDOW_OPS 64  /* binds and invalidations in the send queue; more wait */
+#define KVR_VERBS_SLOTS 64	/* messages of ours that are on their way, with their bytes */
+#define KVR_VERBS_WRITES 256	/* writes in the send queue */
+#define KVR_VERBS_WINDOW_OPS 64 /* binds and invalidations in the send queue; more wait */
 #define KVR_VERBS_SIGNAL_EVERY 16
 #define KVR_VERBS_INLINE 192
 #define KVR_VERBS_BINDS_MAX 254 /* of one window: its key has 8 bits */
@@ -55,8 +55,8 @@ void kvr_device_look(struct kvr_device *device); /* at what it has to tell */
 /* What a child of fork() must not have of devices: called with forks kept off (kvs_kept_begin()). */
 void kvr_device_hide(const struct ibv_context *context);
 
-/* verbs_choice.c: where a link is to come from (*from->length 0: the route says), by the options, and whether the device
- * that came of it is the one that is wanted. */
+/* verbs_choice.c: where a link is to come from (*from->length 0: the route says), by the options, and whether the
+ * device that came of it is the one that is wanted. */
 int kvr_choice_address(const struct kvr_endpoint *to, bool listens, const struct kvr_link_options *options,
 		       struct kvr_endpoint *from);
 int kvr_choice_check(const struct rdma_cm_id *id, const struct kvr_link_options *options);
@@ -233,7 +233,8 @@ int kvr_qp_write(struct kvr_link *link, const struct kvr_write *write, uint32_t 
 /* ---- verbs_completion.c ---- */
 
 void kvr_completion_ready(struct kvr_watch *watch, uint32_t events);
-/* Takes what is there, up to a share; *more: there is more. Inside of enter and leave. Negative: the link is to fail. */
+/* Takes what is there, up to a share; *more: there is more. Inside of enter and leave. Negative: the link is to fail.
+ */
 int kvr_completion_take(struct kvr_link *link, bool *more);
 
 /* ---- verbs_window.c ---- */

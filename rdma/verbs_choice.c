@@ -162,13 +162,12 @@ static bool same_network(const struct sockaddr *one, const struct sockaddr *othe
 
 static bool same_address(const struct sockaddr *one, const struct sockaddr *other)
 {
-	static const struct sockaddr_in6 all = {.sin6_addr.s6_addr = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-								      255, 255, 255, 255, 255, 255}};
+	static const struct sockaddr_in6 all = {
+		.sin6_addr.s6_addr = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}};
 	static const struct sockaddr_in all4 = {.sin_addr.s_addr = INADDR_BROADCAST};
 
 	return one->sa_family == other->sa_family &&
-	       same_network(one, other,
-			    one->sa_family == AF_INET ? (const void *)&all4 : (const void *)&all);
+	       same_network(one, other, one->sa_family == AF_INET ? (const void *)&all4 : (const void *)&all);
 }
 
 /* Is `to` in the network that the address `from` of this machine is in? */
@@ -235,8 +234,10 @@ static int choose_named(const struct kvr_link_options *options, int family, stru
 		list(all, names, sizeof(names));
 		rc = kvs_fault(ENODEV, "there is no RDMA device %s: there are: %s", options->device, names);
 	} else if (!has_active_port(device)) {
-		rc = kvs_fault(ENETDOWN, "%s has no active port: look at its cable, and `rdma link`; `ip link set ... up` "
-			       "for its network device", options->device);
+		rc = kvs_fault(ENETDOWN,
+			       "%s has no active port: look at its cable, and `rdma link`; `ip link set ... up` "
+			       "for its network device",
+			       options->device);
 	} else if (!read_addresses(device, options, family, from, 1)) {
 		from->length = 0;
 	}
@@ -290,13 +291,16 @@ static int check_gid(const struct rdma_cm_id *id, int32_t index)
 	const struct sockaddr *local = &id->route.addr.src_addr;
 
 	if (ibv_query_gid_ex(id->verbs, id->port_num, (uint32_t)index, &entry, 0))
-		return kvs_fault(ENOENT, "port %u of %s has no GID %d: show_gids, or rdma_cm's gid_attrs in /sys, list them",
+		return kvs_fault(ENOENT,
+				 "port %u of %s has no GID %d: show_gids, or rdma_cm's gid_attrs in /sys, list them",
 				 id->port_num, id->verbs->device->name, index);
 	if (entry.gid_type == IBV_GID_TYPE_IB || !read_gid(&entry.gid, local->sa_family, &own) ||
 	    same_address(kvr_verbs_sockaddr(&own), local))
 		return 0;
-	return kvs_fault(EADDRNOTAVAIL, "GID %d of %s is not the address that is used: name the address, or the GID, but "
-			 "not both", index, id->verbs->device->name);
+	return kvs_fault(EADDRNOTAVAIL,
+			 "GID %d of %s is not the address that is used: name the address, or the GID, but "
+			 "not both",
+			 index, id->verbs->device->name);
 }
 
 int kvr_choice_check(const struct rdma_cm_id *id, const struct kvr_link_options *options)
@@ -304,8 +308,9 @@ int kvr_choice_check(const struct rdma_cm_id *id, const struct kvr_link_options 
 	const char *name = id->verbs->device->name;
 
 	if (options->device && strcmp(options->device, name) != 0)
-		return kvs_fault(EADDRNOTAVAIL, "the address, or the route, leads to %s, not to %s: name an address of %s",
-				 name, options->device, options->device);
+		return kvs_fault(EADDRNOTAVAIL,
+				 "the address, or the route, leads to %s, not to %s: name an address of %s", name,
+				 options->device, options->device);
 	if (options->device_port && id->port_num && options->device_port != id->port_num)
 		return kvs_fault(EADDRNOTAVAIL, "the address, or the route, leads to port %u of %s, not to port %u",
 				 id->port_num, name, options->device_port);

@@ -5,8 +5,8 @@
  * link can't go on.
  *
  * Guarantees: requests end in the order in which they were posted, so one that is signalled ends all before it. The
- * queue is asked to tell of the next completion before it is emptied, so that none is missed; the loop's other work gets
- * its turn behind at most BATCHES of them.
+ * queue is asked to tell of the next completion before it is emptied, so that none is missed; the loop's other work
+ * gets its turn behind at most BATCHES of them.
  */
 #include "config.h"
 
@@ -25,14 +25,18 @@
 
 static int write_refused(const struct kvr_link *link)
 {
-	return kvs_fault(EACCES, "%s: the other side's network card has refused a write: it was outside of what was "
-			 "granted, or that was withdrawn before", kvr_link_name(link));
+	return kvs_fault(EACCES,
+			 "%s: the other side's network card has refused a write: it was outside of what was "
+			 "granted, or that was withdrawn before",
+			 kvr_link_name(link));
 }
 
 static int no_answer(const struct kvr_link *link)
 {
-	return kvs_fault(ETIMEDOUT, "%s: no answer, after all retransmissions: is that node up, are its address and its "
-			 "cable in order? (ping, `rdma link`)", kvr_link_name(link));
+	return kvs_fault(ETIMEDOUT,
+			 "%s: no answer, after all retransmissions: is that node up, are its address and its "
+			 "cable in order? (ping, `rdma link`)",
+			 kvr_link_name(link));
 }
 
 /* What was posted when the queue pair came into error was flushed: the cause is told elsewhere. Where nobody tells one,
@@ -134,8 +138,7 @@ static int received(struct kvr_link *link, const struct ibv_wc *wc)
 				 wc->byte_len, size);
 	link->credits += kvr_get16(bytes + 6);
 	if (link->credits > KVR_VERBS_CREDITS)
-		return kvs_fault(EPROTO, "%s: the other side gives back more buffers than it has",
-				 kvr_link_name(link));
+		return kvs_fault(EPROTO, "%s: the other side gives back more buffers than it has", kvr_link_name(link));
 	link->info.bytes_received += size;
 	if (type != KVR_CREDIT)
 		link->user->message(link->arg, bytes, size);

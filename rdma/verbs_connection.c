@@ -3,8 +3,8 @@
  *
  * verbs_connection.c: how a link comes about by librdmacm, and how it hears of its end. README.md has the states.
  *
- * The queue pair is of the device's own context, so this file takes it through its states (rdma_init_qp_attr() says what
- * each needs), and librdmacm only is told its number. Nothing here waits: each step ends with an event.
+ * The queue pair is of the device's own context, so this file takes it through its states (rdma_init_qp_attr() says
+ * what each needs), and librdmacm only is told its number. Nothing here waits: each step ends with an event.
  */
 #include "config.h"
 
@@ -35,7 +35,8 @@ int kvr_connection_channel(struct rdma_event_channel **channel)
 		kvs_kept_add(made->fd);
 		*channel = made;
 	} else {
-		rc = kvs_fault(errno, "cannot use /dev/infiniband/rdma_cm: %s: is there an RDMA device (`rdma link`), are "
+		rc = kvs_fault(errno,
+			       "cannot use /dev/infiniband/rdma_cm: %s: is there an RDMA device (`rdma link`), are "
 			       "the kernel's modules there (modprobe rdma_ucm), and may this process open it?",
 			       strerror(errno));
 	}
@@ -68,16 +69,18 @@ static void too_late(struct kvr_watch *watch, uint32_t events)
 
 	(void)events;
 	kvr_link_enter(link);
-	kvr_link_failed(link, kvs_fault(ETIMEDOUT, "%s did not come about in %llu ms: is the other side there, and is "
-					"kvshm's port open for RDMA?", kvr_link_name(link),
-					(unsigned long long)(link->options.timeout / 1000000)));
+	kvr_link_failed(link, kvs_fault(ETIMEDOUT,
+					"%s did not come about in %llu ms: is the other side there, and is "
+					"kvshm's port open for RDMA?",
+					kvr_link_name(link), (unsigned long long)(link->options.timeout / 1000000)));
 	kvr_link_leave(link);
 }
 
 int kvr_connection_deadline(struct kvr_link *link)
 {
 	uint64_t ns = link->options.timeout;
-	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
+	struct itimerspec when = {
+		.it_value = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)}};
 	int rc;
 
 	link->timer = (struct kvr_watch){.ready = too_late,
@@ -204,6 +207,11 @@ static int resolve_route(struct kvr_link *link)
 	return kvs_fault(errno, "%s: cannot look for the route: %s", kvr_link_name(link), strerror(errno));
 }
 
+static int refused(const struct kvr_link *link)
+{
+	return kvs_fault(ECONNREFUSED, "%s was refused: does kvshmd listen there?", kvr_link_name(link));
+}
+
 static int ask(struct kvr_link *link)
 {
 	struct rdma_conn_param parameters;
@@ -215,6 +223,8 @@ static int ask(struct kvr_link *link)
 	parameters = kvr_connection_parameters(link);
 	if (rdma_connect(link->id, &parameters) == 0)
 		return 0;
+	if (errno == ECONNREFUSED) /* iWARP's TCP says so at once */
+		return refused(link);
 	return kvs_fault(errno, "%s: cannot connect: %s", kvr_link_name(link), strerror(errno));
 }
 
@@ -244,8 +254,10 @@ static int unreachable(const struct kvr_link *link, int status, const char *what
 {
 	int error = status == -ETIMEDOUT ? ETIMEDOUT : EHOSTUNREACH;
 
-	return kvs_fault(error, "%s: %s (%s): is that node up, and is there a route to it over an RDMA device? (ping, `ip "
-			 "route get`, `rdma link`)", kvr_link_name(link), what, strerror(status < 0 ? -status : status));
+	return kvs_fault(error,
+			 "%s: %s (%s): is that node up, and is there a route to it over an RDMA device? (ping, `ip "
+			 "route get`, `rdma link`)",
+			 kvr_link_name(link), what, strerror(status < 0 ? -status : status));
 }
 
 /* What came before is told first: the other side may have sent its last words right before. */
@@ -283,7 +295,7 @@ static int step(struct kvr_link *link, enum rdma_cm_event_type event, int status
 	case RDMA_CM_EVENT_CONNECT_ERROR:
 		return unreachable(link, status, "connecting failed");
 	case RDMA_CM_EVENT_REJECTED:
-		return kvs_fault(ECONNREFUSED, "%s was refused: does kvshmd listen there?", kvr_link_name(link));
+		return refused(link);
 	case RDMA_CM_EVENT_DISCONNECTED:
 		return disconnected(link);
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
@@ -353,8 +365,8 @@ int kvr_connection_begin(struct kvr_link *link, const struct kvr_endpoint *to)
 	rc = kvr_connection_options(link->id, &link->options);
 	if (rc)
 		return rc;
-	if (rdma_resolve_addr(link->id, from.length ? kvr_verbs_address(&from) : NULL,
-			      kvr_verbs_address(&there), (int)(link->options.timeout / 1000000)))
+	if (rdma_resolve_addr(link->id, from.length ? kvr_verbs_address(&from) : NULL, kvr_verbs_address(&there),
+			      (int)(link->options.timeout / 1000000)))
 		return unreachable(link, -errno, "its address can't be resolved");
 	link->events = (struct kvr_watch){.ready = kvr_connection_ready, .fd = link->channel->fd};
 	rc = kvr_loop_add(link->loop, &link->events, EPOLLIN);

@@ -57,22 +57,26 @@ static void queue_pair_failed(const struct kvr_device *device, const struct ibv_
 	if (!link)
 		return;
 	if (event->event_type == IBV_EVENT_QP_ACCESS_ERR)
-		(void)kvr_link_fail_later(link, kvs_fault(EACCES, "%s: the other side wrote where it may not (%s says so)",
-							  kvr_link_name(link), name));
+		(void)kvr_link_fail_later(link,
+					  kvs_fault(EACCES, "%s: the other side wrote where it may not (%s says so)",
+						    kvr_link_name(link), name));
 	else
-		(void)kvr_link_fail_later(link, kvs_fault(EIO, "%s: %s gave its queue pair up (%s): connect again; if it "
-							  "goes on, look at the kernel's log for this device",
-							  kvr_link_name(link), name,
-							  ibv_event_type_str(event->event_type)));
+		(void)kvr_link_fail_later(link,
+					  kvs_fault(EIO,
+						    "%s: %s gave its queue pair up (%s): connect again; if it "
+						    "goes on, look at the kernel's log for this device",
+						    kvr_link_name(link), name, ibv_event_type_str(event->event_type)));
 }
 
 static void port_failed(struct kvr_device *device, uint32_t port)
 {
 	const char *name = device->context->device->name;
 
-	fail_all(device, port, kvs_fault(ENETDOWN, "port %u of %s went down: look at its cable and its switch, and "
-					 "`rdma link show %s/%u`; `ip link set ... up` for its network device",
-					 port, name, name, port));
+	fail_all(device, port,
+		 kvs_fault(ENETDOWN,
+			   "port %u of %s went down: look at its cable and its switch, and "
+			   "`rdma link show %s/%u`; `ip link set ... up` for its network device",
+			   port, name, name, port));
 }
 
 static void tell(struct kvr_device *device, const struct ibv_async_event *event)
@@ -88,9 +92,11 @@ static void tell(struct kvr_device *device, const struct ibv_async_event *event)
 		break;
 	case IBV_EVENT_CQ_ERR:
 	case IBV_EVENT_DEVICE_FATAL:
-		fail_all(device, 0, kvs_fault(ENODEV, "%s is lost (%s): look at the kernel's log; it may have to be reset, "
-					      "or its driver loaded anew", device->context->device->name,
-					      ibv_event_type_str(event->event_type)));
+		fail_all(device, 0,
+			 kvs_fault(ENODEV,
+				   "%s is lost (%s): look at the kernel's log; it may have to be reset, "
+				   "or its driver loaded anew",
+				   device->context->device->name, ibv_event_type_str(event->event_type)));
 		break;
 	default: /* what came up, addresses that changed: librdmacm tells links of what matters */
 		break;
@@ -197,7 +203,8 @@ static struct kvr_device *device_of(struct kvr_registrar *registrar)
 static bool is_it(const struct kvr_registrar *registrar, const void *arg)
 {
 	const struct kvr_device *device =
-		(const struct kvr_device *)(const void *)((const char *)registrar - offsetof(struct kvr_device, registrar));
+		(const struct kvr_device *)(const void *)((const char *)registrar -
+							  offsetof(struct kvr_device, registrar));
 	const struct wanted *wanted = arg;
 
 	return device->loop == wanted->loop && strcmp(device->context->device->name, wanted->name) == 0;
@@ -249,8 +256,8 @@ static int read_abilities(struct kvr_device *device)
 		return kvs_fault(error, "%s does not say what it can do: %s", device->context->device->name,
 				 strerror(error));
 	device->is_iwarp = device->context->device->transport_type == IBV_TRANSPORT_IWARP;
-	device->has_windows =
-		attr.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B) && attr.max_mw > 0;
+	device->has_windows = attr.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B) &&
+			      attr.max_mw > 0;
 	device->wide_windows = device->has_windows && attr.vendor_id == SOFT_ROCE;
 	device->queue_max = (uint32_t)attr.max_qp_wr;
 	device->completions_max = (uint32_t)attr.max_cqe;

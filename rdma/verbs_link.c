@@ -155,7 +155,7 @@ const char *kvr_link_name(const struct kvr_link *link)
 void kvr_link_address(const struct sockaddr *address, char text[KVR_TEXT])
 {
 	struct kvr_endpoint endpoint = {.length = address->sa_family == AF_INET ? sizeof(struct sockaddr_in)
-									       : sizeof(struct sockaddr_in6)};
+										: sizeof(struct sockaddr_in6)};
 
 	memcpy(&endpoint.address, address, endpoint.length);
 	kvr_endpoint_write(&endpoint, text, KVR_TEXT);

@@ -3,8 +3,9 @@
  *
  * verbs_memory.c: parts of kvr_memory as memory regions of devices.
  *
- * Guarantees (E3): with windows nobody reads or writes a part from outside by its region's own key. Without, whoever has
- * a region's key may write all of it: so it is given to peers that are to write, and the fence is their queue pair's end.
+ * Guarantees (E3): with windows nobody reads or writes a part from outside by its region's own key. Without, whoever
+ * has a region's key may write all of it: so it is given to peers that are to write, and the fence is their queue
+ * pair's end.
  */
 #include "config.h"
 

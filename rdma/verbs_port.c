@@ -61,8 +61,8 @@ static void answer(struct kvr_link *link)
 
 	link->state = KVR_LINK_CONNECTING;
 	if (rdma_accept(link->id, &parameters))
-		(void)kvr_link_fail_later(link, kvs_fault(errno, "%s can't be accepted: %s", kvr_link_name(link),
-							  strerror(errno)));
+		(void)kvr_link_fail_later(
+			link, kvs_fault(errno, "%s can't be accepted: %s", kvr_link_name(link), strerror(errno)));
 }
 
 static void arrived(struct kvr_port *port, struct rdma_cm_id *id)
@@ -93,8 +93,9 @@ static void arrived(struct kvr_port *port, struct rdma_cm_id *id)
 
 static void lost(const struct kvr_port *port)
 {
-	port->user->failed(port->arg, kvs_fault(ENODEV, "the RDMA device that was listened at was removed: put it back, "
-						"and listen again"));
+	port->user->failed(port->arg,
+			   kvs_fault(ENODEV, "the RDMA device that was listened at was removed: put it back, "
+					     "and listen again"));
 }
 
 static void ready(struct kvr_watch *watch, uint32_t events)

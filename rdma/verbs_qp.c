@@ -246,9 +246,8 @@ static int post(struct kvr_link *link, const struct kvr_op *op, struct ibv_send_
 
 static int post_message(struct kvr_link *link, const struct kvr_op *op)
 {
-	struct ibv_sge sge = {.addr = (uintptr_t)kvr_qp_slot(link, op->slot),
-			      .length = op->size,
-			      .lkey = link->slab_mr->lkey};
+	struct ibv_sge sge = {
+		.addr = (uintptr_t)kvr_qp_slot(link, op->slot), .length = op->size, .lkey = link->slab_mr->lkey};
 	struct ibv_send_wr wr = {.sg_list = &sge,
 				 .num_sge = 1,
 				 .opcode = IBV_WR_SEND,
@@ -356,8 +355,8 @@ int kvr_qp_send(struct kvr_link *link, uint8_t *bytes, size_t size, uint64_t coo
 	return kvr_qp_put(link, op);
 }
 
-/* Others carry them, too: one of its own is sent only where these don't come. That one takes a buffer over there itself:
- * so it waits until it gives back many. */
+/* Others carry them, too: one of its own is sent only where these don't come. That one takes a buffer over there
+ * itself: so it waits until it gives back many. */
 int kvr_qp_give_credits(struct kvr_link *link)
 {
 	uint8_t bytes[KVR_HEADER_SIZE] = {0};

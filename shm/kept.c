@@ -3,7 +3,8 @@
  *
  * kept.c: the table of descriptors that a child does not keep, and the handlers of fork(). See kept.h.
  *
- * The child of a multi-threaded process may not allocate or free: it only reads the table, which was made larger before.
+ * The child of a multi-threaded process may not allocate or free: it only reads the table, which was made larger
+ * before.
  */
 #include "config.h"
 

@@ -18,6 +18,7 @@
 #include "fault.h"
 #include "url.h"
 
+size_t ends_plane = ENDS_PLANE;
 struct kvr_loop ends_loop;
 struct end ends_a, ends_b;
 struct kvr_port *ends_port;
@@ -173,10 +174,10 @@ static const struct kvr_port_user port_user = {.accept = accept_link, .failed = 
 static void open_end(struct end *end)
 {
 	*end = (struct end){.link = NULL};
-	end->plane = mmap(NULL, ENDS_PLANE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	end->plane = mmap(NULL, ends_plane, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(end->plane, MAP_FAILED);
 	ends_rc(kvr_memory_open(&end->memory), 0);
-	ends_rc(kvr_memory_add(end->memory, end->plane, ENDS_PLANE, true), 0);
+	ends_rc(kvr_memory_add(end->memory, end->plane, ends_plane, true), 0);
 }
 
 static void no_alarm(void *arg)
@@ -242,8 +243,8 @@ void ends_close(void)
 	transport->close_port(ends_port);
 	kvr_memory_close(ends_a.memory);
 	kvr_memory_close(ends_b.memory);
-	(void)munmap(ends_a.plane, ENDS_PLANE);
-	(void)munmap(ends_b.plane, ENDS_PLANE);
+	(void)munmap(ends_a.plane, ends_plane);
+	(void)munmap(ends_b.plane, ends_plane);
 	kvr_loop_close(&ends_loop);
 }
 

@@ -16,13 +16,14 @@
 #define ends_rc(call, wanted) ends_expect((call), (wanted), #call, __LINE__)
 void ends_expect(int rc, int wanted, const char *call, int line);
 
-#define ENDS_PLANE ((size_t)16 << 20)
+#define ENDS_PLANE ((size_t)16 << 20) /* bytes of a plane, unless a test takes less: */
+extern size_t ends_plane;
 #define ENDS_SOON UINT64_C(30000) /* ms: guests are slow */
 
 struct end {
 	struct kvr_memory *memory;
 	struct kvr_link *link;
-	char *plane; /* ENDS_PLANE bytes, exposed */
+	char *plane; /* exposed */
 	unsigned ups, downs, rooms;
 	int reason; /* of down() */
 	char text[1024];
@@ -55,11 +56,11 @@ int ends_begin(struct end *end, const struct kvr_endpoint *to); /* connects; not
 void ends_end(struct end *end);					/* closes its link */
 
 /* Runs the loop until it is so; the test fails when it does not come about. */
-#define ends_until(condition)                                                                                          \
-	do {                                                                                                           \
-		uint64_t ends_end = ends_deadline();                                                                   \
-		while (!(condition))                                                                                   \
-			ends_run(ends_end, #condition, __LINE__);                                                      \
+#define ends_until(condition)                                     \
+	do {                                                      \
+		uint64_t ends_end = ends_deadline();              \
+		while (!(condition))                              \
+			ends_run(ends_end, #condition, __LINE__); \
 	} while (0)
 uint64_t ends_deadline(void);
 /* The same, but for a millisecond at most: where no link tells of what is waited for. */
@@ -72,7 +73,8 @@ int ends_send_type(struct end *end, enum kvr_type type, uint64_t number, size_t 
 void ends_must_send(struct end *end, uint64_t number);
 /* The next message of its own; waits until it has arrived. */
 void ends_tell(struct end *end);
-/* A window over part of an end's plane, behind which the other was told something; a write of the other's bytes into it. */
+/* A window over part of an end's plane, behind which the other was told something; a write of the other's bytes into
+ * it. */
 struct kvr_window *ends_expose_quietly(struct end *end, size_t offset, size_t size); /* nothing is told */
 struct kvr_window *ends_expose_at(struct end *end, void *address, size_t size);
 int ends_try_to_expose(struct end *end, size_t offset, size_t size);

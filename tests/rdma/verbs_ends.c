@@ -28,7 +28,7 @@ static struct shared {
 	struct kvr_window window;
 	volatile int listens, has_child;
 	char plane[ENDS_PLANE] __attribute__((aligned(4096)));
-} *shared;
+} * shared;
 
 static void share(void)
 {

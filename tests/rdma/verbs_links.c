@@ -206,6 +206,7 @@ END_TEST
 
 START_TEST(a_link_may_be_closed_at_any_moment)
 {
+	ends_plane = 65536; /* which is registered each time */
 	for (unsigned steps = 0; steps < 60; steps++) {
 		ends_open();
 		ends_rc(ends_begin(&ends_a, &ends_at), 0);
@@ -250,7 +251,8 @@ START_TEST(nobody_listens_there)
 	ends_rc(ends_begin(&ends_a, &nobody), 0);
 	ends_until(ends_a.downs);
 	ends_rc(ends_a.reason, -ECONNREFUSED);
-	ck_assert_ptr_nonnull(strstr(ends_a.text, "kvshmd"));
+	if (!strstr(ends_a.text, "kvshmd"))
+		ck_abort_msg("%s", ends_a.text);
 	ends_close();
 }
 END_TEST
