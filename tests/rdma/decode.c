@@ -3,8 +3,8 @@
  *
  * decode.c: decode STORE TRACE: the decode engine of a node that kvshm-replay --remote sends the requests of the trace
  * to. It claims each as soon as it is complete, compares all bytes by its own refs, and asks for its end; of half of
- * them before it reads anything. It ends when its standard input does and nothing more is complete, prints what it
- * counted, and has failed if anything was corrupt, or missing in a complete request.
+ * them before it reads anything. It ends when something comes on its standard input, or that ends, and nothing more is
+ * complete; it prints what it counted, and has failed if anything was corrupt, or missing in a complete request.
  */
 #include "config.h"
 

@@ -49,6 +49,7 @@ decode()
 
 end_decode()
 {
+	echo >&"$more" # a kvshmd that was started since may have it open
 	exec {more}>&-
 	wait "$decoder_pid" || fail "decode: $(cat "$tmp/decode.err" "$tmp/decoded")"
 	cat "$tmp/decoded"
