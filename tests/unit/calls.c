@@ -106,6 +106,8 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
 	struct kvshm_plane_info plane;
+	kvshm_listener *listener;
+	kvshm_peer *peer;
 
 	unit_key(1, bytes);
 	key = (struct kvshm_key){bytes, sizeof(bytes)};
@@ -121,6 +123,8 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_recover(store, NULL), wanted);
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
 	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
+	ck_rc(kvshm_connect(store, NULL, NULL, 0, &peer), wanted);
+	ck_rc(kvshm_listen(store, NULL, NULL, &listener), wanted);
 	ck_assert(handle.life == held->life && handle.block == held->block && handle.kind == held->kind);
 	ck_assert_int_eq(result, 12345); /* a batch that is refused sets nothing */
 	ck_assert_uint_eq(ready, 12345);
