@@ -64,7 +64,7 @@ static bool is_mapped(const char *base, uint64_t size)
 	enum { STEP = 4096 };
 	unsigned char pages[STEP];
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)base % page;
-	char *at = (char *)(uintptr_t)base - before;
+	char *at = (char *)(uintptr_t)base - before; // NOLINT(performance-no-int-to-ptr)
 	uint64_t left = size + before;
 
 	while (left) {

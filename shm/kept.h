@@ -5,7 +5,8 @@
  * has them open: locks that say that this process lives, and queue pairs that the network card serves.
  *
  * Guarantees: a descriptor that is opened and named between kvs_kept_begin() and kvs_kept_end() is closed in every
- * child of fork(), however threads interleave. (Not in those of vfork(), posix_spawn() and a raw clone(), which do not run
+ * child of fork(), however threads interleave. (Not in those of vfork(), posix_spawn() and a raw clone(), which do not
+ * run
  * handlers: all of these descriptors are close-on-exec.)
  */
 #ifndef KVS_KEPT_H
