@@ -130,8 +130,8 @@ static int judge_geometry(const struct kvr_peer *peer)
 
 	if (!g->block_size || g->block_size % KVSHM_BLOCK_UNIT || !g->blocks || g->blocks > KVSHM_BLOCKS_MAX ||
 	    !g->planes || g->planes > KVSHM_PLANES_MAX || !g->key_max || g->key_max > KVSHM_KEY_MAX)
-		return kvs_fault(EPROTO, "%s says that its store has %u blocks of %" PRIu64 " bytes in %u planes: there "
-					 "is no such store", peer->remote, g->blocks, g->block_size, g->planes);
+		return kvs_fault(EPROTO, "%s says that its store has %u blocks of %" PRIu64 " bytes in %u planes: "
+					 "there is no such store", peer->remote, g->blocks, g->block_size, g->planes);
 	return 0;
 }
 
@@ -195,7 +195,8 @@ int kvr_greeting_on_proof(struct kvr_peer *peer, struct kvr_text proof)
 	if (peer->node->secret.there)
 		kvr_prove(&peer->node->secret, other,
 			  (struct kvr_hello_bytes){peer->hello[KVR_CONNECTOR], peer->hello_size[KVR_CONNECTOR]},
-			  (struct kvr_hello_bytes){peer->hello[KVR_ACCEPTOR], peer->hello_size[KVR_ACCEPTOR]}, expected);
+			  (struct kvr_hello_bytes){peer->hello[KVR_ACCEPTOR], peer->hello_size[KVR_ACCEPTOR]},
+			  expected);
 	if (!kvr_proof_is_right(proof.bytes, expected))
 		return kvs_fault(EACCES, "%s has another secret than this side: give both the same (--key-file)",
 				 peer->remote);

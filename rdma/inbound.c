@@ -141,8 +141,8 @@ void kvr_inbound_set_here(struct kvr_inbound *inbound, struct kvr_position *at)
 	inbound->here++;
 }
 
-/* Its filler's end: nothing lands in it any more. The store's descriptor tells other clients of it: requests of this one
- * that wait for the key are looked at anyway. */
+/* Its filler's end: nothing lands in it any more. The store's descriptor tells other clients of it: requests of this
+ * one that wait for the key are looked at anyway. */
 void kvr_inbound_end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 {
 	kvshm_store *store = inbound->receiver->store;

@@ -35,8 +35,8 @@ static int check_one(const struct kvshm_transfer *t, uint32_t position, const st
 	if (t->positions[position].state != KVSHM_SENDING_NONE)
 		return kvs_fault(EINVAL, "block %u of the transfer was offered before", position);
 	if (!offer->key.bytes || !offer->key.length || offer->key.length > there->key_max)
-		return kvs_fault(EINVAL, "block %u: its key has %zu bytes: the store over there takes 1 to %u", position,
-				 offer->key.bytes ? offer->key.length : 0, there->key_max);
+		return kvs_fault(EINVAL, "block %u: its key has %zu bytes: the store over there takes 1 to %u",
+				 position, offer->key.bytes ? offer->key.length : 0, there->key_max);
 	if (offer->meta.length > there->block_size)
 		return kvs_fault(EINVAL, "block %u: its length is %llu, and a block has %llu", position,
 				 (unsigned long long)offer->meta.length, (unsigned long long)there->block_size);

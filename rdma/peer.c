@@ -79,7 +79,8 @@ static int pong(struct kvr_peer *peer, uint64_t time)
 	struct kvr_out out;
 
 	kvr_write_ping(&out, KVR_PONG, time);
-	(void)peer->transport->send(peer->link, out.bytes, out.size, 0); /* past the queue; without room there is life */
+	/* Past the queue. Where the link has no room, what fills it says that this side lives. */
+	(void)peer->transport->send(peer->link, out.bytes, out.size, 0);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * sending.c: the calls with transfers. Contracts in kvshm.h. What is refused here has changed nothing, and nothing of it
- * has gone out.
+ * sending.c: the calls with transfers. Contracts in kvshm.h. What is refused here has changed nothing, and nothing of
+ * it has gone out.
  */
 #include "config.h"
 

@@ -6,8 +6,7 @@
  *
  * Guarantees: a descriptor that is opened and named between kvs_kept_begin() and kvs_kept_end() is closed in every
  * child of fork(), however threads interleave. (Not in those of vfork(), posix_spawn() and a raw clone(), which do not
- * run
- * handlers: all of these descriptors are close-on-exec.)
+ * run handlers: all of these descriptors are close-on-exec.)
  */
 #ifndef KVS_KEPT_H
 #define KVS_KEPT_H

@@ -120,7 +120,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		  .to.number = &settings->claim_timeout, .max = PIN_TIMEOUT_MAX,
 		  .help = "how long what has come waits for its engine; 60 unless told; 0: for ever" },
 		{ .name = "insecure-listen", .kind = TOOL_FLAG, .to.flag = &settings->insecure_listen,
-		  .help = "listen without a key where others can connect, and write: for tests in networks of their own" },
+		  .help = "listen without a key where others can connect, and write: for tests in networks of "
+			  "their own" },
 		{ .name = "fence", .kind = TOOL_FLAG, .to.flag = &settings->fence,
 		  .help = "readers use memory fences instead of membarrier(2): slower, for kernels without it" },
 		{ .name = "adopt", .kind = TOOL_FLAG, .to.flag = &settings->adopt,

@@ -34,7 +34,8 @@ static bool fail(const char *what)
 
 static int connect_once(struct replay_remote *remote)
 {
-	return kvshm_connect(NULL, remote->url, &remote->options, replay_now() + remote->options.timeout, &remote->peer);
+	return kvshm_connect(NULL, remote->url, &remote->options, replay_now() + remote->options.timeout,
+			     &remote->peer);
 }
 
 /* Has the signal come that ends the replay? Sleeps for it. */

@@ -102,7 +102,7 @@ inline withdraw()
 	if
 	:: !told
 #if FAULT != 5
-	:: atomic { qp = 0; told = 0 }; busy == 0	/* it did not answer in time: the fence is the queue pair's end */
+	:: atomic { qp = 0; told = 0 }; busy == 0	/* it did not answer in time: the queue pair's end */
 #else
 	:: true
 #endif

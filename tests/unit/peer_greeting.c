@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * How two nodes come to know each other, over TCP on this machine: secrets, versions, labels and sizes; and what ends a
- * connection before that: silence, and messages that do not belong there. Both sides are in this process, and take turns.
+ * connection before that: silence, and messages that do not belong there. Both sides are in this process, and take
+ * turns.
  */
 #include "config.h"
 
