@@ -10,6 +10,7 @@
 
 #include "bench.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,6 @@ struct put {
 	uint8_t *bytes;
 	struct kvshm_offer *offers;
 	uint64_t (*keys)[3];
-	uint32_t *positions;
 	uint32_t blocks;
 	uint64_t opened, wanted, done;
 };
@@ -126,7 +126,9 @@ int main(int argc, char **argv)
 	put_all(&put);
 	took = bench_now() - began;
 	must(kvshm_disconnect(put.peer), "disconnect");
-	printf("%.6f %llu\n", took,
-	       (unsigned long long)(put.wanted * put.blocks * put.geometry.block_size * put.geometry.planes));
+	free(put.offers);
+	free(put.keys);
+	printf("%.6f %" PRIu64 "\n", took,
+	       put.wanted * put.blocks * put.geometry.block_size * put.geometry.planes);
 	return EXIT_SUCCESS;
 }
