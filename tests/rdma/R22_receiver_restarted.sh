@@ -9,7 +9,7 @@
 . "$(dirname "$0")/replay.sh"
 in_guest
 device rxe
-conversation 100
+conversation 60
 
 restarted()
 {
@@ -23,10 +23,10 @@ restarted()
 	receive "$url" --adopt
 	wait "$sender" || fail "kvshm-replay: $(cat "$tmp/replay.err" "$tmp/kvshmd.log")"
 	tr -d '\n' <"$tmp/sent"
-	equal "requests that were sent" "$(sent requests)" 100
+	equal "requests that were sent" "$(sent requests)" 60
 	[ "$(sent reconnected)" -ge 1 ] || fail "it did not connect again"
 	end_decode
-	equal "requests that were decoded" "$(decoded distinct)" 100
+	equal "requests that were decoded" "$(decoded distinct)" 60
 	settles
 	end_kvshmd TERM
 }
