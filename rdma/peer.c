@@ -279,7 +279,7 @@ static void enter(struct kvr_peer *peer)
 }
 
 int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transport, const struct kvr_endpoint *endpoint,
-		     const struct kvr_link_options *options, struct kvr_peer **made)
+		     const struct kvr_link_options *options, struct kvr_peer **result)
 {
 	struct kvr_peer *peer;
 	int rc = make(node, transport, KVR_CONNECTOR, &peer);
@@ -293,7 +293,7 @@ int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transpor
 		return rc;
 	}
 	enter(peer);
-	*made = peer;
+	*result = peer;
 	return 0;
 }
 

@@ -115,7 +115,7 @@ int kvr_node_work(struct kvr_node *node, uint64_t deadline);
 
 /* Makes the connection to url's endpoint; the peer is the node's. */
 int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transport, const struct kvr_endpoint *endpoint,
-		     const struct kvr_link_options *options, struct kvr_peer **peer);
+		     const struct kvr_link_options *options, struct kvr_peer **result);
 /* Takes a link that came to a port: for kvr_port_user's accept. */
 bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,
 		     const struct kvr_link_user **user, void **arg);

@@ -17,7 +17,7 @@ int kvr_sender_on_grant(struct kvr_peer *peer, struct kvr_message *grants);
 int kvr_sender_on_done(struct kvr_peer *peer, const struct kvr_end *done);
 int kvr_sender_on_abort(struct kvr_peer *peer, const struct kvr_end *abort);	 /* not by_sender */
 int kvr_sender_on_aborted(struct kvr_peer *peer, const struct kvr_end *aborted); /* not by_sender */
-int kvr_sender_on_want(struct kvr_peer *peer, struct kvr_message *want);
+int kvr_sender_on_want(struct kvr_peer *peer, struct kvr_message *message);
 int kvr_sender_on_wanted(struct kvr_peer *peer, const struct kvr_wanted *wanted);
 void kvr_sender_on_sent(struct kvr_peer *peer, uint64_t cookie);
 

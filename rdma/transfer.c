@@ -31,11 +31,14 @@ int kvr_sender_open(struct kvr_peer *peer)
 void kvr_sender_close(struct kvr_peer *peer)
 {
 	struct kvr_sender *sender = peer->sender;
+	struct kvshm_transfer *next;
 
 	if (!sender)
 		return;
-	while (sender->all)
-		kvr_transfer_free(sender->all);
+	for (struct kvshm_transfer *t = sender->all; t; t = next) {
+		next = t->next;
+		kvr_transfer_free(t);
+	}
 	kvr_asked_free(peer);
 	free(sender);
 	peer->sender = NULL;

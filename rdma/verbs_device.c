@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,12 +165,15 @@ void kvr_device_unlink(struct kvr_link *link)
 /* Keeps one mapping, a line of /proc/self/maps, from children. */
 static void hide_mapping(const char *line, const char *path)
 {
-	uintptr_t begin, end;
 	const char *name = strchr(line, '/');
+	uintptr_t begin, end;
+	char *rest;
 
-	if (name && strncmp(name, path, strlen(path)) == 0 && (name[strlen(path)] == '\n' || !name[strlen(path)]) &&
-	    sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &begin, &end) == 2)
-		(void)madvise((void *)begin, end - begin, MADV_DONTFORK); // NOLINT(performance-no-int-to-ptr)
+	if (!name || strncmp(name, path, strlen(path)) != 0 || (name[strlen(path)] != '\n' && name[strlen(path)]))
+		return;
+	begin = strtoul(line, &rest, 16);
+	end = *rest == '-' ? strtoul(rest + 1, NULL, 16) : begin;
+	(void)madvise((void *)begin, end - begin, MADV_DONTFORK); // NOLINT(performance-no-int-to-ptr)
 }
 
 /* Providers map queues and doorbells, and each mapping keeps the context open as its descriptor does. They tell nobody

@@ -36,6 +36,16 @@ static void take_out(struct kvr_verbs_window *window)
 		window->next->at = window->at;
 }
 
+static struct kvr_verbs_window *take_first(struct kvr_verbs_window **head)
+{
+	struct kvr_verbs_window *window = *head;
+
+	*head = window->next;
+	if (window->next)
+		window->next->at = head;
+	return window;
+}
+
 /* ---- Free ones ---- */
 
 static void give_back(struct kvr_device *device, struct kvr_verbs_window *window)
@@ -187,9 +197,8 @@ void kvr_window_was_invalidated(struct kvr_link *link, struct kvr_verbs_window *
 void kvr_window_tell(struct kvr_link *link)
 {
 	while (link->withdrawn && !link->closed) {
-		struct kvr_verbs_window *window = link->withdrawn;
+		struct kvr_verbs_window *window = take_first(&link->withdrawn);
 
-		take_out(window);
 		tell(link, window);
 		free(window);
 	}
@@ -198,10 +207,6 @@ void kvr_window_tell(struct kvr_link *link)
 /* Bound ones are not used again: the device takes them back, bound as they are. */
 void kvr_window_drop_all(struct kvr_link *link)
 {
-	while (link->windows || link->withdrawn) {
-		struct kvr_verbs_window *window = link->windows ? link->windows : link->withdrawn;
-
-		take_out(window);
-		destroy(window);
-	}
+	while (link->windows || link->withdrawn)
+		destroy(take_first(link->windows ? &link->windows : &link->withdrawn));
 }

@@ -177,7 +177,7 @@ int kvr_sender_on_want(struct kvr_peer *peer, struct kvr_message *message)
 
 static void *name_of(const struct kvshm_transfer *t)
 {
-	return (void *)(uintptr_t)t->number;
+	return (void *)(uintptr_t)t->number; // NOLINT(performance-no-int-to-ptr): it is no address
 }
 
 /* Its transfer, which may have been closed and freed meanwhile. */

@@ -29,6 +29,7 @@ struct settings {
 /* What is sent, in the order of the command line. */
 struct keys {
 	struct kvshm_key *keys;
+	unsigned char *bytes; /* of those that were given in hexadecimal */
 	char **names;
 	struct kvshm_handle *refs;
 	int *results;
@@ -51,55 +52,52 @@ static int hex_digit(char c)
 									       : -1;
 }
 
-/* In place: bytes take less than their digits. */
-static void read_hex(struct kvshm_key *key, char *text)
+/* Writes the bytes of a key; returns what is behind them. */
+static unsigned char *read_hex(struct kvshm_key *key, const char *text, unsigned char *bytes)
 {
 	size_t length = strlen(text);
 
 	for (size_t i = 0; i < length; i++)
 		if (length % 2 || hex_digit(text[i]) < 0)
 			tool_bad_use("'%s' is no key in hexadecimal: two digits for each byte", text);
-	key->bytes = malloc(length / 2 + 1);
-	if (!key->bytes)
-		tool_bad_use("no memory");
+	*key = (struct kvshm_key){ bytes, length / 2 };
 	for (size_t i = 0; i < length; i += 2)
-		((unsigned char *)(uintptr_t)key->bytes)[i / 2] =
-			(unsigned char)(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));
-	key->length = length / 2;
+		*bytes++ = (unsigned char)((unsigned)hex_digit(text[i]) << 4 | (unsigned)hex_digit(text[i + 1]));
+	return bytes;
 }
 
-static struct keys read_keys(char **names, bool hex)
+static struct keys read_keys(char **names, size_t count, bool hex)
 {
-	struct keys keys = { .names = names };
+	struct keys keys = { .names = names, .count = count };
+	unsigned char *bytes;
+	size_t size = 1;
 
-	while (names[keys.count])
-		keys.count++;
-	keys.keys = calloc(keys.count, sizeof(*keys.keys));
-	keys.refs = calloc(keys.count, sizeof(*keys.refs));
-	keys.results = calloc(keys.count, sizeof(*keys.results));
-	if (!keys.keys || !keys.refs || !keys.results)
-		tool_bad_use("no memory for %zu keys", keys.count);
-	for (size_t i = 0; i < keys.count; i++) {
+	for (size_t i = 0; i < count; i++)
+		size += strlen(names[i]) / 2;
+	keys.keys = calloc(count, sizeof(*keys.keys));
+	keys.refs = calloc(count, sizeof(*keys.refs));
+	keys.results = calloc(count, sizeof(*keys.results));
+	bytes = keys.bytes = malloc(size);
+	if (!keys.keys || !keys.refs || !keys.results || !bytes)
+		tool_bad_use("no memory for %zu keys", count);
+	for (size_t i = 0; i < count; i++) {
 		if (!*names[i])
 			tool_bad_use("a key is empty");
 		if (hex)
-			read_hex(&keys.keys[i], names[i]);
+			bytes = read_hex(&keys.keys[i], names[i], bytes);
 		else
 			keys.keys[i] = (struct kvshm_key){ names[i], strlen(names[i]) };
 	}
 	return keys;
 }
 
-static void free_keys(struct keys *keys, bool hex)
+static void free_keys(struct keys *keys)
 {
-	for (size_t i = 0; i < keys->count && hex; i++)
-		free((void *)(uintptr_t)keys->keys[i].bytes);
+	free(keys->bytes);
 	free(keys->keys);
 	free(keys->refs);
 	free(keys->results);
 }
-
-/* ---- Sending */
 
 /* Of those that are held here: their order is that of the transfer's positions. */
 static size_t hold(kvshm_store *store, struct keys *keys, struct kvshm_handle *held, size_t *from)
@@ -305,17 +303,18 @@ int main(int argc, char **argv)
 {
 	struct settings settings;
 	int first = read_settings(argc, argv, &settings), status;
-	struct keys keys = read_keys(argv + first, settings.hex);
+	struct keys keys = read_keys(argv + first, (size_t)(argc - first), settings.hex);
 	const struct kvshm_attach_options options = { .dir = settings.dir };
 	kvshm_store *store;
 
 	kvshm_set_log(tool_log, NULL);
 	if (kvshm_attach(settings.store, &options, &store)) {
 		tool_say("%s", kvshm_error());
+		free_keys(&keys);
 		return EXIT_FAILURE;
 	}
 	status = exchange(store, &settings, &keys);
 	kvshm_detach(store);
-	free_keys(&keys, settings.hex);
+	free_keys(&keys);
 	return tool_flush() ? status : EXIT_FAILURE;
 }
