@@ -108,7 +108,7 @@ bool replay_print_values(const struct replay_value *values, unsigned count, bool
 
 bool replay_print(const struct replay_job *job, const struct replay_result *result, bool json)
 {
-	struct replay_value values[VALUES];
+	struct replay_value values[VALUES] = {0};
 
 	return replay_print_values(values, list_values(job, result, values), json);
 }

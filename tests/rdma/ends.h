@@ -76,7 +76,7 @@ void ends_tell(struct end *end);
 /* A window over part of an end's plane, behind which the other was told something; a write of the other's bytes into
  * it. */
 struct kvr_window *ends_expose_quietly(struct end *end, size_t offset, size_t size); /* nothing is told */
-struct kvr_window *ends_expose_at(struct end *end, void *address, size_t size);
+struct kvr_window *ends_expose_at(struct end *end, void *at, size_t size);
 int ends_try_to_expose(struct end *end, size_t offset, size_t size);
 struct kvr_window *ends_expose(struct end *end, size_t offset, size_t size);
 int ends_write(struct end *from, size_t offset, const struct kvr_window *window, size_t at, size_t size);

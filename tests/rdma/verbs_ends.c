@@ -275,9 +275,11 @@ END_TEST
 
 START_TEST(device_port_gid_and_traffic_class_are_taken)
 {
+	const char *gid = getenv("KVSHM_TEST_GID");
+
 	ends_options.device = getenv("KVSHM_TEST_DEVICE");
 	ends_options.device_port = 1;
-	ends_options.gid_index = getenv("KVSHM_TEST_GID") ? atoi(getenv("KVSHM_TEST_GID")) : -1;
+	ends_options.gid_index = gid ? (int32_t)strtol(gid, NULL, 10) : -1;
 	ends_options.traffic_class = 104;
 	ends_options.numa_node = 0;
 	ends_connect();

@@ -102,7 +102,7 @@ static void stays_unreachable(kvshm_store *store)
 	ck_assert_int_eq(unit_state(store, left->owned.block), KVS_OWNED);
 	ck_assert_uint_ne(unit_entry(store, READER, left->ref.block) & KVS_ENTRY_COUNTS, 0);
 	ck_assert_uint_ne(unit_entry(store, READER, left->fill.block) & KVS_ENTRY_COUNTS, 0);
-	for (uint64_t i = 0; i < 4 * BLOCKS; i++) {
+	for (uint64_t i = 0; i < UINT64_C(4) * BLOCKS; i++) {
 		struct kvshm_handle fill = unit_begin(store, 100 + i);
 
 		ck_assert_uint_ne(fill.block, left->ref.block);

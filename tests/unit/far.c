@@ -171,10 +171,10 @@ struct far *far_connect(void)
 		ck_assert_uint_lt(++i, FARS);
 	fars[i] = far;
 	far->last = &far->first;
-	far->bytes = calloc(1, KVSHM_BLOCK_UNIT * 8U);
+	far->bytes = calloc(1, KVSHM_BLOCK_UNIT * UINT64_C(8));
 	ck_rc(kvr_loop_open(&far->loop, on_nothing, NULL), 0);
 	ck_rc(kvr_memory_open(&far->memory), 0);
-	ck_rc(kvr_memory_add(far->memory, far->bytes, KVSHM_BLOCK_UNIT * 8U, false), 0);
+	ck_rc(kvr_memory_add(far->memory, far->bytes, KVSHM_BLOCK_UNIT * UINT64_C(8), false), 0);
 	ck_rc(kvr_tcp.connect(&far->loop, &endpoint, &options, far->memory, &user, far, &far->link), 0);
 	far_until(far->up);
 	greet(far);

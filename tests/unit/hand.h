@@ -12,7 +12,7 @@
 
 #include "message.h"
 
-#define HAND_BLOCK 4096U
+#define HAND_BLOCK UINT64_C(4096)
 #define HAND_BLOCKS 64U
 #define HAND_PLANES 2U
 
