@@ -5,11 +5,13 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -105,7 +107,9 @@ int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_
 		if (rc)
 			return rc;
 	}
-	rc = kvr_loop_open(&node->loop, on_alarm, NULL);
+	node->awake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = node->awake < 0 ? kvs_fault(errno, "no descriptor for remote transfers: %s", strerror(errno))
+			     : kvr_loop_open(&node->loop, on_alarm, NULL);
 	if (rc)
 		goto wipe;
 	rc = kvr_memory_open(&node->memory);
@@ -122,6 +126,8 @@ close_memory:
 close_loop:
 	kvr_loop_close(&node->loop);
 wipe:
+	if (node->awake >= 0)
+		(void)close(node->awake);
 	kvr_secret_wipe(&node->secret);
 	return rc;
 }
@@ -162,6 +168,7 @@ void kvr_node_close(struct kvr_node *node)
 		kvr_loop_remove(&node->loop, &node->store_watch);
 	kvr_memory_close(node->memory);
 	kvr_loop_close(&node->loop);
+	(void)close(node->awake);
 	kvr_secret_wipe(&node->secret);
 	(void)pthread_mutex_unlock(&node->lock);
 	(void)pthread_mutex_destroy(&node->lock);
@@ -221,16 +228,30 @@ static int milliseconds_until(uint64_t deadline)
 	return left > INT_MAX ? INT_MAX : (int)left;
 }
 
-/* Sleeps on the loop's descriptor, without the lock. */
-static void sleep_until(struct kvr_node *node, uint64_t deadline)
+void kvr_node_happened(struct kvr_node *node)
 {
-	struct pollfd fd = {.fd = node->loop.epoll, .events = POLLIN};
+	const uint64_t one = 1;
+
+	node->happened++;
+	if (node->sleeping)
+		(void)!write(node->awake, &one, sizeof(one));
+}
+
+/* Sleeps on the loop's descriptor, without the lock. True: meanwhile another thread has seen something, which may be
+ * what this one waits for: the loop does not tell it twice. */
+static bool sleep_until(struct kvr_node *node, uint64_t deadline)
+{
+	struct pollfd fds[] = {{.fd = node->loop.epoll, .events = POLLIN}, {.fd = node->awake, .events = POLLIN}};
+	const uint64_t before = node->happened;
+	uint64_t times;
 
 	node->sleeping = true;
 	(void)pthread_mutex_unlock(&node->lock);
-	(void)poll(&fd, 1, milliseconds_until(deadline));
+	(void)poll(fds, 2, milliseconds_until(deadline));
 	(void)pthread_mutex_lock(&node->lock);
 	node->sleeping = false;
+	(void)!read(node->awake, &times, sizeof(times));
+	return node->happened != before;
 }
 
 /* Waits for the turn of the thread that sleeps. */
@@ -246,18 +267,21 @@ static int wait_for_turn(struct kvr_node *node, uint64_t deadline)
 
 int kvr_node_work(struct kvr_node *node, uint64_t deadline)
 {
+	bool happened = false;
 	int rc;
 
 	follow(node); /* what was posted since the last turn, and when to wake */
 	rc = kvr_loop_run(&node->loop, 0);
 	if (rc == -ETIMEDOUT && node->sleeping && kvs_now() < deadline)
 		return wait_for_turn(node, deadline);
-	while (rc == -ETIMEDOUT && kvs_now() < deadline) {
-		sleep_until(node, deadline);
+	while (rc == -ETIMEDOUT && !happened && kvs_now() < deadline) {
+		happened = sleep_until(node, deadline);
 		rc = kvr_loop_run(&node->loop, 0);
 	}
-	if (rc == 0)
+	if (rc == 0) {
 		follow(node);
+		kvr_node_happened(node);
+	}
 	(void)pthread_cond_broadcast(&node->turned); /* also when it goes: one of those who wait sleeps instead */
-	return rc;
+	return rc == -ETIMEDOUT && happened ? 0 : rc;
 }

@@ -60,7 +60,9 @@ struct kvr_node {
 	uint64_t receiver_at; /* when kvr_receiver_work() is to be called; who has work for it sets it to 0 */
 	bool store_rang;
 	pthread_cond_t turned; /* a turn has ended: for threads that wait while another sleeps */
-	bool sleeping;	       /* a thread sleeps on the loop, without the lock */
+	bool sleeping;	       /* a thread sleeps on the loop, without the lock, */
+	int awake;	       /* and on this: another thread's turn, or call, may have what it waits for, */
+	uint64_t happened;     /* which this counts */
 	struct kvr_peer *peers;
 };
 
@@ -110,6 +112,8 @@ void kvr_node_close(struct kvr_node *node);
  * lock, which is let go of while it sleeps. Where another thread sleeps on the loop already, its turn is waited for.
  * -ETIMEDOUT: nothing happened. */
 int kvr_node_work(struct kvr_node *node, uint64_t deadline);
+/* Something has happened that a thread may wait for, in a call that has no turn: who sleeps looks. */
+void kvr_node_happened(struct kvr_node *node);
 
 /* ---- Peers */
 

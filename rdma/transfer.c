@@ -250,6 +250,7 @@ void kvr_transfer_end(struct kvshm_transfer *t, int result)
 	take_off(t->peer->sender, t);
 	t->phase = KVR_ENDED;
 	t->written = 0;
+	kvr_node_happened(t->peer->node);
 	kvr_transfer_drop_offers(t);
 	if (t->push) {
 		kvr_push_free(t->push);

@@ -6,9 +6,11 @@
  */
 #include "config.h"
 
+#include "connector.h"
 #include "pair.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #define BLOCKS 32U
@@ -372,6 +374,55 @@ START_TEST(a_want_is_aborted_or_ends_with_its_connection)
 }
 END_TEST
 
+/* ---- Threads --------------------------------------------------------------------------------------------------- */
+
+static kvshm_transfer *waited;
+static uint64_t waited_until;
+
+static void *wait_for_it(void *arg)
+{
+	(void)arg;
+	ck_rc(pair_wait(waited), 0);
+	waited_until = unit_in_ms(0);
+	return NULL;
+}
+
+static bool somebody_sleeps(void)
+{
+	bool sleeping;
+
+	(void)pthread_mutex_lock(&pair_peer->node.lock);
+	sleeping = pair_peer->node.sleeping;
+	(void)pthread_mutex_unlock(&pair_peer->node.lock);
+	return sleeping;
+}
+
+/* What one waits for comes while another has its turn, which never sleeps: the one is awake at once, not when it would
+ * have looked again anyway, for a PING. */
+START_TEST(who_sleeps_is_woken_by_what_another_threads_turn_has_seen)
+{
+	pair_begin(BLOCKS, 1, KVSHM_DROP);
+	for (int i = 0; i < 20; i++) {
+		uint64_t ended;
+		pthread_t thread;
+
+		waited = pair_open(pair_peer, NULL, 1, 1, 0);
+		pair_until(pair_peer, waited, 1, KVSHM_SENDING_GRANTED);
+		ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_it, NULL), 0);
+		while (!somebody_sleeps())
+			;
+		pair_fill(waited, 0, 1, 0);
+		while (!pair_look(waited).ended)
+			(void)kvshm_peer_work(pair_peer, 0, NULL, 0, NULL);
+		ended = unit_in_ms(0);
+		ck_assert_int_eq(pthread_join(thread, NULL), 0);
+		ck_assert_uint_lt(waited_until, ended + UINT64_C(2000000000));
+		ck_rc(kvshm_transfer_close(waited), 0);
+	}
+	pair_end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -382,6 +433,7 @@ int main(void)
 		R16_a_request_of_no_blocks_is_complete,
 		what_is_sent_again_is_there_until_the_request_is_closed,
 		R13_R17_room_is_waited_for_until_its_timeout,
+		who_sleeps_is_woken_by_what_another_threads_turn_has_seen,
 	};
 	const struct unit_loop loops[] = {
 		{R07_who_waits_for_another_takes_over_when_that_one_goes, 2},
