@@ -39,11 +39,10 @@
 #include "counters.h"
 #include "receiver.h"
 
-/* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them: four times the
- * store's blocks, and some for small stores. So much memory a peer can take here: a position takes 88 bytes, and its
- * answer, and what is offered there 64, and its key. */
+/* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them
+ * (KVR_POSITIONS_MAX). So much memory a peer can take here: a position takes 88 bytes, and its answer, and what is
+ * offered there 64, and its key. */
 #define KVR_INCOMINGS_MAX 1024U
-#define KVR_POSITIONS_MAX(blocks) (UINT64_C(4) * (blocks) + 65536)
 /* How often rooms, and ends that were asked for, are looked for at most: each costs some system calls for each request,
  * and the store's descriptor rings for every block that is published. */
 #define KVR_LOOK_PERIOD UINT64_C(2000000)

@@ -36,6 +36,10 @@
 struct kvr_receiver;
 struct kvr_sender;
 
+/* Positions of all transfers that one connection may have open, at either end, for a store of so many blocks: four
+ * times these, and some for small stores. */
+#define KVR_POSITIONS_MAX(blocks) (UINT64_C(4) * (blocks) + 65536)
+
 #define KVR_REASON 256 /* of the text that says why a connection was lost */
 
 enum kvr_peer_state {
@@ -91,6 +95,7 @@ struct kvr_peer {
 
 	/* Private to peer.c, queue.c and greeting.c. */
 	struct kvr_item *first, **last;
+	uint64_t queued; /* bytes of these */
 	uint64_t heard, spoke, parted, round_trip;
 	bool pinged;
 	uint8_t *hello[2]; /* by role, as they were sent */
@@ -125,7 +130,7 @@ bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transpor
 		     const struct kvr_link_user **user, void **arg);
 
 /* Puts a message behind all that waits; it is copied. cookie as in transport.h: kvr_sender_sent() is called with it.
- * -ENOTCONN, -ENOMEM (the connection is given up then: nobody can go on without the message). */
+ * -ENOTCONN, -ENOMEM, -ENOBUFS (the connection is given up then: nobody can go on without the message). */
 int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t cookie);
 /* The same with a write. tag: the transfer's, for the next call. */
 int kvr_peer_write(struct kvr_peer *peer, const struct kvr_write *write, uint32_t tag);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "internal.h"
 #include "queue.h"
 #include "wait.h"
 
@@ -28,6 +29,28 @@ struct kvr_item {
 	uint8_t bytes[];
 };
 
+/* What all that one connection may have open can have waiting: each position two GRANTs, or an OFFER, a COMMIT and its
+ * writes. */
+static uint64_t most(const struct kvr_peer *peer)
+{
+	const struct kvs_geometry *geometry = &peer->node->store->map.g;
+
+	return KVR_POSITIONS_MAX(geometry->blocks) * (256 + 64 * (uint64_t)geometry->planes);
+}
+
+/* -ENOBUFS, and the connection is given up. */
+static int check_queue(struct kvr_peer *peer)
+{
+	int rc;
+
+	if (peer->role == KVR_CONNECTOR || !peer->node->store || peer->queued <= most(peer))
+		return 0;
+	rc = kvs_fault(ENOBUFS, "%llu bytes of messages wait for %s, which asks for more, and takes none",
+		       (unsigned long long)peer->queued, peer->remote);
+	kvr_peer_give_up(peer, rc);
+	return rc;
+}
+
 void kvr_queue_init(struct kvr_peer *peer)
 {
 	peer->first = NULL;
@@ -37,6 +60,7 @@ void kvr_queue_init(struct kvr_peer *peer)
 static void append(struct kvr_peer *peer, struct kvr_item *item)
 {
 	item->next = NULL;
+	peer->queued += sizeof(*item) + item->size;
 	*peer->last = item;
 	peer->last = &item->next;
 }
@@ -48,6 +72,7 @@ static void drop_first(struct kvr_peer *peer)
 	peer->first = item->next;
 	if (!peer->first)
 		peer->last = &peer->first;
+	peer->queued -= sizeof(*item) + item->size;
 	free(item);
 }
 
@@ -123,9 +148,13 @@ static void post(struct kvr_peer *peer, struct kvr_item *item)
 int kvr_peer_send(struct kvr_peer *peer, const struct kvr_out *out, uint64_t cookie)
 {
 	struct kvr_item *item;
+	int rc;
 
 	if (!may_post(peer))
 		return kvr_peer_lost(peer);
+	rc = check_queue(peer);
+	if (rc)
+		return rc;
 	item = malloc(sizeof(*item) + out->size);
 	if (!item)
 		return no_memory(peer);
@@ -163,6 +192,7 @@ void kvr_peer_cancel(struct kvr_peer *peer, uint32_t tag)
 			continue;
 		}
 		*at = item->next;
+		peer->queued -= sizeof(*item) + item->size;
 		free(item);
 	}
 	peer->last = at;

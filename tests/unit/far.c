@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "room.h"
+#include "tcp.h"
 #include "url.h"
 #include "wait.h"
 
@@ -94,6 +95,8 @@ static void on_message(void *arg, const uint8_t *bytes, size_t size)
 	struct kvr_out out;
 
 	ck_rc(kvr_read(bytes, size, &message), 0);
+	if (far->deaf)
+		far->link->out.owed = 0;
 	if (message.type == KVR_PING) {
 		kvr_write_ping(&out, KVR_PONG, message.time);
 		far_say(far, &out);

@@ -304,6 +304,32 @@ START_TEST(F2_one_connection_can_have_only_so_many_transfers)
 }
 END_TEST
 
+/* Each OPEN is refused, and its answer waits: 200 bytes, in the end, for each of them. */
+START_TEST(F2_who_asks_and_takes_no_answer_is_sent_away)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect();
+
+	far->deaf = true;
+	for (uint32_t i = 1; i < 500000 && !far->down; i++) {
+		const struct kvr_open open = far_open_of(i, &one, BLOCKS + 1);
+		uint8_t bytes[KVR_MESSAGE_MAX];
+		struct kvr_out out;
+		int rc;
+
+		kvr_write_open(&out, &open);
+		memcpy(bytes, out.bytes, out.size);
+		do
+			rc = kvr_tcp.send(far->link, bytes, out.size, 0);
+		while (rc == -EAGAIN && far_turn(UINT64_MAX));
+	}
+	far_until(far->down);
+	ck_assert_int_eq(far->reason, -ECONNRESET);
+	far_until(!far_node()->peers);
+	far_end(store);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -313,6 +339,7 @@ int main(void)
 		an_id_that_is_open_already_is_refused_with_whose_it_is,
 		requests_beyond_the_stores_are_refused,
 		F2_one_connection_can_have_only_so_many_transfers,
+		F2_who_asks_and_takes_no_answer_is_sent_away,
 	};
 	const struct unit_loop loops[] = {
 		{R09_F2_what_does_not_fit_ends_the_connection_and_gives_all_back, UNFIT},
