@@ -5,7 +5,8 @@
  * reads remotely: who has the blocks pushes them, under a request that the wanting side has opened for itself.
  *
  * Guarantees: what is found is held from then on until it was sent (B3). A WANT of several parts is looked up part by
- * part, and holds no more than was named. One that is not whole when its connection ends leaves nothing.
+ * part, and holds no more than was named, and no more than the store has blocks; what all of a peer's WANTs have under way
+ * is bounded (F2). One that is not whole when its connection ends leaves nothing.
  */
 #include "config.h"
 
@@ -119,7 +120,7 @@ static int look_up(struct kvr_peer *peer, struct kvr_asked *asked, struct kvr_me
 		struct kvr_text key;
 
 		kvr_next_key(message, &key);
-		if (key.length > here.key_max)
+		if (key.length > here.key_max || asked->held >= here.blocks)
 			continue;
 		rc = kvshm_get(peer->node->store, key.bytes, key.length, ref);
 		if (rc == 0)
@@ -129,6 +130,19 @@ static int look_up(struct kvr_peer *peer, struct kvr_asked *asked, struct kvr_me
 	}
 	asked->got += message->count;
 	return rc;
+}
+
+/* Each WANT that goes on has memory here, and holds blocks, for as long as its peer likes. */
+static bool is_too_much(const struct kvr_peer *peer, size_t held)
+{
+	uint64_t positions = held;
+
+	if (peer->sender->under_way >= ASKED_MAX)
+		return true;
+	for (const struct kvshm_transfer *t = peer->sender->all; t; t = t->next)
+		if (t->push && !t->owner)
+			positions += t->blocks;
+	return positions > KVR_POSITIONS_MAX(peer->node->store->map.g.blocks);
 }
 
 /* All parts are there: sends what was found. */
@@ -145,7 +159,7 @@ static int push(struct kvr_peer *peer, struct kvr_asked *asked)
 	size_t held = asked->held;
 
 	asked->held = 0;
-	if (peer->sender->under_way >= ASKED_MAX) {
+	if (is_too_much(peer, held)) {
 		(void)kvshm_let_go(peer->node->store, asked->refs, held);
 		return answer(peer, asked->want, 0, -EBUSY);
 	}

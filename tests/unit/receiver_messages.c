@@ -315,17 +315,89 @@ START_TEST(F2_who_asks_and_takes_no_answer_is_sent_away)
 		const struct kvr_open open = far_open_of(i, &one, BLOCKS + 1);
 		uint8_t bytes[KVR_MESSAGE_MAX];
 		struct kvr_out out;
-		int rc;
 
 		kvr_write_open(&out, &open);
 		memcpy(bytes, out.bytes, out.size);
-		do
-			rc = kvr_tcp.send(far->link, bytes, out.size, 0);
-		while (rc == -EAGAIN && far_turn(UINT64_MAX));
+		while (kvr_tcp.send(far->link, bytes, out.size, 0) == -EAGAIN) { /* without a sleep: there are many */
+			(void)kvr_loop_run(&far->loop, 0);
+			(void)kvshm_listener_work(far_listener, 0);
+		}
 	}
 	far_until(far->down);
 	ck_assert_int_eq(far->reason, -ECONNRESET);
 	far_until(!far_node()->peers);
+	far_end(store);
+}
+END_TEST
+
+/* Wants one key so many times. */
+static void want_one(struct far *far, uint32_t want, uint32_t count)
+{
+	uint8_t key[UNIT_KEY];
+	const struct kvr_text text = {.bytes = key, .length = UNIT_KEY};
+	struct kvr_want part = {.want = want, .total = count};
+	struct kvr_out out;
+
+	unit_key(1 + want % 32, key);
+	kvr_begin_want(&out, &part);
+	for (uint32_t i = 0; i < count; i++) {
+		if (kvr_add_key(&out, text))
+			continue;
+		far_say(far, &out);
+		part.first = i;
+		kvr_begin_want(&out, &part);
+		ck_assert(kvr_add_key(&out, text));
+	}
+	far_say(far, &out);
+}
+
+static const struct kvr_wanted *wanted(struct far *far)
+{
+	while (far_next(far) == KVR_OPEN)
+		(void)far_take(far, KVR_OPEN);
+	return &far_take(far, KVR_WANTED)->wanted;
+}
+
+/* Who wants something says how large its own store is: as it likes. */
+static struct far *connect_as_large(void)
+{
+	struct far *far = far_connect();
+
+	far_node()->peers->has_store = true;
+	far_node()->peers->geometry = far_node()->receiver->geometry;
+	far_node()->peers->geometry.blocks = KVSHM_BLOCKS_MAX;
+	return far;
+}
+
+START_TEST(F2_a_want_holds_no_more_than_the_store_has_blocks)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = connect_as_large();
+
+	unit_put(store, 2);
+	want_one(far, 1, 1000);
+	ck_assert_uint_eq(wanted(far)->have, BLOCKS);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(F2_wants_of_one_connection_have_only_so_much_under_way)
+{
+	enum { MANY = 4096 };
+	kvshm_store *store = far_store(MANY);
+	struct far *far = connect_as_large();
+	uint32_t want;
+
+	for (uint64_t i = 1; i <= 32; i++)
+		unit_put(store, i);
+	for (want = 1; want <= KVR_POSITIONS_MAX(MANY) / MANY; want++) {
+		want_one(far, want, MANY);
+		ck_assert_uint_eq(wanted(far)->have, MANY);
+	}
+	want_one(far, want, MANY);
+	ck_assert_int_eq(wanted(far)->result, -EBUSY);
+	want_one(far, want + 1, 1);
+	ck_assert_int_eq(wanted(far)->result, -EBUSY); /* as many as may be, to the last one */
 	far_end(store);
 }
 END_TEST
@@ -340,6 +412,8 @@ int main(void)
 		requests_beyond_the_stores_are_refused,
 		F2_one_connection_can_have_only_so_many_transfers,
 		F2_who_asks_and_takes_no_answer_is_sent_away,
+		F2_a_want_holds_no_more_than_the_store_has_blocks,
+		F2_wants_of_one_connection_have_only_so_much_under_way,
 	};
 	const struct unit_loop loops[] = {
 		{R09_F2_what_does_not_fit_ends_the_connection_and_gives_all_back, UNFIT},
