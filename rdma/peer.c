@@ -197,6 +197,14 @@ static void on_up(void *arg)
 		kvr_peer_give_up(peer, rc);
 }
 
+/* A PING waits behind the writes before it, which may take longer than the timeout. */
+static void on_heard(void *arg)
+{
+	struct kvr_peer *peer = arg;
+
+	peer->heard = kvs_now();
+}
+
 static void on_room(void *arg)
 {
 	struct kvr_peer *peer = arg;
@@ -235,6 +243,7 @@ static void on_down(void *arg, int reason)
 static const struct kvr_link_user link_user = {
 	.up = on_up,
 	.message = on_message,
+	.heard = on_heard,
 	.room = on_room,
 	.sent = on_sent,
 	.withdrawn = on_withdrawn,

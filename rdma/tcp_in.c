@@ -162,6 +162,8 @@ static bool read_data(struct kvr_link *link, uint64_t *share)
 	if (!receive(link, in->window ? in->at : (char *)in->bytes, in->left < most ? in->left : most, &got))
 		return false;
 	in->left -= got;
+	if (link->user->heard)
+		link->user->heard(link->arg);
 	in->at = in->window ? in->at + got : NULL;
 	*share -= got < *share ? got : *share;
 	if (in->left)

@@ -50,6 +50,7 @@ struct kvr_write {
 struct kvr_link_user {
 	void (*up)(void *arg); /* messages may be sent; first, once, of links that were made by connect() */
 	void (*message)(void *arg, const uint8_t *bytes, size_t size); /* whole; valid during the call */
+	void (*heard)(void *arg); /* bytes of a write have come, where that can be seen; NULL: it is all the same */
 	void (*room)(void *arg); /* what was refused with -EAGAIN may go now */
 	/* A message that was sent with a cookie, and all writes before it, have arrived over there: their sources may
 	 * be changed. In order. */

@@ -97,7 +97,9 @@ static void on_message(void *arg, const uint8_t *bytes, size_t size)
 	ck_rc(kvr_read(bytes, size, &message), 0);
 	if (far->deaf)
 		far->link->out.owed = 0;
-	if (message.type == KVR_PING) {
+	if (message.type == KVR_PING && far->mute) {
+		return;
+	} else if (message.type == KVR_PING) {
 		kvr_write_ping(&out, KVR_PONG, message.time);
 		far_say(far, &out);
 	} else if (message.type == KVR_PONG) {

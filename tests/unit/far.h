@@ -26,6 +26,7 @@ struct far {
 	struct far_message *taken;
 	struct kvr_message message; /* the one that was taken */
 	bool up, down;
+	bool mute; /* PINGs are not answered */
 	bool deaf; /* what comes is read, and not acknowledged */
 	int reason;
 	uint64_t ponged;

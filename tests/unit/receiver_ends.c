@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tcp.h"
+
 #define BLOCKS 8U
 
 static const uint64_t one = 1, two = 2;
@@ -372,6 +374,31 @@ START_TEST(an_abort_of_what_is_done_changes_nothing)
 }
 END_TEST
 
+/* Its PINGs, and what it answers to others, wait behind its writes. */
+START_TEST(who_only_writes_is_not_silent)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect();
+	struct kvr_grant_plane plane;
+
+	far_begin(far, 1, &one, 1, 100);
+	plane = far->grants[0].planes[0];
+	far->mute = true;
+	for (uint64_t i = 1; i <= 4; i++) {
+		uint64_t before = far->link->out.acked;
+
+		far_later(6000); /* of the 10 s that it may be silent */
+		far_write_at(far, plane.address, 1, plane.rkey);
+		far_until(far->link->out.acked > before);
+	}
+	ck_assert(!far->down);
+	far->mute = false;
+	far_finish(far, 1, 1, 100);
+	far_claim(store, 1, 100, 1);
+	far_end(store);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -388,6 +415,7 @@ int main(void)
 		aborts_that_cross_are_each_others_answer,
 		R22_what_an_engine_has_ended_is_not_joined,
 		an_abort_of_what_is_done_changes_nothing,
+		who_only_writes_is_not_silent,
 	};
 
 	const struct unit_loop loops[] = {
