@@ -15,6 +15,7 @@
 #include "queue.h"
 #include "receiver.h"
 #include "sender.h"
+#include "url.h"
 #include "wait.h"
 
 #define BYE_COOKIE UINT64_MAX
@@ -162,8 +163,8 @@ static int greet(struct kvr_peer *peer, const struct kvr_message *message, const
 			kvr_peer_is_up(peer);
 		return rc;
 	}
-	return kvs_fault(EPROTO, "%s sends a message of type %d before it has said who it is", peer->remote,
-			 (int)message->type);
+	return kvs_fault(EPROTO, "%s sends a message of type %d before it has said who it is: is kvshm at that port?",
+			 peer->remote, (int)message->type);
 }
 
 static void on_message(void *arg, const uint8_t *bytes, size_t size)
@@ -279,10 +280,6 @@ static int make(struct kvr_node *node, const struct kvr_transport *transport, en
 
 static void enter(struct kvr_peer *peer)
 {
-	struct kvr_link_info info;
-
-	peer->transport->describe(peer->link, &info);
-	(void)snprintf(peer->remote, sizeof(peer->remote), "%s", info.remote);
 	peer->next = peer->node->peers;
 	peer->node->peers = peer;
 }
@@ -301,6 +298,7 @@ int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transpor
 		free(peer);
 		return rc;
 	}
+	kvr_endpoint_write(endpoint, peer->remote, sizeof(peer->remote));
 	enter(peer);
 	*result = peer;
 	return 0;
@@ -309,11 +307,14 @@ int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transpor
 bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,
 		     const struct kvr_link_user **user, void **arg)
 {
+	struct kvr_link_info info;
 	struct kvr_peer *peer;
 
 	if (make(node, transport, KVR_ACCEPTOR, &peer))
 		return false;
 	peer->link = link;
+	transport->describe(link, &info);
+	(void)snprintf(peer->remote, sizeof(peer->remote), "%s", info.remote);
 	enter(peer);
 	*user = &link_user;
 	*arg = peer;

@@ -145,6 +145,7 @@ START_TEST(other_secrets_are_refused_and_both_sides_say_why)
 	go_on_until(KVR_PEER_DOWN);
 	ck_assert_int_eq(peer->reason, -EACCES);
 	must_say(secrets[_i].words);
+	must_say("127.0.0.1:");
 	while (here.peers)
 		work(&here, unit_in_ms(10000));
 	end();
