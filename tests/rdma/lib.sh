@@ -39,7 +39,7 @@ await()
 {
 	local word=
 
-	read -r -t 200 word <&"$words"
+	read -r -t "${KVSHM_TEST_LIMIT:-300}" word <&"$words"
 	[ "$word" = "$1" ] || fail "guest $KVSHM_GUEST: '$word' instead of $1 from the other"
 }
 
