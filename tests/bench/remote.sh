@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# remote: blocks that are filled and published from another process over RDMA, against perftest's ib_write_bw on the same
-# device: blocks of 256 KiB, 1 MiB and 4 MiB against writes of that size, and 256 scattered blocks of 4 KiB against one
+# remote: blocks that are filled and published from another process over RDMA, against perftest's ib_write_bw on the
+# same device: blocks of 256 KiB, 1 MiB and 4 MiB against writes of that size, and 256 scattered blocks of 4 KiB against one
 # write of as many bytes. Runs of the two take turns. Prints the medians of both in MiB/s, the median ratio and its
 # spread, and the seconds of processor that the machine has spent for a GiB, of both sides together.
 #
@@ -18,7 +18,8 @@ export KVSHM_TEST_PREFIX=bench-$$-
 top_srcdir=$(realpath "$(dirname "$0")/../..")
 export top_srcdir
 if [ -z "$name_of_device" ] && [ -z "${KVSHM_GUEST:-}" ]; then
-	KVSHM_GUEST_LIMIT=${KVSHM_GUEST_LIMIT:-3600} exec "$top_srcdir/tests/rdma/guest" run bash "$(realpath "$0")" "$rounds"
+	export KVSHM_GUEST_LIMIT=${KVSHM_GUEST_LIMIT:-3600}
+	exec "$top_srcdir/tests/rdma/guest" run bash "$(realpath "$0")" "$rounds"
 fi
 # shellcheck source=tests/rdma/lib.sh
 . "$top_srcdir/tests/rdma/lib.sh"
@@ -44,7 +45,8 @@ perftest()
 	until ss -Hltn 'sport = 18515' | grep -q .; do
 		kill -0 $server 2>/dev/null || fail "ib_write_bw: $(cat "$tmp/server")"
 	done
-	ib_write_bw "${arguments[@]}" "$address_of_device" >"$tmp/client" 2>&1 || fail "ib_write_bw: $(cat "$tmp/client")"
+	ib_write_bw "${arguments[@]}" "$address_of_device" >"$tmp/client" 2>&1 ||
+		fail "ib_write_bw: $(cat "$tmp/client")"
 	wait $server
 	awk '$1 ~ /^[0-9]+$/ && NF == 5 { print $4 }' "$tmp/client"
 }

@@ -91,7 +91,8 @@ midway()
 
 must_replay()
 {
-	replay "$@" || fail "kvshm-replay $*: status $?: $(tail -n 5 "$tmp/replay.err") $(cat "$tmp/kvshmd.log" 2>/dev/null)"
+	replay "$@" ||
+		fail "kvshm-replay $*: status $?: $(tail -n 5 "$tmp/replay.err") $(cat "$tmp/kvshmd.log" 2>/dev/null)"
 	tr -d '\n' <"$tmp/sent"
 	echo
 }
