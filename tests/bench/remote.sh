@@ -3,8 +3,8 @@
 # Copyright (c) the kvshm authors
 #
 # remote: blocks that are filled and published from another process over RDMA, against perftest's ib_write_bw on the
-# same device: blocks of 256 KiB, 1 MiB and 4 MiB against writes of that size, and 256 scattered blocks of 4 KiB against one
-# write of as many bytes. Runs of the two take turns. Prints the medians of both in MiB/s, the median ratio and its
+# same device: blocks of 256 KiB, 1 MiB and 4 MiB against writes of that size, and 256 scattered blocks of 4 KiB against
+# one write of as many bytes. Runs of the two take turns. Prints the medians of both in MiB/s, the median ratio and its
 # spread, and the seconds of processor that the machine has spent for a GiB, of both sides together.
 #
 #   tests/bench/remote.sh [ROUNDS [DEVICE ADDRESS]]    of this machine; without a device, in a guest with Soft-RoCE
