@@ -795,9 +795,9 @@ struct kvshm_net_options {
 	uint32_t device_port;	 /* of it; 0: any that is active */
 	int32_t gid_index;	 /* in that port's table; -1: the address's */
 	int32_t traffic_class;	 /* of the IP header; -1: the system's */
-	uint64_t timeout;	 /* ns that the other side may be silent, and that connecting may take; 10 s unless told */
-	uint64_t claim_timeout;	 /* ns that a transfer which is complete waits to be claimed; 60 s unless told, 0: for
-				  * ever. Of listeners, and of what a peer wants */
+	uint64_t timeout;	 /* ns that the other side may be silent, and connecting may take; 10 s unless told */
+	uint64_t claim_timeout;	 /* ns that what is complete waits to be claimed; 60 s unless told, 0: for ever. Of
+				  * listeners, and of what a peer wants */
 	int open;		 /* non-zero: listen without a secret where others than this machine can connect: for tests
 				  * in networks of their own */
 };
@@ -883,8 +883,8 @@ int kvshm_peer_work(kvshm_peer *peer, uint64_t deadline, struct kvshm_event *eve
 
 struct kvshm_transfer_options {
 	uint32_t attempt; /* of the request, as in kvshm_request_open() */
-	uint32_t planes;  /* that are written here: a bit each; 0: all. Others join with the same id and attempt, and the
-			   * same keys at the same positions, for the rest */
+	uint32_t planes;  /* that are written here: a bit each; 0: all. Others join with the same id and attempt, and
+			   * the same keys at the same positions, for the rest */
 	uint64_t room_timeout; /* ns that it may wait for room over there; 30 s unless told */
 	void *user;	  /* told with its events */
 };

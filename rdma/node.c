@@ -265,22 +265,27 @@ static int wait_for_turn(struct kvr_node *node, uint64_t deadline)
 	return rc == ETIMEDOUT ? -ETIMEDOUT : 0;
 }
 
+/* What is ready is heard before silence is judged; what was posted since the last turn goes in any case. */
+static int turn(struct kvr_node *node)
+{
+	int rc = kvr_loop_run(&node->loop, 0);
+
+	follow(node);
+	if (rc == 0)
+		kvr_node_happened(node);
+	return rc;
+}
+
 int kvr_node_work(struct kvr_node *node, uint64_t deadline)
 {
 	bool happened = false;
-	int rc;
+	int rc = turn(node);
 
-	follow(node); /* what was posted since the last turn, and when to wake */
-	rc = kvr_loop_run(&node->loop, 0);
 	if (rc == -ETIMEDOUT && node->sleeping && kvs_now() < deadline)
 		return wait_for_turn(node, deadline);
 	while (rc == -ETIMEDOUT && !happened && kvs_now() < deadline) {
 		happened = sleep_until(node, deadline);
-		rc = kvr_loop_run(&node->loop, 0);
-	}
-	if (rc == 0) {
-		follow(node);
-		kvr_node_happened(node);
+		rc = turn(node);
 	}
 	(void)pthread_cond_broadcast(&node->turned); /* also when it goes: one of those who wait sleeps instead */
 	return rc == -ETIMEDOUT && happened ? 0 : rc;

@@ -14,6 +14,8 @@
 #include "internal.h"
 #include "transfer.h"
 
+#define SHARE (UINT64_C(4) << 20) /* bytes of a plane that are committed together */
+
 struct kvr_push {
 	kvshm_store *store;
 	size_t count;
@@ -89,15 +91,24 @@ static int write_plane(struct kvshm_transfer *t, unsigned plane, const uint32_t 
 	return rc;
 }
 
-int kvr_push_granted(struct kvshm_transfer *t, const uint32_t *positions, size_t count)
+static int push_some(struct kvshm_transfer *t, const uint32_t *positions, size_t count)
 {
 	int rc = 0;
 
-	for (unsigned plane = 0; plane < KVSHM_PLANES_MAX && count && rc == 0; plane++)
+	for (unsigned plane = 0; plane < KVSHM_PLANES_MAX && rc == 0; plane++)
 		if (t->planes & (UINT32_C(1) << plane))
 			rc = write_plane(t, plane, positions, count);
-	if (rc == 0)
-		rc = kvr_transfer_commit(t, positions, count, KVR_WHOLE);
+	return rc ? rc : kvr_transfer_commit(t, positions, count, KVR_WHOLE);
+}
+
+/* So many at once that they fill a window of the other side's: those are published while the next are written. */
+int kvr_push_granted(struct kvshm_transfer *t, const uint32_t *positions, size_t count)
+{
+	size_t most = SHARE < t->peer->geometry.block_size ? 1 : SHARE / t->peer->geometry.block_size;
+	int rc = 0;
+
+	for (size_t first = 0; first < count && rc == 0; first += most)
+		rc = push_some(t, positions + first, count - first < most ? count - first : most);
 	return rc == -ENOTCONN ? 0 : rc; /* that ends it anyway */
 }
 

@@ -17,8 +17,9 @@
 #include "queue.h"
 #include "wait.h"
 
-/* Of a write, at once: a quarter of a second at 10 MB/s, and long enough for any device to be busy with. */
-#define PIECE (UINT64_C(2) << 20)
+/* Of a write, at once: long enough for any device to be busy with, and so short that what a link has taken, of which
+ * nothing can be taken back, does not hold up a PING or an ABORT for long. */
+#define PIECE (UINT64_C(256) << 10)
 
 struct kvr_item {
 	struct kvr_item *next;

@@ -127,6 +127,8 @@ int kvr_transfer_make(struct kvr_peer *peer, struct kvshm_peer *owner, uint32_t 
 		return kvs_fault(ENOMEM, "no memory for a transfer of %u blocks", blocks);
 	}
 	t->number = peer->sender->next++;
+	if (!peer->sender->next) /* 0 is none's */
+		peer->sender->next = 1;
 	add(peer->sender, t);
 	*transfer = t;
 	return 0;
