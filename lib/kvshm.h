@@ -798,8 +798,8 @@ struct kvshm_net_options {
 	uint64_t timeout;	 /* ns that the other side may be silent, and connecting may take; 10 s unless told */
 	uint64_t claim_timeout;	 /* ns that what is complete waits to be claimed; 60 s unless told, 0: for ever. Of
 				  * listeners, and of what a peer wants */
-	int open;		 /* non-zero: listen without a secret where others than this machine can connect: for tests
-				  * in networks of their own */
+	int open;		 /* non-zero: listen without a secret where other machines can connect: for tests in
+				  * networks of their own */
 };
 
 void kvshm_net_defaults(struct kvshm_net_options *options);
