@@ -5,8 +5,8 @@
  * reads remotely: who has the blocks pushes them, under a request that the wanting side has opened for itself.
  *
  * Guarantees: what is found is held from then on until it was sent (B3). A WANT of several parts is looked up part by
- * part, and holds no more than was named, and no more than the store has blocks; what all of a peer's WANTs have under way
- * is bounded (F2). One that is not whole when its connection ends leaves nothing.
+ * part, and holds no more than was named, and no more than the store has blocks; what all of a peer's WANTs have under
+ * way is bounded (F2). One that is not whole when its connection ends leaves nothing.
  */
 #include "config.h"
 

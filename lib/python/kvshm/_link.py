@@ -3,7 +3,8 @@
 """Links: what a peer, a transfer and a listener have in common: an address that calls are made with, until it is closed
 or what it belongs to goes.
 
-A link is known to what it belongs to (a store's peers, a peer's transfers), and goes before that does, in whatever order
+A link is known to what it belongs to (a store's peers, a peer's transfers), and goes before that does, in whatever
+order
 the objects of Python go.
 """
 
