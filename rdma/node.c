@@ -155,6 +155,8 @@ static void say_goodbye(struct kvr_node *node)
 void kvr_node_close(struct kvr_node *node)
 {
 	(void)pthread_mutex_lock(&node->lock);
+	if (node->store) /* what it tells is not looked at any more, and would end no sleep but the goodbye's */
+		kvr_loop_remove(&node->loop, &node->store_watch);
 	say_goodbye(node);
 	while (node->peers) {
 		struct kvr_peer *peer = node->peers;
@@ -164,8 +166,6 @@ void kvr_node_close(struct kvr_node *node)
 	}
 	if (node->receiver)
 		kvr_receiver_close(node);
-	if (node->store)
-		kvr_loop_remove(&node->loop, &node->store_watch);
 	kvr_memory_close(node->memory);
 	kvr_loop_close(&node->loop);
 	(void)close(node->awake);

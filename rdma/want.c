@@ -244,8 +244,8 @@ int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct
 	}
 	*transfer = t;
 	kvr_peer_count(peer, KVS_PEER_sent_wants, whole.total);
-	rc = send_want(t, &whole, keys);
-	return rc == -ENOTCONN ? 0 : rc; /* its end tells */
+	(void)send_want(t, &whole, keys); /* what it can't is the connection's end, and so the transfer's: that tells */
+	return 0;
 }
 
 int kvr_sender_on_wanted(struct kvr_peer *peer, const struct kvr_wanted *wanted)

@@ -4,8 +4,7 @@
 or what it belongs to goes.
 
 A link is known to what it belongs to (a store's peers, a peer's transfers), and goes before that does, in whatever
-order
-the objects of Python go.
+order the objects of Python go.
 """
 
 from __future__ import annotations
