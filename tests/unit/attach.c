@@ -49,10 +49,13 @@ END_TEST
 START_TEST(a_store_of_another_layout_is_EPROTO_with_both_versions)
 {
 	const uint32_t layout = KVS_LAYOUT + 41;
+	char has[32], with[32];
 
+	(void)snprintf(has, sizeof(has), "has layout %u", layout);
+	(void)snprintf(with, sizeof(with), "with layout %u:", KVS_LAYOUT);
 	(void)unit_store(4);
-	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "has layout 44");
-	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, "with layout 3");
+	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, has);
+	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, with);
 	changed(offsetof(struct kvs_head, layout), &layout, 4, -EPROTO, kvshm_version());
 }
 END_TEST
