@@ -21,6 +21,7 @@ restarted()
 	midway
 	end_kvshmd KILL
 	receive "$url" --adopt
+	kill -CONT "$sender"
 	wait "$sender" || fail "kvshm-replay: $(cat "$tmp/replay.err" "$tmp/kvshmd.log")"
 	tr -d '\n' <"$tmp/sent"
 	equal "requests that were sent" "$(sent requests)" 60

@@ -81,11 +81,14 @@ under_way()
 	[ "$(json_value filling)" -gt 0 ] && [ "$(json_value requests_completed)" -gt 2 ]
 }
 
-# midway: returns when some of its requests have come whole, and others are on their way.
+# midway: stops the sender when some of its requests have come whole, and others are on their way. It goes on for
+# moments only, and is looked at while it stands still: else it might be through before that is seen.
 midway()
 {
-	until under_way; do
-		kill -0 "$sender" 2>/dev/null || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
+	until kill -STOP "$sender" && under_way; do
+		[ ! -s "$tmp/sent" ] || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
+		kill -CONT "$sender" || fail "it ended: $(cat "$tmp/replay.err")"
+		sleep 0.3
 	done
 }
 
