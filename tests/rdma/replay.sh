@@ -68,6 +68,7 @@ replay()
 # start_replay URL [ARGUMENT...]: the same; it goes on, as process $sender.
 start_replay()
 {
+	: >"$tmp/sent" # of an earlier one nothing is left
 	"$KVSHM_BIN/kvshm-replay" --remote "$1" --key-file "$key" --json "${@:2}" "$tmp/trace" >"$tmp/sent" \
 		2>"$tmp/replay.err" &
 	sender=$!
