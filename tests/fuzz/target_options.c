@@ -93,9 +93,11 @@ static void read_replay(void *arg)
 	(void)arg;
 	replay_settings_read(command.argc, command.argv, &settings);
 	target_must(!settings.trace != !settings.generate);
-	target_must(settings.store || settings.capacity);
-	target_must(settings.store || within(replay_settings_processes(&settings), 1, KVSHM_CLIENTS_MAX - 1));
-	target_must(settings.store || within(replay_settings_requests(&settings), 1, KVSHM_REQUESTS_MAX));
+	target_must(settings.store || settings.capacity || settings.remote);
+	if (!settings.store && !settings.remote) { /* one of its own */
+		target_must(within(replay_settings_processes(&settings), 1, KVSHM_CLIENTS_MAX - 1));
+		target_must(within(replay_settings_requests(&settings), 1, KVSHM_REQUESTS_MAX));
+	}
 	target_must(settings.abort <= 100);
 	target_must(within(settings.procs, 1, KVSHM_CLIENTS_MAX - 1) && within(settings.in_flight, 1, 4096));
 	target_must(settings.planes <= KVSHM_PLANES_MAX && settings.capacity <= KVSHM_BLOCKS_MAX);
