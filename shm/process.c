@@ -40,12 +40,15 @@ static bool read_text(const char *path, char *text, size_t size)
 }
 
 /* The 22nd field of a process's stat (proc_pid_stat(5)). The second is its name, in parentheses, which may have any
- * bytes: so it is counted from the last one that closes. */
-static bool read_started(const char *path, uint64_t *started)
+ * bytes: so it is counted from the last one that closes. It is that of the leader's thread, which began when the
+ * process did: in the place of a process's own /proc/self/stat emulators make one up (qemu-user does), which says
+ * something else than others read. */
+static bool read_started(long pid, uint64_t *started)
 {
-	char text[1024], *at;
+	char path[64], text[1024], *at;
 
-	if (!read_text(path, text, sizeof(text)))
+	(void)snprintf(path, sizeof(path), "/proc/%ld/task/%ld/stat", pid, pid);
+	if (pid <= 0 || !read_text(path, text, sizeof(text)))
 		return false;
 	at = strrchr(text, ')');
 	for (int field = 2; at && field < 22; field++)
@@ -71,11 +74,23 @@ static uint64_t home_now(void)
 	return pids ? inode_of("/proc/thread-self/ns/time") << 32 | (uint32_t)pids : 0;
 }
 
+/* This process's number in /proc, which may be of another pid namespace; 0: it is not said. */
+static long own_number(void)
+{
+	char number[24];
+	ssize_t length = readlink("/proc/self", number, sizeof(number) - 1);
+
+	if (length <= 0)
+		return 0;
+	number[length] = '\0';
+	return strtol(number, NULL, 10);
+}
+
 int kvs_process_self(struct kvs_process *self)
 {
 	self->pid = (int32_t)getpid();
 	self->home = home_now();
-	if (!self->home || !read_started("/proc/self/stat", &self->started))
+	if (!self->home || !read_started(own_number(), &self->started))
 		return kvs_fault(EOPNOTSUPP,
 				 "/proc does not say when this process began: mount it (mount -t proc proc /proc)");
 	return 0;
@@ -94,8 +109,7 @@ static bool began_then(int pidfd, uint64_t started, bool *known)
 		return false;
 	line = strstr(text, "\nPid:");
 	pid = line ? strtol(line + strlen("\nPid:"), NULL, 10) : 0;
-	(void)snprintf(path, sizeof(path), "/proc/%ld/stat", pid);
-	*known = pid > 0 && read_started(path, &found);
+	*known = read_started(pid, &found);
 	return *known && found == started;
 }
 
