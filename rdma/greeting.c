@@ -82,16 +82,6 @@ int kvr_greeting_begin(struct kvr_peer *peer)
 
 /* ---- The other side's ------------------------------------------------------------------------------------------ */
 
-/* What another node says of itself, as it can be shown: cut, and without control characters. */
-static void take_text(struct kvr_text from, char *to, size_t size)
-{
-	size_t length = from.length < size - 1 ? from.length : size - 1;
-
-	for (size_t i = 0; i < length; i++)
-		to[i] = (char)(from.bytes[i] < ' ' || from.bytes[i] == 0x7f ? '?' : from.bytes[i]);
-	to[length] = 0;
-}
-
 static int judge_secrets(const struct kvr_peer *peer, unsigned flags)
 {
 	bool here = peer->node->secret.there, there = flags & KVR_HAS_SECRET;
@@ -137,9 +127,9 @@ static int judge_geometry(const struct kvr_peer *peer)
 
 static void take(struct kvr_peer *peer, const struct kvr_hello *hello)
 {
-	take_text(hello->label, peer->label, sizeof(peer->label));
-	take_text(hello->store, peer->store, sizeof(peer->store));
-	take_text(hello->node, peer->name, sizeof(peer->name));
+	kvr_text_show(hello->label, peer->label, sizeof(peer->label));
+	kvr_text_show(hello->store, peer->store, sizeof(peer->store));
+	kvr_text_show(hello->node, peer->name, sizeof(peer->name));
 	peer->pid = hello->pid;
 	peer->timeout = (hello->timeout < SILENCE_MIN ? SILENCE_MIN : hello->timeout) * UINT64_C(1000000);
 	peer->has_store = hello->flags & KVR_HAS_STORE;

@@ -52,6 +52,9 @@ struct kvr_text { /* bytes in a message; no 0 behind */
 #define KVR_NAME_MAX 64	  /* of a store's and a node's name */
 #define KVR_REASON_MAX 255
 
+/* What the other side says, as it can be shown: cut to what fits, and without control characters. */
+void kvr_text_show(struct kvr_text from, char *to, size_t size);
+
 enum { KVR_HAS_STORE = 1, KVR_HAS_SECRET = 2 }; /* flags of a HELLO; others are ignored */
 
 /* Of another version only the version is known: all else is 0. */

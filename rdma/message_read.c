@@ -405,3 +405,12 @@ void kvr_next_key(struct kvr_message *message, struct kvr_text *key)
 	*key = take_key(&in);
 	message->next = in.at;
 }
+
+void kvr_text_show(struct kvr_text from, char *to, size_t size)
+{
+	size_t length = from.length < size - 1 ? from.length : size - 1;
+
+	for (size_t i = 0; i < length; i++)
+		to[i] = (char)(from.bytes[i] < ' ' || from.bytes[i] == 0x7f ? '?' : from.bytes[i]);
+	to[length] = 0;
+}

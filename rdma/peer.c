@@ -63,10 +63,9 @@ void kvr_peer_give_up(struct kvr_peer *peer, int reason)
 /* The other side has said goodbye. Its number is taken for what it is worth: an errno. */
 static void on_bye(struct kvr_peer *peer, const struct kvr_bye *bye)
 {
-	char text[KVR_REASON - 32] = "";
+	char text[KVR_REASON - 32];
 
-	for (uint32_t i = 0; i < bye->text.length && i < sizeof(text) - 1; i++)
-		text[i] = (char)(bye->text.bytes[i] < ' ' || bye->text.bytes[i] == 0x7f ? '?' : bye->text.bytes[i]);
+	kvr_text_show(bye->text, text, sizeof(text));
 	note_reason(peer, bye->result < 0 && bye->result > -4096 ? bye->result : -ECONNRESET, "it has closed it");
 	if (text[0])
 		(void)snprintf(peer->text, sizeof(peer->text), "it has closed it: %s", text);

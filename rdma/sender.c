@@ -34,16 +34,6 @@ static int unexpected(const struct kvshm_transfer *t, enum kvr_type type)
 			 phases[t->phase]);
 }
 
-/* Text of the other side's, in one line. */
-static void say(char *to, size_t size, struct kvr_text text)
-{
-	size_t length = text.length < size - 1 ? text.length : size - 1;
-
-	for (size_t i = 0; i < length; i++)
-		to[i] = text.bytes[i] < ' ' || text.bytes[i] == 127 ? '?' : (char)text.bytes[i];
-	to[length] = 0;
-}
-
 /* ---- The ends of phases */
 
 static void aborted(struct kvshm_transfer *t)
@@ -113,7 +103,7 @@ int kvr_sender_on_opened(struct kvr_peer *peer, const struct kvr_opened *opened)
 		return 0;
 	}
 	if (t->phase == KVR_OPENING) {
-		say(text, sizeof(text), opened->text);
+		kvr_text_show(opened->text, text, sizeof(text));
 		(void)kvs_fault(-opened->result, "the other side refused the transfer: %s",
 				*text ? text : strerror(-opened->result));
 		kvr_transfer_end(t, opened->result);
