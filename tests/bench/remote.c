@@ -4,7 +4,8 @@
  * remote.c: remote URL BLOCKS TRANSFERS: puts blocks into another node's store, from registered memory: transfers of so
  * many blocks, some of them in flight at a time, until so many are complete. Prints how long that took, from the first
  * one's opening to the last one's end, in s, and the bytes. Blocks that lie behind each other over there come from
- * places here that do not, so that each block is a write of its own. tests/bench/remote.sh compares that with perftest.
+ * places here that do not, so that each block is a write of its own; what one call tells as granted is committed
+ * together. tests/bench/remote.sh compares that with perftest.
  */
 #include "config.h"
 
@@ -27,6 +28,9 @@ struct put {
 	uint64_t (*keys)[3];
 	uint32_t blocks;
 	uint64_t opened, wanted, done;
+	kvshm_transfer *transfer; /* whose blocks at these positions are written, and not committed yet */
+	uint32_t positions[EVENTS];
+	size_t written;
 };
 
 static void must(int rc, const char *what)
@@ -35,14 +39,23 @@ static void must(int rc, const char *what)
 		bench_die(what);
 }
 
-/* Events are dealt out one by one: what is granted is written at once, and committed at once. */
+static void commit(struct put *put)
+{
+	if (put->written)
+		must(kvshm_transfer_commit(put->transfer, put->positions, put->written), "commit");
+	put->written = 0;
+}
+
 static void write_block(struct put *put, kvshm_transfer *transfer, uint32_t position)
 {
 	uint64_t size = put->geometry.block_size, from = (uint64_t)position * APART % put->blocks;
 
+	if (put->transfer != transfer)
+		commit(put);
 	for (unsigned plane = 0; plane < put->geometry.planes; plane++)
 		must(kvshm_transfer_write(transfer, position, plane, 0, put->bytes + from * size, size), "write");
-	must(kvshm_transfer_commit(transfer, &position, 1), "commit");
+	put->transfer = transfer;
+	put->positions[put->written++] = position;
 }
 
 static void open_next(struct put *put)
@@ -86,6 +99,7 @@ static void put_all(struct put *put)
 		must(kvshm_peer_work(put->peer, UINT64_MAX, events, EVENTS, &count), "work");
 		for (size_t i = 0; i < count; i++)
 			take(put, &events[i]);
+		commit(put);
 	}
 }
 
