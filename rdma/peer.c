@@ -368,6 +368,7 @@ bool kvr_peer_turn(struct kvr_peer *peer, uint64_t now, uint64_t *next)
 	if (peer->state == KVR_PEER_UP) {
 		ping(peer, now);
 		kvr_sender_work(peer);
+		kvr_queue_flush(peer);
 		*next = now + (peer->timeout < silence ? peer->timeout : silence) / 3 + 1;
 	} else if (peer->state < KVR_PEER_PARTING) {
 		*next = peer->heard + silence + 1;

@@ -123,6 +123,12 @@ void kvr_queue_push(struct kvr_peer *peer)
 		kvr_peer_give_up(peer, rc);
 }
 
+void kvr_queue_flush(struct kvr_peer *peer)
+{
+	if (peer->link && peer->transport->flush)
+		peer->transport->flush(peer->link);
+}
+
 static int no_memory(struct kvr_peer *peer)
 {
 	int rc = kvs_fault(ENOMEM, "no memory for a message to another node: the connection is given up");

@@ -14,4 +14,7 @@ void kvr_queue_clear(struct kvr_peer *peer);
 /* Gives the link what it takes. */
 void kvr_queue_push(struct kvr_peer *peer);
 
+/* What the link has been given and has kept, it is to send now. */
+void kvr_queue_flush(struct kvr_peer *peer);
+
 #endif

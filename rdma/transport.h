@@ -118,9 +118,11 @@ struct kvr_transport {
 	/* Both are posted, in order, or refused: -EAGAIN (no room: wait for room()), -ENOTCONN (it is down: down() has
 	 * been called, or will be). send copies; its message has been built by message.h, and the link writes its
 	 * credits into the header. cookie 0: sent() is not wanted. Messages have room of their own that writes do not
-	 * take. write: -EFAULT: from is in no memory that was added. */
+	 * take. write: -EFAULT: from is in no memory that was added. It may be kept, to be given to the device together
+	 * with others, until the next message or flush(). */
 	int (*send)(struct kvr_link *link, uint8_t *bytes, size_t size, uint64_t cookie);
 	int (*write)(struct kvr_link *link, const struct kvr_write *write);
+	void (*flush)(struct kvr_link *link); /* NULL: nothing is kept */
 	/* Opens a window over memory that was added with `exposed`. Whoever gets rkey in a message that is sent behind
 	 * may write. -ENOMEM: the device has no more windows. */
 	int (*expose)(struct kvr_link *link, void *address, uint64_t length, void *user, struct kvr_window **window);

@@ -52,6 +52,15 @@ static int write_bytes(struct kvr_link *link, const struct kvr_write *write)
 	return kvr_qp_write(link, write, kvr_key_find(part, link->device)->lkey);
 }
 
+/* What fails is told from the loop, to which this is a turn's last word. */
+static void flush(struct kvr_link *link)
+{
+	int rc = link->state == KVR_LINK_UP ? kvr_qp_flush(link) : 0;
+
+	if (rc)
+		(void)kvr_link_fail_later(link, rc);
+}
+
 static int expose(struct kvr_link *link, void *address, uint64_t length, void *user, struct kvr_window **window)
 {
 	int rc = not_up(link);
@@ -98,6 +107,7 @@ const struct kvr_transport kvr_verbs = {
 	.connect = connect_to,
 	.send = send_message,
 	.write = write_bytes,
+	.flush = flush,
 	.expose = expose,
 	.withdraw = kvr_window_withdraw,
 	.close = kvr_link_close,

@@ -26,6 +26,8 @@
 #define KVR_VERBS_WRITES 256	/* writes in the send queue */
 #define KVR_VERBS_WINDOW_OPS 64 /* binds and invalidations in the send queue; more wait */
 #define KVR_VERBS_SIGNAL_EVERY 16
+#define KVR_VERBS_CHAIN 32	/* requests that are given to the device at once */
+#define KVR_VERBS_LONG 65536 /* bytes of a write that waits for no other */
 #define KVR_VERBS_INLINE 192
 #define KVR_VERBS_BINDS_MAX 254 /* of one window: its key has 8 bits */
 
@@ -141,6 +143,10 @@ struct kvr_link {
 	uint64_t posted, done;
 	uint32_t depth, unsignalled;
 	uint32_t writes_max, writes, window_ops; /* in it */
+	/* The last of them, which the device does not have yet. */
+	struct ibv_send_wr chain[KVR_VERBS_CHAIN];
+	struct ibv_sge chain_sges[KVR_VERBS_CHAIN];
+	uint32_t chained;
 	struct kvr_op slots[KVR_VERBS_SLOTS];
 	uint32_t free_slots[KVR_VERBS_SLOTS], slots_free;
 	struct kvr_op *waiting, **waiting_end; /* what is to be posted before anything else */
@@ -229,6 +235,7 @@ bool kvr_qp_may_send(const struct kvr_link *link, enum kvr_type type);
 int kvr_qp_send(struct kvr_link *link, uint8_t *bytes, size_t size, uint64_t cookie);
 int kvr_qp_give_credits(struct kvr_link *link);
 int kvr_qp_write(struct kvr_link *link, const struct kvr_write *write, uint32_t key);
+int kvr_qp_flush(struct kvr_link *link); /* writes are given to the device now */
 
 /* ---- verbs_completion.c ---- */
 

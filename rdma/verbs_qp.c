@@ -4,8 +4,9 @@
  * verbs_qp.c: a link's queue pair: what is posted to it, and how much.
  *
  * Guarantees: neither the send queue nor the completion queue overflows; messages have room in it that writes do not
- * take, and windows theirs. What can't be posted yet waits, in order: nothing that comes behind passes it. Of any
- * KVR_VERBS_SIGNAL_EVERY requests in a row one tells of its end, so that room always comes back.
+ * take, and windows theirs. What can't be posted yet waits, in order: nothing that comes behind passes it. Short writes
+ * are posted together, by what comes behind them or by kvr_qp_flush(). Of any KVR_VERBS_SIGNAL_EVERY requests in a row
+ * one tells of its end, so that room always comes back.
  */
 #include "config.h"
 
@@ -227,21 +228,44 @@ int kvr_qp_receive(struct kvr_link *link)
 
 /* ---- Sending ---- */
 
-static int post(struct kvr_link *link, const struct kvr_op *op, struct ibv_send_wr *wr, bool signalled)
+int kvr_qp_flush(struct kvr_link *link)
 {
 	struct ibv_send_wr *bad;
 	int error;
 
-	link->unsignalled = signalled || link->unsignalled + 1 == KVR_VERBS_SIGNAL_EVERY ? 0 : link->unsignalled + 1;
-	wr->wr_id = link->posted;
-	if (!link->unsignalled)
-		wr->send_flags |= IBV_SEND_SIGNALED;
-	error = kvr_verbs_error(ibv_post_send(link->qp, wr, &bad));
+	if (!link->chained)
+		return 0;
+	link->chain[link->chained - 1].next = NULL;
+	link->chained = 0;
+	error = kvr_verbs_error(ibv_post_send(link->qp, link->chain, &bad));
 	if (error)
 		return kvs_fault(error, "%s: its queue pair takes no more requests: %s", kvr_link_name(link),
 				 strerror(error));
-	link->queue[link->posted++ % link->depth] = *op;
 	return 0;
+}
+
+/* A device is told of what is new in its queue by a write to one of its registers, or, where it is software, by a call
+ * of the kernel: once for what is posted together. So short writes wait for what comes behind them. */
+static int post(struct kvr_link *link, const struct kvr_op *op, const struct ibv_send_wr *wr, bool signalled)
+{
+	struct ibv_send_wr *mine = &link->chain[link->chained];
+	struct ibv_sge *bytes = &link->chain_sges[link->chained++];
+
+	*mine = *wr;
+	mine->next = mine + 1;
+	mine->wr_id = link->posted;
+	if (wr->num_sge) {
+		*bytes = *wr->sg_list;
+		mine->sg_list = bytes;
+	}
+	link->unsignalled = signalled || link->unsignalled + 1 == KVR_VERBS_SIGNAL_EVERY ? 0 : link->unsignalled + 1;
+	if (!link->unsignalled)
+		mine->send_flags |= IBV_SEND_SIGNALED;
+	link->queue[link->posted++ % link->depth] = *op;
+	if (op->kind == KVR_OP_WRITE && wr->num_sge && wr->sg_list->length < KVR_VERBS_LONG &&
+	    link->chained < KVR_VERBS_CHAIN)
+		return 0;
+	return kvr_qp_flush(link);
 }
 
 static int post_message(struct kvr_link *link, const struct kvr_op *op)

@@ -319,7 +319,10 @@ int ends_write_to(struct end *from, size_t offset, uint64_t to, uint32_t rkey, s
 {
 	const struct kvr_write write = {.from = from->plane + offset, .to = to, .length = size, .rkey = rkey};
 
-	return transport->write(from->link, &write);
+	int rc = transport->write(from->link, &write);
+
+	transport->flush(from->link);
+	return rc;
 }
 
 int ends_write(struct end *from, size_t offset, const struct kvr_window *window, size_t at, size_t size)

@@ -285,6 +285,12 @@ static void arrive(struct raw *raw)
 	ck_assert_msg(!raw->down, "an honest write: %d: %s", raw->reason, raw->text);
 }
 
+static void flush(struct raw *raw)
+{
+	if (transport->flush)
+		transport->flush(raw->link);
+}
+
 void raw_write(struct raw *raw, const struct kvr_grant *grant, int value)
 {
 	memset(raw->bytes, value, RAW_BLOCK);
@@ -294,6 +300,7 @@ void raw_write(struct raw *raw, const struct kvr_grant *grant, int value)
 
 		raw_rc(transport->write(raw->link, &write), 0);
 	}
+	flush(raw);
 	arrive(raw);
 }
 
@@ -335,6 +342,7 @@ void raw_flood(struct raw *raw, uint64_t to, uint32_t rkey, uint64_t length)
 		if (rc == 0)
 			raw->malicious++;
 	}
+	flush(raw);
 	ck_assert_msg(rc == 0 || rc == -EAGAIN || rc == -ENOTCONN, "a write gives %d: %s", rc, kvs_fault_text());
 	raw_turn();
 }
