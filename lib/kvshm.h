@@ -910,7 +910,8 @@ struct kvshm_offer {
 };
 
 /* Offers count blocks, for the positions from first on: 0 to blocks - 1, each once. A transfer is complete when all are
- * there. Keys are copied. The answers are events.
+ * there. Keys are copied; one that comes for a second position follows the first: it is pending while that one is
+ * written, and there afterwards, and held once. The answers are events.
  *   -EINVAL  a position or a key is out of its range, or was offered before; nothing is offered */
 int kvshm_transfer_offer(kvshm_transfer *transfer, uint32_t first, const struct kvshm_offer *offers, size_t count);
 

@@ -127,6 +127,20 @@ static int look(kvshm_store *store, const struct kvshm_request *request, uint32_
 	return rc;
 }
 
+int kvl_request_expect_held(kvshm_store *store, const struct kvshm_request *request)
+{
+	struct kvl_request *own;
+	struct kvs_actor actor;
+	int rc = kvl_request_begin(store, request, &actor, &own);
+
+	if (rc)
+		return rc;
+	/* Relaxed: written by this client. */
+	atomic_store_explicit(&store->map.requests[own->slot].expected, own->held + own->fills, memory_order_relaxed);
+	kvl_request_leave(own);
+	return 0;
+}
+
 static int not_complete(kvshm_store *store, const struct kvs_actor *actor)
 {
 	kvs_count(actor, KVS_COUNT_wait_timeouts);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "fault.h"
+#include "request.h"
 #include "wait.h"
 
 /* ---- The end --------------------------------------------------------------------------------------------------- */
@@ -77,17 +78,26 @@ void kvr_inbound_finish(struct kvr_inbound *inbound)
 
 /* ---- Going on -------------------------------------------------------------------------------------------------- */
 
+/* All positions are here. A key that came for several of them is held once: so it holds fewer blocks than it was opened
+ * with. */
+static int make_complete(const struct kvr_inbound *inbound)
+{
+	kvshm_store *store = inbound->receiver->store;
+	int rc = kvshm_request_complete(store, &inbound->request, 0);
+
+	if (rc != -EINPROGRESS)
+		return rc;
+	rc = kvl_request_expect_held(store, &inbound->request);
+	return rc ? rc : kvshm_request_complete(store, &inbound->request, 0);
+}
+
 static void complete(struct kvr_inbound *inbound)
 {
 	const struct kvr_receiver *receiver = inbound->receiver;
-	int rc = kvshm_request_complete(receiver->store, &inbound->request, 0);
+	int rc = make_complete(inbound);
 
 	if (rc == -ETIMEDOUT)
 		return;
-	if (rc == -EINPROGRESS) {
-		kvr_inbound_abort(inbound, -EINVAL, "a key was offered for two positions");
-		return;
-	}
 	if (rc) {
 		kvr_inbound_abort(inbound, rc == -EAGAIN ? -ECANCELED : rc, kvs_fault_text());
 		return;

@@ -271,7 +271,8 @@ START_TEST(what_is_complete_outlasts_its_sender_and_the_listener)
 }
 END_TEST
 
-START_TEST(the_same_key_for_two_positions_is_refused_in_the_end)
+/* The second follows the first: it is held once, and the request completes with fewer blocks than it was opened with. */
+START_TEST(R24_a_key_for_two_positions_is_filled_once)
 {
 	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
 	struct far *far = far_connect();
@@ -284,8 +285,61 @@ START_TEST(the_same_key_for_two_positions_is_refused_in_the_end)
 	(void)far_grant(far, 1, 1, KVR_PENDING);
 	far_commit(far, 1, 0, 1, KVR_WHOLE);
 	(void)far_grant(far, 1, 1, KVR_HERE);
-	far_ended(far, KVR_ABORT, 1, -EINVAL);
+	far_ended(far, KVR_DONE, 1, 0);
+	ck_assert_int_eq(far_state(engine, 1), KVSHM_REQUEST_COMPLETE);
+	far_claim(engine, 1, 100, 1);
+	far_end(store);
+}
+END_TEST
+
+/* Its sender gives up the first one: then the second is its own to fill. */
+START_TEST(R24_a_key_whose_first_position_is_given_up_is_filled_for_the_second)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, 3);
+	far_opened(far, 1, 0);
+	far_offer(far, 1, 0, 100, 1);
+	(void)far_grant(far, 1, 0, KVR_WRITE_IT);
+	far_offer(far, 1, 1, 100, 1);
+	(void)far_grant(far, 1, 1, KVR_PENDING);
+	far_commit(far, 1, 0, 1, KVR_GIVEN_UP);
+	far_write(far, far_grant(far, 1, 1, KVR_WRITE_IT), 100);
+	far_commit(far, 1, 1, 1, KVR_WHOLE);
+	far_until(far_has(engine, 100));
+	far_offer(far, 1, 2, 101, 1); /* one did not come: so the request is aborted once the last is settled */
+	far_write(far, far_grant(far, 1, 2, KVR_WRITE_IT), 101);
+	far_commit(far, 1, 2, 1, KVR_WHOLE);
+	far_ended(far, KVR_ABORT, 1, -ECANCELED);
 	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	ck_assert(far_has(engine, 100) && far_has(engine, 101));
+	far_end(store);
+}
+END_TEST
+
+START_TEST(R24_a_key_for_all_positions_leaves_room_for_others)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, BLOCKS);
+	far_opened(far, 1, 0);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		far_offer(far, 1, i, 100, 1);
+	far_write(far, far_grant(far, 1, 0, KVR_WRITE_IT), 100);
+	far_grants(far, 1, BLOCKS - 1);
+	for (uint32_t i = 0; i < BLOCKS - 1; i++)
+		ck_assert_int_eq(far->grants[i].kind, KVR_PENDING);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	far_grants(far, 1, BLOCKS - 1);
+	for (uint32_t i = 0; i < BLOCKS - 1; i++)
+		ck_assert_int_eq(far->grants[i].kind, KVR_HERE);
+	far_ended(far, KVR_DONE, 1, 0);
+	far_begin(far, 2, &two, BLOCKS - 1, 200);
+	far_finish(far, 2, BLOCKS - 1, 200);
+	far_claim(engine, 1, 100, 1);
+	far_claim(engine, 2, 200, BLOCKS - 1);
 	far_end(store);
 }
 END_TEST
@@ -305,7 +359,9 @@ int main(void)
 		many_blocks_are_granted_in_several_messages_and_windows,
 		a_complete_request_that_nobody_claims_in_time_is_ended,
 		what_is_complete_outlasts_its_sender_and_the_listener,
-		the_same_key_for_two_positions_is_refused_in_the_end,
+		R24_a_key_for_two_positions_is_filled_once,
+		R24_a_key_whose_first_position_is_given_up_is_filled_for_the_second,
+		R24_a_key_for_all_positions_leaves_room_for_others,
 	};
 
 	return unit_run("receiver_fills", tests, sizeof(tests) / sizeof(tests[0]));
