@@ -912,7 +912,8 @@ struct kvshm_offer {
 /* Offers count blocks, for the positions from first on: 0 to blocks - 1, each once. A transfer is complete when all are
  * there. Keys are copied; one that comes for a second position follows the first: it is pending while that one is
  * written, and there afterwards, and held once. The answers are events.
- *   -EINVAL  a position or a key is out of its range, or was offered before; nothing is offered */
+ * A key that is too long for the store over there is refused alone: KVSHM_SENDING_REFUSED, with -EINVAL.
+ *   -EINVAL  a position is out of its range, or was offered before, or a key can be no store's; nothing is offered */
 int kvshm_transfer_offer(kvshm_transfer *transfer, uint32_t first, const struct kvshm_offer *offers, size_t count);
 
 /* Writes length bytes into a plane of a granted block, from offset on: memory of the store's planes, or registered. The

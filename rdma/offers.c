@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * offers.c: opening a transfer, and offering its blocks. Guarantees: nothing is offered before the other side has said
- * that the room is there (R11); an offer that is refused here has offered nothing.
+ * that the room is there (R11); an offer that is refused here has offered nothing. A key that no store could have is
+ * refused here; one that is too long for the other side's is for that side to refuse, alone (R24).
  */
 #include "config.h"
 
@@ -34,9 +35,9 @@ static int check_one(const struct kvshm_transfer *t, uint32_t position, const st
 
 	if (t->positions[position].state != KVSHM_SENDING_NONE)
 		return kvs_fault(EINVAL, "block %u of the transfer was offered before", position);
-	if (!offer->key.bytes || !offer->key.length || offer->key.length > there->key_max)
-		return kvs_fault(EINVAL, "block %u: its key has %zu bytes: the store over there takes 1 to %u",
-				 position, offer->key.bytes ? offer->key.length : 0, there->key_max);
+	if (!offer->key.bytes || !offer->key.length || offer->key.length > KVSHM_KEY_MAX)
+		return kvs_fault(EINVAL, "block %u: its key has %zu bytes: keys have 1 to %d", position,
+				 offer->key.bytes ? offer->key.length : 0, KVSHM_KEY_MAX);
 	if (offer->meta.length > there->block_size)
 		return kvs_fault(EINVAL, "block %u: its length is %llu, and a block has %llu", position,
 				 (unsigned long long)offer->meta.length, (unsigned long long)there->block_size);

@@ -424,9 +424,9 @@ static int check_want(const struct kvr_peer *peer, const struct kvshm_key *keys,
 	if (rc == 0 && count > here.blocks)
 		return kvs_fault(E2BIG, "%zu keys are wanted, and the store has %u blocks", count, here.blocks);
 	for (size_t i = 0; i < count && rc == 0; i++)
-		if (!keys[i].bytes || !keys[i].length || keys[i].length > here.key_max)
-			rc = kvs_fault(EINVAL, "key %zu has %zu bytes: 1 to %u are possible", i, keys[i].length,
-				       here.key_max);
+		if (!keys[i].bytes || !keys[i].length || keys[i].length > KVSHM_KEY_MAX)
+			rc = kvs_fault(EINVAL, "key %zu has %zu bytes: keys have 1 to %d", i,
+				       keys[i].bytes ? keys[i].length : 0, KVSHM_KEY_MAX);
 	return rc;
 }
 
@@ -444,13 +444,12 @@ int kvshm_want(kvshm_peer *peer, const void *id, size_t id_length, const struct 
 		rc = check_want(peer->peer, keys, count);
 	if (rc == 0) {
 		const struct kvr_want want = {
-			.total = (uint32_t)count,
 			.attempt = options->attempt,
 			.room = room_ms(options),
 			.id = { .bytes = id, .length = (uint32_t)id_length },
 		};
 
-		rc = kvr_wish_start(peer->peer, peer, &want, keys, options->user, transfer);
+		rc = kvr_wish_start(peer->peer, peer, &want, keys, count, options->user, transfer);
 	}
 	return kvr_connector_leave(peer, rc);
 }

@@ -202,28 +202,39 @@ static struct kvshm_transfer *find(const struct kvr_peer *peer, uint32_t number)
 	return t && t->wish ? t : NULL;
 }
 
-static int send_want(struct kvshm_transfer *t, const struct kvr_want *want, const struct kvshm_key *keys)
+/* A key that this side's store can't have is not asked for: it comes to nothing, as those do that the other side lacks
+ * (R24). */
+static bool is_possible(const struct kvr_peer *peer, const struct kvshm_key *key)
+{
+	return key->length <= peer->node->store->map.g.key_max;
+}
+
+static int send_want(struct kvshm_transfer *t, const struct kvr_want *want, const struct kvshm_key *keys, size_t count)
 {
 	struct kvr_want part = *want;
 	struct kvr_out out;
+	uint32_t done = 0;
 	int rc = 0;
 
 	kvr_begin_want(&out, &part);
-	for (uint32_t i = 0; i < want->total && rc == 0; i++) {
+	for (size_t i = 0; i < count && rc == 0; i++) {
 		struct kvr_text key = { .bytes = keys[i].bytes, .length = (uint32_t)keys[i].length };
 
-		if (kvr_add_key(&out, key))
+		if (!is_possible(t->peer, &keys[i]))
 			continue;
-		rc = kvr_peer_send(t->peer, &out, 0);
-		part.first = i;
-		kvr_begin_want(&out, &part);
-		(void)kvr_add_key(&out, key);
+		if (!kvr_add_key(&out, key)) {
+			rc = kvr_peer_send(t->peer, &out, 0);
+			part.first = done;
+			kvr_begin_want(&out, &part);
+			(void)kvr_add_key(&out, key);
+		}
+		done++;
 	}
 	return rc ? rc : kvr_peer_send(t->peer, &out, 0);
 }
 
 int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct kvr_want *want,
-		   const struct kvshm_key *keys, void *user, struct kvshm_transfer **transfer)
+		   const struct kvshm_key *keys, size_t count, void *user, struct kvshm_transfer **transfer)
 {
 	struct kvr_wish wish = { .id = want->id.bytes, .id_length = want->id.length, .attempt = want->attempt };
 	struct kvr_want whole = *want;
@@ -243,8 +254,10 @@ int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct
 		return rc;
 	}
 	*transfer = t;
+	for (size_t i = 0; i < count; i++)
+		whole.total += is_possible(peer, &keys[i]);
 	kvr_peer_count(peer, KVS_PEER_sent_wants, whole.total);
-	(void)send_want(t, &whole, keys); /* what it can't is the connection's end, and so the transfer's: that tells */
+	(void)send_want(t, &whole, keys, count); /* what it can't is the connection's end, and so the transfer's: that tells */
 	return 0;
 }
 

@@ -8,9 +8,9 @@
 
 #include "transfer.h"
 
-/* want: total, attempt, room and id. The keys are in order. */
+/* want: attempt, room and id. Each key can be some store's. */
 int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct kvr_want *want,
-		   const struct kvshm_key *keys, void *user, struct kvshm_transfer **transfer);
+		   const struct kvshm_key *keys, size_t count, void *user, struct kvshm_transfer **transfer);
 void kvr_wish_abort(struct kvshm_transfer *transfer);
 
 #endif

@@ -118,7 +118,20 @@ static size_t hold(kvshm_store *store, struct keys *keys, struct kvshm_handle *h
 	return count;
 }
 
-static void tell(const struct keys *keys, const size_t *from, const struct kvshm_event *event, bool *lacks)
+/* Why a key was refused, in words that say more than the error where that is possible. */
+static void tell_refused(kvshm_peer *peer, const struct kvshm_key *key, const char *name, int result)
+{
+	struct kvshm_peer_info info;
+
+	if (kvshm_peer_get_info(peer, &info) == 0 && key->length > info.geometry.key_max)
+		printf("refused %s (keys of the store there have up to %" PRIu32 " bytes)\n", name,
+		       info.geometry.key_max);
+	else
+		printf("refused %s (%s)\n", name, strerror(-result));
+}
+
+static void tell(kvshm_peer *peer, const struct keys *keys, const size_t *from, const struct kvshm_event *event,
+		 bool *lacks)
 {
 	const char *name = event->position == KVSHM_WHOLE_TRANSFER ? NULL : keys->names[from[event->position]];
 
@@ -129,7 +142,7 @@ static void tell(const struct keys *keys, const size_t *from, const struct kvshm
 	else if (event->sending == KVSHM_SENDING_THERE)
 		printf("there %s\n", name);
 	else if (event->sending == KVSHM_SENDING_REFUSED) {
-		printf("refused %s (%s)\n", name, strerror(-event->result));
+		tell_refused(peer, &keys->keys[from[event->position]], name, event->result);
 		*lacks = true;
 	}
 }
@@ -146,7 +159,7 @@ static int follow(kvshm_peer *peer, const struct keys *keys, const size_t *from,
 		if (rc)
 			return rc;
 		for (size_t i = 0; i < count; i++) {
-			tell(keys, from, &events[i], lacks);
+			tell(peer, keys, from, &events[i], lacks);
 			if (events[i].position == KVSHM_WHOLE_TRANSFER)
 				return events[i].result;
 		}

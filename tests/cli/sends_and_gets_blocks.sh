@@ -13,9 +13,10 @@ key=$tmp/key
 (umask 077 && head -c 32 /dev/urandom | base64 >"$key")
 made=(--size 64K --block-size 4K)
 
-start_kvshmd --store "$there" "${made[@]}" --listen tcp://127.0.0.1:0 --key-file "$key"
+start_kvshmd --store "$there" "${made[@]}" --key-max 8 --listen tcp://127.0.0.1:0 --key-file "$key"
 url=$(sed -n 's/^kvshmd: listening at //p' "$tmp/kvshmd.log")
-start_kvshmd --store "$store" "${made[@]}"
+start_kvshmd --store "$store" "${made[@]}" --listen tcp://127.0.0.1:0 --key-file "$key"
+back=$(sed -n 's/^kvshmd: listening at //p' "$tmp/kvshmd.log")
 start_client here "$store"
 start_client engine "$there"
 put()
@@ -41,6 +42,18 @@ must "${send[@]}" --to "$url" --id request-1 --hex 6f6e65
 said "there 6f6e65"
 must kvshm-stat --store "$there" --requests
 grep -q "request-1" "$tmp/out" || fail "no request-1: $(cat "$tmp/out")"
+
+# A key that is too long for the other store, or this one, is refused, or missing, alone (R24).
+put here a-long-key
+put here six
+try "${send[@]}" --to "$url" one a-long-key six
+[ "$status" -eq 2 ] || fail "a long key: status $status: $(cat "$tmp/err")"
+said "refused a-long-key (keys of the store there have up to 8 bytes) sent six there one"
+ask engine six read six
+put here seven
+try kvshm-send --store "$there" --key-file "$key" --from "$back" seven a-long-key
+[ "$status" -eq 2 ] || fail "a long key is wanted: status $status: $(cat "$tmp/err")"
+said "here seven missing a-long-key"
 
 put engine four
 try "${send[@]}" --from "$url" one four five

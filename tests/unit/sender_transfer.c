@@ -287,7 +287,7 @@ START_TEST(calls_refuse_what_is_out_of_range_and_change_nothing)
 	ck_rc(kvshm_transfer_offer(transfer, 1, NULL, 1), -EINVAL);
 	offer.key.length = 0;
 	ck_rc(kvshm_transfer_offer(transfer, 1, &offer, 1), -EINVAL);
-	offer = (struct kvshm_offer){.key = {"k", 65}};
+	offer = (struct kvshm_offer){.key = {"k", KVSHM_KEY_MAX + 1}};
 	ck_rc(kvshm_transfer_offer(transfer, 1, &offer, 1), -EINVAL);
 	offer = (struct kvshm_offer){.key = {"k", 1}, .meta.length = HAND_BLOCK + 1};
 	ck_rc(kvshm_transfer_offer(transfer, 1, &offer, 1), -EINVAL);
