@@ -32,19 +32,21 @@ static const char *const retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "dr
 /* The others of other nodes mean nothing without --listen: who gives them has forgotten it. */
 static void check_net(const struct settings *settings)
 {
-	const struct net_settings *net = &settings->net;
+	const char *given = net_options_given(&settings->net);
 
-	if (settings->listen)
-		return;
-	if (net->key_file || net->device || net->device_port || net->gid_index != NET_UNSET ||
-	    net->traffic_class != NET_UNSET || settings->insecure_listen)
-		tool_bad_use("--key-file, --insecure-listen, and what is said of a device, are for --listen, which is "
-			     "missing");
+	if (settings->claim_timeout != UINT64_MAX)
+		given = "claim-timeout";
+	else if (settings->insecure_listen)
+		given = "insecure-listen";
+	if (given && !settings->listen)
+		tool_bad_use("--%s is of a store that other nodes fill: add --listen URL, or leave it out", given);
 }
 
-static void check_settings(const struct settings *settings)
+static void check_settings(struct settings *settings)
 {
 	check_net(settings);
+	if (settings->claim_timeout == UINT64_MAX)
+		settings->claim_timeout = CLAIM_TIMEOUT;
 	if (settings->adopt && settings->replace_dead)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
@@ -137,7 +139,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
 	};
 
 	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
-				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = CLAIM_TIMEOUT,
+				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = UINT64_MAX,
 				       .net = NET_SETTINGS };
 	tool_options(&program, argc, argv, &settings->dir);
 	if (settings->group_name)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SECRET_MIN 16 /* the library's limit */
+#define TIMEOUT 10000 /* ms */
 
 /* Reads the whole file, or one byte more than a key may have. -1: errno says why. */
 static ssize_t read_all(int fd, char *bytes, size_t size)
@@ -66,6 +67,16 @@ static bool read_key(const char *path, char secret[NET_SECRET_MAX], size_t *leng
 	return true;
 }
 
+const char *net_options_given(const struct net_settings *net)
+{
+	return net->key_file ? "key-file" :
+	       net->device ? "device" :
+	       net->device_port ? "device-port" :
+	       net->gid_index != NET_UNSET ? "gid-index" :
+	       net->traffic_class != NET_UNSET ? "traffic-class" :
+	       net->timeout ? "timeout" : NULL;
+}
+
 bool net_options_apply(struct net_settings *net, struct kvshm_net_options *options)
 {
 	kvshm_net_defaults(options);
@@ -81,6 +92,8 @@ bool net_options_apply(struct net_settings *net, struct kvshm_net_options *optio
 		options->gid_index = (int32_t)net->gid_index;
 	if (net->traffic_class != NET_UNSET)
 		options->traffic_class = (int32_t)net->traffic_class;
+	if (!net->timeout)
+		net->timeout = TIMEOUT;
 	options->timeout = net->timeout * 1000000;
 	return true;
 }

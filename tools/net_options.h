@@ -16,12 +16,12 @@
 struct net_settings {
 	const char *key_file, *device;
 	uint64_t device_port, gid_index, traffic_class; /* NET_UNSET: not said */
-	uint64_t timeout;				/* ms */
+	uint64_t timeout;				/* ms; 0: not said, until net_options_apply() */
 	char secret[NET_SECRET_MAX];
 	size_t secret_length;
 };
 
-#define NET_SETTINGS { .device_port = 0, .gid_index = NET_UNSET, .traffic_class = NET_UNSET, .timeout = 10000 }
+#define NET_SETTINGS { .device_port = 0, .gid_index = NET_UNSET, .traffic_class = NET_UNSET }
 
 #define NET_OPTIONS(net) \
 	{ .name = "key-file", .argument = "FILE", .kind = TOOL_TEXT, .to.text = &(net)->key_file, \
@@ -40,5 +40,8 @@ struct net_settings {
 /* What the library is to use: reads the file of the key. False, with a message: it can't be read, is too short or too
  * long, or may be read by everyone. *options points into *net. */
 bool net_options_apply(struct net_settings *net, struct kvshm_net_options *options);
+
+/* The first of them that was given; NULL: none. For tools that can do without other nodes. */
+const char *net_options_given(const struct net_settings *net);
 
 #endif /* KVSHM_NET_OPTIONS_H */

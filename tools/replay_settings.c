@@ -118,6 +118,9 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		judge_remote(to);
 		return;
 	}
+	if (net_options_given(&to->net))
+		tool_bad_use("--%s is for another node's store: add --remote URL, or leave it out",
+			     net_options_given(&to->net));
 	if (!to->store && processes > PROCESSES_MAX)
 		tool_bad_use("--procs %" PRIu64 "%s are %" PRIu64 " processes: the most is %d", to->procs,
 			     to->tickets ? " with --tickets and its --planes" : "", processes, PROCESSES_MAX);

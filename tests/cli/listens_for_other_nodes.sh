@@ -41,9 +41,9 @@ echo "too short" >"$tmp/short"
 chmod 0600 "$tmp/short"
 not_listening "16 to 4096 bytes" --listen $local --key-file "$tmp/short"
 for option in "--key-file $key" "--device mlx5_0" "--device-port 1" "--gid-index 1" "--traffic-class 1" \
-	      --insecure-listen; do
+	      "--timeout 10000" "--claim-timeout 60" --insecure-listen; do
 	# shellcheck disable=SC2086 # two words
-	not_listening "are for --listen, which is missing" $option
+	not_listening "${option%% *} is of a store that other nodes fill: add --listen URL, or leave it out" $option
 done
 not_listening "no device" --listen $local --device mlx5_0
 

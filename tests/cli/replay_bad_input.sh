@@ -56,6 +56,11 @@ refused 1 "are 4096 requests: the most is 4095" kvshm-replay --dir "$dir" --capa
 	"$tmp/good"
 refused 1 "the most is 100" kvshm-replay --dir "$dir" --capacity 8 --abort 101 "$tmp/good"
 refused 1 "the least is 1" kvshm-replay --dir "$dir" --capacity 8 --claim-timeout 0 "$tmp/good"
+for option in "--key-file $tmp/good" "--device mlx5_0" "--timeout 1000"; do
+	# shellcheck disable=SC2086 # two words
+	refused 1 "${option%% *} is for another node's store: add --remote URL, or leave it out" \
+		kvshm-replay --dir "$dir" --capacity 8 $option "$tmp/good"
+done
 refused 1 "it can be keep\|drop" kvshm-replay --dir "$dir" --capacity 8 --retain both "$tmp/good"
 refused 1 "a number is wanted" kvshm-replay --dir "$dir" --capacity 8 --seconds 1.5 "$tmp/good"
 refused 1 "kvshm-replay: .*none" kvshm-replay --dir "$dir" --store "${store}none" "$tmp/good"
