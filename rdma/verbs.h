@@ -26,7 +26,7 @@
 #define KVR_VERBS_WRITES 256	/* writes in the send queue */
 #define KVR_VERBS_WINDOW_OPS 64 /* binds and invalidations in the send queue; more wait */
 #define KVR_VERBS_SIGNAL_EVERY 16
-#define KVR_VERBS_CHAIN 32	/* requests that are given to the device at once */
+#define KVR_VERBS_CHAIN 32   /* requests that are given to the device at once */
 #define KVR_VERBS_LONG 65536 /* bytes of a write that waits for no other */
 #define KVR_VERBS_INLINE 192
 #define KVR_VERBS_BINDS_MAX 254 /* of one window: its key has 8 bits */
