@@ -3,12 +3,15 @@
 # Copyright (c) the kvshm authors
 #
 # replay.sh: what the tests share that replay a trace from one node to another: the receiver is a kvshmd that listens
-# and a decode engine, the sender kvshm-replay --remote.
+# and a decode engine, the sender kvshm-replay --remote. It begins with the lib.sh of the test's own directory: what
+# needs no guest is in tests/cli.
 # shellcheck source=tests/rdma/lib.sh
 . "$(dirname "$0")/lib.sh"
 key=$tmp/key
 decoder_pid=
 sender=
+pause=0.005 # s between two looks at what is under way
+[ ! "${KVSHM_GUEST:-}" ] || pause=0.05 # an emulated processor gets nowhere in less
 
 # conversation N: the first requests of the conversation trace, or of one that is made where that one is not there:
 # $tmp/trace.
@@ -29,11 +32,13 @@ make_key()
 	(umask 077 && echo "the key of all tests in guests" >"$key")
 }
 
-# receive URL [ARGUMENT OF KVSHMD...]: a store that takes what comes.
+# receive URL [ARGUMENT OF KVSHMD...]: a store that takes what comes. $url: where, with the port that it has.
 receive()
 {
 	make_key
 	start_kvshmd --store "$store" --listen "$1" --key-file "$key" "${@:2}"
+	# shellcheck disable=SC2034 # tests read it
+	url=$(sed -n 's/^kvshmd: listening at //p' "$tmp/kvshmd.log")
 }
 
 # decode: an engine that decodes what comes, until end_decode says that there is no more. $decoded_... is what it did.
@@ -75,22 +80,54 @@ start_replay()
 	started+=("$sender")
 }
 
-# under_way: some requests have come whole, and others are on their way.
-under_way()
+# watch: begins to look at the store. next_look sets $filling, blocks that are being filled, and $whole as soon as some
+# requests have come whole. (One process that goes on: each that begins keeps an emulated processor busy for a second,
+# in which those who send and receive get nowhere.)
+watch()
 {
-	must kvshm-stat --store "$store" --json
-	[ "$(json_value filling)" -gt 0 ] && [ "$(json_value requests_completed)" -gt 2 ]
+	exec {looks}< <(exec "$KVSHM_BIN/kvshm-stat" --store "$store" --columns filling,requests_completed $pause 2>&1)
+	watcher=$!
+	started+=("$watcher")
+	whole=
 }
 
-# midway: stops the sender when some of its requests have come whole, and others are on their way. It goes on for
-# moments only, and is looked at while it stands still: else it might be through before that is seen.
+next_look()
+{
+	local completed
+
+	until read -r filling completed <&"$looks" && [[ $filling =~ ^[0-9]+$ ]]; do
+		[ "$filling" = filling ] || fail "kvshm-stat: $filling $completed"
+	done
+	[ "$completed" = 0 ] || whole=yes
+}
+
+end_watch()
+{
+	kill "$watcher"
+	exec {looks}<&-
+}
+
+# under_way: at the last look some requests had come whole, and others were on their way.
+under_way() { [ "$whole" ] && [ "$filling" -gt 0 ]; }
+
+# midway: stops the sender when it is under way. It is for moments only, and may be over when it is seen: what counts is
+# what is still on its way when the sender has stood still for some time.
 midway()
 {
-	until kill -STOP "$sender" && under_way; do
-		[ ! -s "$tmp/sent" ] || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
-		kill -CONT "$sender" || fail "it ended: $(cat "$tmp/replay.err")"
-		sleep 0.3
+	local stands=0
+
+	watch
+	while [ $stands -lt 3 ]; do
+		next_look
+		kill -0 "$sender" 2>/dev/null || fail "it ended: $(cat "$tmp/sent" "$tmp/replay.err")"
+		if ! under_way; then
+			[ $stands -eq 0 ] || kill -CONT "$sender"
+			stands=0
+		elif [ $((stands++)) -eq 0 ]; then
+			kill -STOP "$sender"
+		fi
 	done
+	end_watch
 }
 
 must_replay()
