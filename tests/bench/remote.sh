@@ -18,7 +18,8 @@ export KVSHM_TEST_PREFIX=bench-$$-
 top_srcdir=$(realpath "$(dirname "$0")/../..")
 export top_srcdir
 if [ -z "$name_of_device" ] && [ -z "${KVSHM_GUEST:-}" ]; then
-	export KVSHM_GUEST_LIMIT=${KVSHM_GUEST_LIMIT:-3600}
+	# One for each side: perftest's polls.
+	export KVSHM_GUEST_PROCESSORS=2 KVSHM_GUEST_LIMIT=${KVSHM_GUEST_LIMIT:-3600}
 	exec "$top_srcdir/tests/rdma/guest" run bash "$(realpath "$0")" "$rounds"
 fi
 # shellcheck source=tests/rdma/lib.sh
