@@ -173,3 +173,15 @@ int kvr_memory_register(struct kvr_memory *memory, struct kvr_registrar *registr
 	memory->registrars = registrar;
 	return 0;
 }
+
+void kvr_memory_unregister(struct kvr_memory *memory, struct kvr_registrar *registrar)
+{
+	struct kvr_registrar **at = &memory->registrars;
+
+	while (*at != registrar)
+		at = &(*at)->next;
+	*at = registrar->next;
+	for (struct kvr_part *part = memory->parts; part; part = part->next)
+		registrar->remove(registrar, part);
+	registrar->close(registrar);
+}

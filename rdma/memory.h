@@ -23,6 +23,9 @@ struct kvr_registrar *kvr_memory_registrar(const struct kvr_memory *memory,
 					   bool (*is)(const struct kvr_registrar *registrar, const void *arg),
 					   const void *arg);
 
+/* Of one that is gone itself: all parts are removed from it, and it is closed. */
+void kvr_memory_unregister(struct kvr_memory *memory, struct kvr_registrar *registrar);
+
 /* It is told of all parts from now on, first of those that are there. It is the memory's then, but for an error. */
 int kvr_memory_register(struct kvr_memory *memory, struct kvr_registrar *registrar);
 

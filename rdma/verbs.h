@@ -38,9 +38,12 @@
 struct kvr_device {
 	struct kvr_registrar registrar;
 	struct kvr_loop *loop;
+	struct kvr_memory *memory;
 	struct ibv_context *context;
 	struct ibv_pd *pd;
-	struct kvr_watch watch; /* of its events, while it has links */
+	struct kvr_watch watch; /* of its events */
+	struct kvr_call closing;
+	bool lost; /* no link uses it from now on; it is closed when those that do are gone */
 	struct kvr_link *links;
 	struct kvr_verbs_window *free, **free_end; /* the one that was used longest ago first */
 	bool has_windows, is_iwarp;
@@ -51,9 +54,13 @@ struct kvr_device {
 /* The device that id has, ready for links: all of memory is registered with it. */
 int kvr_device_get(struct kvr_loop *loop, struct kvr_memory *memory, const struct rdma_cm_id *id,
 		   struct kvr_device **device);
-int kvr_device_link(struct kvr_device *device, struct kvr_link *link);
+void kvr_device_link(struct kvr_device *device, struct kvr_link *link);
 void kvr_device_unlink(struct kvr_link *link);
 void kvr_device_look(struct kvr_device *device); /* at what it has to tell */
+void kvr_device_is_lost(struct kvr_device *device);
+/* Behind the end of an id that was told of its device's removal: librdmacm keeps a context of each device, which holds
+ * up the removal of some. */
+void kvr_device_let_go(void);
 /* What a child of fork() must not have of devices: called with forks kept off (kvs_kept_begin()). */
 void kvr_device_hide(const struct ibv_context *context);
 
@@ -71,8 +78,10 @@ void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part);
 struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device);
 /* What a window over these bytes of it is to be over. NULL, with a text: it can't be registered. */
 struct ibv_mr *kvr_key_under(const struct kvr_part *part, struct kvr_device *device, void *address, uint64_t length);
-/* Tells why a device does not take `bytes` of memory: the text names the limit, if that may be it. */
-int kvr_key_fault(int error, uint64_t bytes, const char *what, const struct ibv_context *context);
+/* Tells why a device can't do what pins memory: "cannot ... with DEVICE". The text names the limit, if that may be it.
+ */
+int kvr_key_fault(int error, const struct ibv_context *context, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* ---- Work requests ---- */
 
@@ -115,7 +124,7 @@ struct kvr_link {
 	enum kvr_link_state state;
 	bool accepted; /* else connected */
 	unsigned entered;
-	bool closed;
+	bool closed, removed; /* removed: its device was */
 	int reason; /* of a failure that down() has yet to tell, with its text; else 0 */
 	char text[512];
 	struct kvr_call soon;
@@ -168,7 +177,7 @@ struct kvr_port {
 	struct rdma_cm_id *id;
 	struct kvr_watch events;
 	unsigned entered;
-	bool closed;
+	bool closed, removed;
 };
 
 /* ---- verbs_link.c: what all links have in common, and their ends ---- */

@@ -225,11 +225,13 @@ static void choose_nearest(const struct kvr_endpoint *to, const struct kvr_link_
  * kvr_choice_check() says whether it did as it should. */
 static int choose_named(const struct kvr_link_options *options, int family, struct kvr_endpoint *from)
 {
-	struct ibv_device **all = ibv_get_device_list(NULL);
-	struct ibv_device *device = find(all, options->device);
+	struct ibv_device **all = ibv_get_device_list(NULL), *device;
 	char names[256];
 	int rc = 0;
 
+	if (!all && errno != ENOSYS) /* which says that this kernel has none */
+		return kvs_fault(errno, "cannot list RDMA devices: %s", strerror(errno));
+	device = find(all, options->device);
 	if (!device) {
 		list(all, names, sizeof(names));
 		rc = kvs_fault(ENODEV, "there is no RDMA device %s: there are: %s", options->device, names);

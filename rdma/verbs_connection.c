@@ -170,10 +170,9 @@ int kvr_connection_prepare(struct kvr_link *link)
 
 	if (rc == 0)
 		rc = kvr_device_get(link->loop, link->memory, link->id, &device);
-	if (rc == 0)
-		rc = kvr_device_link(device, link);
 	if (rc)
 		return rc;
+	kvr_device_link(device, link);
 	link->port = link->id->port_num;
 	(void)snprintf(link->device_name, sizeof(link->device_name), "%s", device->context->device->name);
 	kvr_link_address(rdma_get_local_addr(link->id), link->info.local);
@@ -209,7 +208,8 @@ static int resolve_route(struct kvr_link *link)
 
 static int refused(const struct kvr_link *link)
 {
-	return kvs_fault(ECONNREFUSED, "%s was refused: does kvshmd listen there?", kvr_link_name(link));
+	return kvs_fault(ECONNREFUSED, "%s was refused: does kvshmd listen there? If so, its log says why",
+			 kvr_link_name(link));
 }
 
 static int ask(struct kvr_link *link)
@@ -275,6 +275,14 @@ static int disconnected(const struct kvr_link *link)
 	return kvs_fault(ECONNRESET, "%s was closed by the other side, or its process ended", kvr_link_name(link));
 }
 
+static int removed(struct kvr_link *link)
+{
+	link->removed = true;
+	if (link->device)
+		kvr_device_is_lost(link->device);
+	return kvs_fault(ENODEV, "%s: its device was removed: put it back, or name another one", kvr_link_name(link));
+}
+
 static int step(struct kvr_link *link, enum rdma_cm_event_type event, int status)
 {
 	switch (event) {
@@ -299,8 +307,7 @@ static int step(struct kvr_link *link, enum rdma_cm_event_type event, int status
 	case RDMA_CM_EVENT_DISCONNECTED:
 		return disconnected(link);
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
-		return kvs_fault(ENODEV, "%s: its device was removed: put it back, or name another one",
-				 kvr_link_name(link));
+		return removed(link);
 	default:
 		return 0;
 	}

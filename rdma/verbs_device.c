@@ -91,6 +91,8 @@ static void tell(struct kvr_device *device, const struct ibv_async_event *event)
 		break;
 	case IBV_EVENT_CQ_ERR:
 	case IBV_EVENT_DEVICE_FATAL:
+		if (event->event_type == IBV_EVENT_DEVICE_FATAL)
+			kvr_device_is_lost(device);
 		fail_all(device, 0,
 			 kvs_fault(ENODEV,
 				   "%s is lost (%s): look at the kernel's log; it may have to be reset, "
@@ -118,32 +120,14 @@ static void ready(struct kvr_watch *watch, uint32_t events)
 	kvr_device_look((struct kvr_device *)(void *)((char *)watch - offsetof(struct kvr_device, watch)));
 }
 
-/* What was told while it had no links is of no use to new ones. */
-static void forget(const struct kvr_device *device)
+void kvr_device_link(struct kvr_device *device, struct kvr_link *link)
 {
-	struct ibv_async_event event;
-
-	while (ibv_get_async_event(device->context, &event) == 0)
-		ibv_ack_async_event(&event);
-}
-
-int kvr_device_link(struct kvr_device *device, struct kvr_link *link)
-{
-	if (!device->links) {
-		int rc;
-
-		forget(device);
-		rc = kvr_loop_add(device->loop, &device->watch, EPOLLIN);
-		if (rc)
-			return rc;
-	}
 	link->device = device;
 	link->next = device->links;
 	link->at = &device->links;
 	if (link->next)
 		link->next->at = &link->next;
 	device->links = link;
-	return 0;
 }
 
 void kvr_device_unlink(struct kvr_link *link)
@@ -155,9 +139,35 @@ void kvr_device_unlink(struct kvr_link *link)
 	*link->at = link->next;
 	if (link->next)
 		link->next->at = link->at;
-	if (!device->links)
-		kvr_loop_remove(device->loop, &device->watch);
 	link->device = NULL;
+	if (device->lost && !device->links)
+		kvr_loop_call(device->loop, &device->closing);
+}
+
+/* ---- Loss ---- */
+
+/* Not by who finds it lost, or ends its last link: both may be looking at it. */
+static void close_lost(struct kvr_call *call)
+{
+	struct kvr_device *device = (struct kvr_device *)(void *)((char *)call - offsetof(struct kvr_device, closing));
+
+	kvr_memory_unregister(device->memory, &device->registrar);
+}
+
+void kvr_device_is_lost(struct kvr_device *device)
+{
+	device->lost = true;
+	if (!device->links)
+		kvr_loop_call(device->loop, &device->closing);
+}
+
+/* It looks at which devices there are, and closes those that are no more. */
+void kvr_device_let_go(void)
+{
+	struct ibv_context **all = rdma_get_devices(NULL);
+
+	if (all)
+		rdma_free_devices(all);
 }
 
 /* ---- Children ---- */
@@ -209,7 +219,8 @@ static bool is_it(const struct kvr_registrar *registrar, const void *arg)
 							  offsetof(struct kvr_device, registrar));
 	const struct wanted *wanted = arg;
 
-	return device->loop == wanted->loop && strcmp(device->context->device->name, wanted->name) == 0;
+	return device->loop == wanted->loop && !device->lost &&
+	       strcmp(device->context->device->name, wanted->name) == 0;
 }
 
 static void close_context(struct ibv_context *context)
@@ -223,6 +234,8 @@ static void close_device(struct kvr_registrar *registrar)
 {
 	struct kvr_device *device = device_of(registrar);
 
+	kvr_loop_uncall(device->loop, &device->closing);
+	kvr_loop_remove(device->loop, &device->watch);
 	kvr_window_free_all(device);
 	(void)ibv_dealloc_pd(device->pd);
 	close_context(device->context);
@@ -252,7 +265,7 @@ static int open_context(struct ibv_device *ib, struct ibv_context **context)
 static int read_abilities(struct kvr_device *device)
 {
 	struct ibv_device_attr attr;
-	int error = ibv_query_device(device->context, &attr);
+	int error = kvr_verbs_error(ibv_query_device(device->context, &attr));
 
 	if (error)
 		return kvs_fault(error, "%s does not say what it can do: %s", device->context->device->name,
@@ -276,6 +289,8 @@ static int make(struct kvr_loop *loop, struct kvr_memory *memory, struct ibv_dev
 		return rc;
 	}
 	made->loop = loop;
+	made->memory = memory;
+	made->closing.fn = close_lost;
 	made->watch = (struct kvr_watch){.ready = ready, .fd = made->context->async_fd};
 	made->free_end = &made->free;
 	made->registrar = (struct kvr_registrar){.add = kvr_key_add, .remove = kvr_key_remove, .close = close_device};
@@ -287,11 +302,16 @@ static int make(struct kvr_loop *loop, struct kvr_memory *memory, struct ibv_dev
 		rc = kvs_fault(errno, "%s has no protection domain for us: %s", ib->name, strerror(errno));
 		goto close;
 	}
+	rc = kvr_loop_add(loop, &made->watch, EPOLLIN);
+	if (rc)
+		goto dealloc;
 	rc = kvr_memory_register(memory, &made->registrar);
 	if (rc == 0) {
 		*device = made;
 		return 0;
 	}
+	kvr_loop_remove(loop, &made->watch);
+dealloc:
 	(void)ibv_dealloc_pd(made->pd);
 close:
 	close_context(made->context);
@@ -304,7 +324,7 @@ int kvr_device_get(struct kvr_loop *loop, struct kvr_memory *memory, const struc
 {
 	const struct wanted wanted = {.loop = loop, .name = id->verbs->device->name};
 	struct kvr_registrar *there = kvr_memory_registrar(memory, close_device, is_it, &wanted);
-	int count, rc = 0;
+	int count, rc, i = 0;
 	struct ibv_device **all;
 
 	if (there) {
@@ -312,13 +332,12 @@ int kvr_device_get(struct kvr_loop *loop, struct kvr_memory *memory, const struc
 		return 0;
 	}
 	all = ibv_get_device_list(&count);
-	for (int i = 0; all && i < count; i++)
-		if (strcmp(all[i]->name, wanted.name) == 0) {
-			rc = make(loop, memory, all[i], device);
-			ibv_free_device_list(all);
-			return rc;
-		}
-	if (all)
-		ibv_free_device_list(all);
-	return kvs_fault(ENODEV, "%s is there no more", wanted.name);
+	if (!all)
+		return kvs_fault(errno, "cannot list RDMA devices: %s", strerror(errno));
+	while (i < count && strcmp(all[i]->name, wanted.name) != 0)
+		i++;
+	rc = i < count ? make(loop, memory, all[i], device)
+		       : kvs_fault(ENODEV, "%s is there no more: put it back, or name another one", wanted.name);
+	ibv_free_device_list(all);
+	return rc;
 }

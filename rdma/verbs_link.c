@@ -24,6 +24,8 @@ static void end_id(struct kvr_link *link)
 	if (link->id)
 		(void)rdma_destroy_id(link->id); /* tells the other side */
 	link->id = NULL;
+	if (link->removed)
+		kvr_device_let_go();
 	if (link->channel)
 		kvr_connection_close_channel(link->channel);
 	link->channel = NULL;

@@ -10,6 +10,8 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,21 +35,24 @@ struct piece {
 	struct piece *next;
 };
 
-int kvr_key_fault(int error, uint64_t bytes, const char *what, const struct ibv_context *context)
+int kvr_key_fault(int error, const struct ibv_context *context, const char *format, ...)
 {
 	const char *name = context->device->name;
 	struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
+	char what[128];
+	va_list list;
 
+	va_start(list, format);
+	(void)vsnprintf(what, sizeof(what), format, list);
+	va_end(list);
 	(void)getrlimit(RLIMIT_MEMLOCK, &limit);
 	if ((error == ENOMEM || error == EPERM || error == EAGAIN) && limit.rlim_cur != RLIM_INFINITY)
 		return kvs_fault(ENOMEM,
-				 "cannot register %s, %llu bytes, with %s (%s): this process may lock %llu bytes "
-				 "(RLIMIT_MEMLOCK); raise that: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in "
-				 "systemd's unit, or --ulimit memlock=-1 for a container",
-				 what, (unsigned long long)bytes, name, strerror(error),
-				 (unsigned long long)limit.rlim_cur);
-	return kvs_fault(error, "cannot register %s, %llu bytes, with %s: %s", what, (unsigned long long)bytes, name,
-			 strerror(error));
+				 "cannot %s with %s (%s): this process may lock %llu bytes (RLIMIT_MEMLOCK); raise "
+				 "that: `ulimit -l unlimited`, or LimitMEMLOCK=infinity in systemd's unit, or "
+				 "--ulimit memlock=-1 for a container",
+				 what, name, strerror(error), (unsigned long long)limit.rlim_cur);
+	return kvs_fault(error, "cannot %s with %s: %s", what, name, strerror(error));
 }
 
 static int access_of(const struct kvr_device *device, const struct kvr_part *part)
@@ -69,7 +74,8 @@ int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part)
 	key->device = device;
 	key->mr = ibv_reg_mr(device->pd, part->base, part->size, (unsigned)access_of(device, part));
 	if (!key->mr) {
-		rc = kvr_key_fault(errno, part->size, part->exposed ? "memory of a store" : "memory", device->context);
+		rc = kvr_key_fault(errno, device->context, "register memory%s, %llu bytes,",
+				   part->exposed ? " of a store" : "", (unsigned long long)part->size);
 		free(key);
 		return rc;
 	}
@@ -135,7 +141,7 @@ static struct piece *make_piece(const struct kvr_device *device, void *address, 
 	piece->mr = ibv_reg_mr(device->pd, address, length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
 	if (piece->mr)
 		return piece;
-	(void)kvr_key_fault(errno, length, "a block", device->context);
+	(void)kvr_key_fault(errno, device->context, "register a block, %llu bytes,", (unsigned long long)length);
 	free(piece);
 	return NULL;
 }

@@ -68,9 +68,12 @@ static void answer(struct kvr_link *link)
 static void arrived(struct kvr_port *port, struct rdma_cm_id *id)
 {
 	struct kvr_link *link;
+	char from[KVR_TEXT];
 	int rc = kvr_link_make(port->loop, port->memory, &port->options, &link);
 
 	if (rc) {
+		kvr_link_address(rdma_get_peer_addr(id), from);
+		kvs_log(KVS_LOG_WARNING, "the link to %s is refused: %s", from, kvs_fault_text());
 		(void)rdma_reject(id, NULL, 0);
 		(void)rdma_destroy_id(id);
 		return;
@@ -91,8 +94,9 @@ static void arrived(struct kvr_port *port, struct rdma_cm_id *id)
 	kvr_link_leave(link);
 }
 
-static void lost(const struct kvr_port *port)
+static void lost(struct kvr_port *port)
 {
+	port->removed = true;
 	port->user->failed(port->arg,
 			   kvs_fault(ENODEV, "the RDMA device that was listened at was removed: put it back, "
 					     "and listen again"));
@@ -126,6 +130,8 @@ static void end(struct kvr_port *port)
 	port->events.ready = NULL;
 	if (port->id)
 		(void)rdma_destroy_id(port->id);
+	if (port->removed)
+		kvr_device_let_go();
 	if (port->channel)
 		kvr_connection_close_channel(port->channel);
 }

@@ -53,7 +53,8 @@ static int make_slab(struct kvr_link *link)
 	(void)madvise(slab, SLAB_SIZE, MADV_DONTFORK);
 	link->slab_mr = ibv_reg_mr(link->device->pd, slab, SLAB_SIZE, IBV_ACCESS_LOCAL_WRITE);
 	if (!link->slab_mr)
-		return kvr_key_fault(errno, SLAB_SIZE, "buffers for messages", link->device->context);
+		return kvr_key_fault(errno, link->device->context, "register buffers for messages, %zu bytes,",
+				     SLAB_SIZE);
 	return 0;
 }
 
@@ -71,7 +72,7 @@ static int make_completion_queue(struct kvr_link *link)
 	kvs_kept_add(link->completion_channel->fd);
 	link->cq = ibv_create_cq(context, (int)entries, link, link->completion_channel, 0);
 	if (!link->cq)
-		return kvr_key_fault(errno, entries, "a completion queue", context);
+		return kvr_key_fault(errno, context, "make a completion queue of %u entries", entries);
 	return 0;
 }
 
@@ -94,7 +95,7 @@ static int make_queue_pair(struct kvr_link *link)
 		link->qp = ibv_create_qp(link->device->pd, &attr);
 	}
 	if (!link->qp)
-		return kvr_key_fault(errno, link->depth, "a queue pair", link->device->context);
+		return kvr_key_fault(errno, link->device->context, "make a queue pair for %u requests", link->depth);
 	link->inline_max = attr.cap.max_inline_data;
 	return 0;
 }
@@ -102,7 +103,7 @@ static int make_queue_pair(struct kvr_link *link)
 static int read_port(struct kvr_link *link)
 {
 	struct ibv_port_attr attr;
-	int error = ibv_query_port(link->device->context, (uint8_t)link->port, &attr);
+	int error = kvr_verbs_error(ibv_query_port(link->device->context, (uint8_t)link->port, &attr));
 
 	if (error)
 		return kvs_fault(error, "port %u of %s does not say what it is: %s", link->port,

@@ -31,18 +31,22 @@ struct net {
 	pthread_t thread;
 	int end;       /* readable: the thread is to end */
 	char url[128]; /* where it listens: with the port that it got first */
+	char why_not[512]; /* what was said last of why it can't */
 };
 
-/* Says why, if it can't. */
+/* Says why, if it can't: once, for as long as that is the reason. */
 static bool start_listening(struct net *net)
 {
 	int rc = kvshm_listen(net->store, net->url, &net->options, &net->listener);
 
 	if (rc) {
-		tool_say("--listen %s: %s", net->url, kvshm_error());
+		if (strncmp(net->why_not, kvshm_error(), sizeof(net->why_not) - 1) != 0)
+			tool_say("--listen %s: %s", net->url, kvshm_error());
+		snprintf(net->why_not, sizeof(net->why_not), "%s", kvshm_error());
 		net->listener = NULL;
 		return false;
 	}
+	net->why_not[0] = '\0';
 	(void)kvshm_listener_url(net->listener, net->url, sizeof(net->url));
 	tool_say("listening at %s", net->url);
 	return true;
@@ -68,7 +72,7 @@ static bool work(struct net *net)
 		if ((rc == 0 || rc == -ETIMEDOUT) && !wait_for(net, fd, -1))
 			return true;
 	}
-	tool_say("%s: %s", net->url, kvshm_error());
+	tool_say("%s: %s (kvshmd tries it each second)", net->url, kvshm_error());
 	notify("STATUS=%s: %s", net->url, kvshm_error());
 	return false;
 }

@@ -22,6 +22,9 @@ size_t ends_plane = ENDS_PLANE;
 struct kvr_loop ends_loop;
 struct end ends_a, ends_b;
 struct kvr_port *ends_port;
+bool ends_port_is_safe = true;
+int ends_port_reason;
+char ends_port_text[1024];
 struct kvr_endpoint ends_at;
 struct kvr_link_options ends_options = {
 	.gid_index = -1, .traffic_class = -1, .numa_node = -1, .timeout = UINT64_C(20000000000)};
@@ -164,7 +167,10 @@ static bool accept_link(void *arg, struct kvr_link *link, const struct kvr_link_
 static void failed(void *arg, int reason)
 {
 	(void)arg;
-	ck_abort_msg("the port failed: %d: %s", reason, kvs_fault_text());
+	if (ends_port_is_safe)
+		ck_abort_msg("the port failed: %d: %s", reason, kvs_fault_text());
+	ends_port_reason = reason;
+	(void)snprintf(ends_port_text, sizeof(ends_port_text), "%s", kvs_fault_text());
 }
 
 static const struct kvr_port_user port_user = {.accept = accept_link, .failed = failed};
@@ -185,14 +191,28 @@ static void no_alarm(void *arg)
 	(void)arg;
 }
 
-void ends_open(void)
+void ends_use(const char *url)
+{
+	address = url;
+}
+
+void ends_open_both(void)
 {
 	ends_rc(kvr_loop_open(&ends_loop, no_alarm, NULL), 0);
 	open_end(&ends_a);
 	open_end(&ends_b);
 	ends_rc(kvr_url_read(address, &transport, &ends_at), 0);
-	ends_rc(transport->listen(&ends_loop, &ends_at, &ends_options, ends_b.memory, &port_user, &ends_b, &ends_port),
-		0);
+}
+
+int ends_listen(void)
+{
+	return transport->listen(&ends_loop, &ends_at, &ends_options, ends_b.memory, &port_user, &ends_b, &ends_port);
+}
+
+void ends_open(void)
+{
+	ends_open_both();
+	ends_rc(ends_listen(), 0);
 }
 
 void ends_open_one(struct end *end)
@@ -240,7 +260,9 @@ void ends_close(void)
 		close_end(&ends_a);
 	if (ends_b.link)
 		close_end(&ends_b);
-	transport->close_port(ends_port);
+	if (ends_port)
+		transport->close_port(ends_port);
+	ends_port = NULL;
 	kvr_memory_close(ends_a.memory);
 	kvr_memory_close(ends_b.memory);
 	(void)munmap(ends_a.plane, ends_plane);

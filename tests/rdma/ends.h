@@ -43,8 +43,17 @@ extern struct kvr_port *ends_port;
 extern struct kvr_endpoint ends_at;
 extern struct kvr_link_options ends_options;
 
-/* The address comes from the program's argument. Loop, memory with a plane each; b listens. */
+/* Where b listens, and a connects to: ends_main() sets it to the program's argument. */
+void ends_use(const char *url);
+/* Loop, memory with a plane each; b listens. */
 void ends_open(void);
+/* The same, but for the port; and the port, or why not. */
+void ends_open_both(void);
+int ends_listen(void);
+/* What a port that is lost says: a test that does not clear ends_port_is_safe fails then. */
+extern bool ends_port_is_safe;
+extern int ends_port_reason;
+extern char ends_port_text[1024];
 /* The same, and a link that is up on both sides. */
 void ends_connect(void);
 /* Another link behind the first one, which is closed on both sides. */
