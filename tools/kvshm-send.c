@@ -6,10 +6,9 @@
  */
 #include "config.h"
 
-#include "net_options.h"
+#include "send_settings.h"
 #include "tool.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,25 +18,6 @@
 
 enum { SOME_LACK = 2 }; /* exit status: not all keys are where they should be */
 
-struct settings {
-	const char *store, *dir, *to, *from, *id;
-	uint64_t attempt, room_timeout;
-	bool hex;
-	struct net_settings net;
-};
-
-/* What is sent, in the order of the command line. */
-struct keys {
-	struct kvshm_key *keys;
-	unsigned char *bytes; /* of those that were given in hexadecimal */
-	char **names;
-	struct kvshm_handle *refs;
-	int *results;
-	size_t count;
-};
-
-/* ---- The command line */
-
 static uint64_t in_ms(uint64_t ms)
 {
 	struct timespec now;
@@ -46,61 +26,10 @@ static uint64_t in_ms(uint64_t ms)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + ms * 1000000;
 }
 
-static int hex_digit(char c)
-{
-	return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? tolower((unsigned char)c) - 'a' + 10
-									       : -1;
-}
-
-/* Writes the bytes of a key; returns what is behind them. */
-static unsigned char *read_hex(struct kvshm_key *key, const char *text, unsigned char *bytes)
-{
-	size_t length = strlen(text);
-
-	for (size_t i = 0; i < length; i++)
-		if (length % 2 || hex_digit(text[i]) < 0)
-			tool_bad_use("'%s' is no key in hexadecimal: two digits for each byte", text);
-	*key = (struct kvshm_key){ bytes, length / 2 };
-	for (size_t i = 0; i < length; i += 2)
-		*bytes++ = (unsigned char)((unsigned)hex_digit(text[i]) << 4 | (unsigned)hex_digit(text[i + 1]));
-	return bytes;
-}
-
-static struct keys read_keys(char **names, size_t count, bool hex)
-{
-	struct keys keys = { .names = names, .count = count };
-	unsigned char *bytes;
-	size_t size = 1;
-
-	for (size_t i = 0; i < count; i++)
-		size += strlen(names[i]) / 2;
-	keys.keys = calloc(count, sizeof(*keys.keys));
-	keys.refs = calloc(count, sizeof(*keys.refs));
-	keys.results = calloc(count, sizeof(*keys.results));
-	bytes = keys.bytes = malloc(size);
-	if (!keys.keys || !keys.refs || !keys.results || !bytes)
-		tool_bad_use("no memory for %zu keys", count);
-	for (size_t i = 0; i < count; i++) {
-		if (!*names[i])
-			tool_bad_use("a key is empty");
-		if (hex)
-			bytes = read_hex(&keys.keys[i], names[i], bytes);
-		else
-			keys.keys[i] = (struct kvshm_key){ names[i], strlen(names[i]) };
-	}
-	return keys;
-}
-
-static void free_keys(struct keys *keys)
-{
-	free(keys->bytes);
-	free(keys->keys);
-	free(keys->refs);
-	free(keys->results);
-}
+/* ---- Sending */
 
 /* Of those that are held here: their order is that of the transfer's positions. */
-static size_t hold(kvshm_store *store, struct keys *keys, struct kvshm_handle *held, size_t *from)
+static size_t hold(kvshm_store *store, struct send_keys *keys, struct kvshm_handle *held, size_t *from)
 {
 	size_t count = 0;
 
@@ -130,7 +59,7 @@ static void tell_refused(kvshm_peer *peer, const struct kvshm_key *key, const ch
 		printf("refused %s (%s)\n", name, strerror(-result));
 }
 
-static void tell(kvshm_peer *peer, const struct keys *keys, const size_t *from, const struct kvshm_event *event,
+static void tell(kvshm_peer *peer, const struct send_keys *keys, const size_t *from, const struct kvshm_event *event,
 		 bool *lacks)
 {
 	const char *name = event->position == KVSHM_WHOLE_TRANSFER ? NULL : keys->names[from[event->position]];
@@ -148,7 +77,7 @@ static void tell(kvshm_peer *peer, const struct keys *keys, const size_t *from, 
 }
 
 /* Until the end of the transfer is told: its result. */
-static int follow(kvshm_peer *peer, const struct keys *keys, const size_t *from, bool *lacks)
+static int follow(kvshm_peer *peer, const struct send_keys *keys, const size_t *from, bool *lacks)
 {
 	struct kvshm_event events[16];
 	size_t count;
@@ -166,15 +95,15 @@ static int follow(kvshm_peer *peer, const struct keys *keys, const size_t *from,
 	}
 }
 
-static void set_options(const struct settings *settings, struct kvshm_transfer_options *options)
+static void set_options(const struct send_settings *settings, struct kvshm_transfer_options *options)
 {
 	kvshm_transfer_defaults(options);
 	options->attempt = (uint32_t)settings->attempt;
 	options->room_timeout = settings->room_timeout * 1000000;
 }
 
-static int send_held(kvshm_peer *peer, const struct settings *settings, const struct kvshm_handle *held, size_t count,
-		     const struct keys *keys, const size_t *from, bool *lacks)
+static int send_held(kvshm_peer *peer, const struct send_settings *settings, const struct kvshm_handle *held, size_t count,
+		     const struct send_keys *keys, const size_t *from, bool *lacks)
 {
 	struct kvshm_transfer_options options;
 	kvshm_transfer *transfer;
@@ -195,7 +124,7 @@ static int send_held(kvshm_peer *peer, const struct settings *settings, const st
 }
 
 /* The exit status. */
-static int send_keys(kvshm_store *store, kvshm_peer *peer, const struct settings *settings, struct keys *keys)
+static int send_keys(kvshm_store *store, kvshm_peer *peer, const struct send_settings *settings, struct send_keys *keys)
 {
 	struct kvshm_handle *held = calloc(keys->count, sizeof(*held));
 	size_t *from = calloc(keys->count, sizeof(*from));
@@ -213,7 +142,7 @@ static int send_keys(kvshm_store *store, kvshm_peer *peer, const struct settings
 
 /* ---- Getting */
 
-static int tell_got(kvshm_store *store, kvshm_transfer *transfer, struct keys *keys)
+static int tell_got(kvshm_store *store, kvshm_transfer *transfer, struct send_keys *keys)
 {
 	struct kvshm_transfer_info info;
 	int rc = kvshm_transfer_look(transfer, &info), status = EXIT_SUCCESS;
@@ -234,7 +163,7 @@ static int tell_got(kvshm_store *store, kvshm_transfer *transfer, struct keys *k
 	return status;
 }
 
-static int get_keys(kvshm_store *store, kvshm_peer *peer, const struct settings *settings, struct keys *keys)
+static int get_keys(kvshm_store *store, kvshm_peer *peer, const struct send_settings *settings, struct send_keys *keys)
 {
 	struct kvshm_transfer_options options;
 	kvshm_transfer *transfer;
@@ -250,7 +179,7 @@ static int get_keys(kvshm_store *store, kvshm_peer *peer, const struct settings 
 
 /* ---- Both */
 
-static int exchange(kvshm_store *store, struct settings *settings, struct keys *keys)
+static int exchange(kvshm_store *store, struct send_settings *settings, struct send_keys *keys)
 {
 	struct kvshm_net_options options;
 	kvshm_peer *peer;
@@ -271,63 +200,25 @@ static int exchange(kvshm_store *store, struct settings *settings, struct keys *
 	return status;
 }
 
-static int read_settings(int argc, char **argv, struct settings *settings)
-{
-	const struct tool_option options[] = {
-		{ .name = "store", .argument = "NAME", .kind = TOOL_TEXT, .to.text = &settings->store,
-		  .required = true, .help = "this node's store (required)" },
-		{ .name = "to", .argument = "URL", .kind = TOOL_TEXT, .to.text = &settings->to,
-		  .help = "send the keys' blocks to who listens there: [rdma|tcp]://ADDR[:PORT]" },
-		{ .name = "from", .argument = "URL", .kind = TOOL_TEXT, .to.text = &settings->from,
-		  .help = "get them from there, into this node's store" },
-		{ .name = "id", .argument = "ID", .kind = TOOL_TEXT, .to.text = &settings->id,
-		  .help = "id of the request that they go under; none unless told" },
-		{ .name = "attempt", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->attempt,
-		  .max = UINT32_MAX, .help = "its attempt; 0 unless told" },
-		{ .name = "room-timeout", .argument = "MS", .kind = TOOL_NUMBER,
-		  .to.number = &settings->room_timeout, .max = 3600000,
-		  .help = "how long it may wait for room; 30000 unless told" },
-		{ .name = "hex", .kind = TOOL_FLAG, .to.flag = &settings->hex,
-		  .help = "the keys are given in hexadecimal" },
-		NET_OPTIONS(&settings->net),
-		{ .name = NULL },
-	};
-	const struct tool_program program = {
-		.name = "kvshm-send",
-		.summary = "Sends blocks of a kvshm store to another node's, or gets them from there",
-		.operands = "KEY...",
-		.options = options,
-	};
-	int first;
-
-	*settings = (struct settings){ .room_timeout = 30000, .net = NET_SETTINGS };
-	first = tool_options(&program, argc, argv, &settings->dir);
-	if (!settings->to == !settings->from)
-		tool_bad_use("%s", settings->to ? "--to sends and --from gets: leave one out" :
-			     "--to URL, or --from URL, is missing");
-	if (settings->attempt && !settings->id)
-		tool_bad_use("--attempt is of a request that has an --id ID, which is missing");
-	if (first == argc)
-		tool_bad_use("KEY is missing: the keys of the blocks");
-	return first;
-}
-
 int main(int argc, char **argv)
 {
-	struct settings settings;
-	int first = read_settings(argc, argv, &settings), status;
-	struct keys keys = read_keys(argv + first, (size_t)(argc - first), settings.hex);
-	const struct kvshm_attach_options options = { .dir = settings.dir };
+	struct kvshm_attach_options options = { 0 };
+	struct send_settings settings;
+	struct send_keys keys;
 	kvshm_store *store;
+	int first, status;
 
+	first = send_settings_read(argc, argv, &settings);
+	send_keys_read(argv + first, (size_t)(argc - first), settings.hex, &keys);
+	options.dir = settings.dir;
 	kvshm_set_log(tool_log, NULL);
 	if (kvshm_attach(settings.store, &options, &store)) {
 		tool_say("%s", kvshm_error());
-		free_keys(&keys);
+		send_keys_free(&keys);
 		return EXIT_FAILURE;
 	}
 	status = exchange(store, &settings, &keys);
 	kvshm_detach(store);
-	free_keys(&keys);
+	send_keys_free(&keys);
 	return tool_flush() ? status : EXIT_FAILURE;
 }

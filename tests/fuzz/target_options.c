@@ -4,7 +4,7 @@
  * target_options: any words as the command line of a tool: it ends with status 0 or TOOL_BAD_USE, or comes back with
  * settings that its options allow. (kvshm-check and kvshm-rm have few options, and no parser but tool_options().)
  *
- * Input: lines. The first is the tool's name, of which the last letter counts; each other is a word. One that begins
+ * Input: lines. The first is the tool's name, of which the last letters count; each other is a word. One that begins
  * with a capital letter is an option of the tool's table, A the first, and the rest its argument: so most inputs get
  * beyond the names.
  */
@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "exits.h"
 #include "kvshmd.h"
 #include "replay_settings.h"
+#include "send_settings.h"
 #include "stat_settings.h"
 #include "target.h"
 #include "tool.h"
@@ -104,6 +106,39 @@ static void read_replay(void *arg)
 	target_must(settings.retain >= -1 && settings.retain <= KVSHM_DROP);
 }
 
+static void key_must_be_of(const struct kvshm_key *key, const char *name, bool hex)
+{
+	const unsigned char *bytes = key->bytes;
+
+	target_must(key->length == strlen(name) / (hex ? 2 : 1) && key->length);
+	for (size_t i = 0; i < key->length; i++) {
+		char digits[3];
+
+		(void)snprintf(digits, sizeof(digits), "%02x", bytes[i]);
+		target_must(hex ? strncasecmp(digits, name + 2 * i, 2) == 0 : bytes[i] == (unsigned char)name[i]);
+	}
+}
+
+static void read_send(void *arg)
+{
+	struct send_settings settings;
+	struct send_keys keys;
+	int first;
+
+	(void)arg;
+	first = send_settings_read(command.argc, command.argv, &settings);
+	target_must(settings.store && *settings.store);
+	target_must(!settings.to != !settings.from);
+	target_must(settings.attempt <= UINT32_MAX && (!settings.attempt || settings.id));
+	target_must(settings.room_timeout <= 3600000);
+	target_must(first > 0 && first < command.argc);
+	send_keys_read(command.argv + first, (size_t)(command.argc - first), settings.hex, &keys);
+	target_must(keys.count == (size_t)(command.argc - first));
+	for (size_t i = 0; i < keys.count; i++)
+		key_must_be_of(&keys.keys[i], command.argv[(size_t)first + i], settings.hex);
+	send_keys_free(&keys);
+}
+
 /* A tool that has no options of its own. */
 static void read_none(void *arg)
 {
@@ -180,9 +215,11 @@ static void split(char *text)
 
 static void (*tool_of(const char *name))(void *arg)
 {
-	switch (*name ? name[strlen(name) - 1] : '\0') {
+	size_t length = strlen(name);
+
+	switch (length ? name[length - 1] : '\0') {
 	case 'd':
-		return read_kvshmd;
+		return length > 1 && name[length - 2] == 'n' ? read_send : read_kvshmd;
 	case 't':
 		return read_stat;
 	case 'y':
