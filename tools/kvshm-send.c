@@ -102,8 +102,8 @@ static void set_options(const struct send_settings *settings, struct kvshm_trans
 	options->room_timeout = settings->room_timeout * 1000000;
 }
 
-static int send_held(kvshm_peer *peer, const struct send_settings *settings, const struct kvshm_handle *held, size_t count,
-		     const struct send_keys *keys, const size_t *from, bool *lacks)
+static int send_held(kvshm_peer *peer, const struct send_settings *settings, const struct kvshm_handle *held,
+		     size_t count, const struct send_keys *keys, const size_t *from, bool *lacks)
 {
 	struct kvshm_transfer_options options;
 	kvshm_transfer *transfer;
