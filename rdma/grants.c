@@ -75,7 +75,7 @@ static void end_run(struct kvr_run *run)
 	run->ending = true;
 	for (uint32_t i = 0; i < run->windows; i++)
 		kvr_peer_withdraw(peer, run->window[i]);
-	if (run->windows == 0 || kvr_peer_is_unfenced(peer))
+	if (run->windows == 0 || peer->unfenced)
 		settle(run);
 	if (run->windows == 0)
 		free_run(run);

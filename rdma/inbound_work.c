@@ -135,7 +135,7 @@ static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
 			continue;
 		if (now < incoming->drained) {
 			next = incoming->drained < next ? incoming->drained : next;
-		} else if (kvr_peer_is_unfenced(peer)) {
+		} else if (peer->unfenced) {
 			kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "transfer %u was aborted, and its sender has not "
 								    "answered: its device has no windows that could "
 								    "be taken back", incoming->number));

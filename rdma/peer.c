@@ -151,6 +151,14 @@ static int dispatch(struct kvr_peer *peer, struct kvr_message *message)
 	}
 }
 
+static bool has_no_windows(const struct kvr_peer *peer)
+{
+	struct kvr_link_info info;
+
+	peer->transport->describe(peer->link, &info);
+	return info.flags & KVR_LINK_NO_WINDOWS;
+}
+
 static int greet(struct kvr_peer *peer, const struct kvr_message *message, const uint8_t *bytes, size_t size)
 {
 	if (peer->state <= KVR_PEER_GREETING && message->type == KVR_HELLO)
@@ -158,8 +166,10 @@ static int greet(struct kvr_peer *peer, const struct kvr_message *message, const
 	if (peer->state == KVR_PEER_PROVING && message->type == KVR_PROOF) {
 		int rc = kvr_greeting_on_proof(peer, message->proof);
 
-		if (rc == 0)
+		if (rc == 0) {
+			peer->unfenced = has_no_windows(peer);
 			kvr_peer_is_up(peer);
+		}
 		return rc;
 	}
 	return kvs_fault(EPROTO, "%s sends a message of type %d before it has said who it is: is kvshm at that port?",
@@ -397,14 +407,4 @@ void kvr_peer_withdraw(struct kvr_peer *peer, struct kvr_window *window)
 {
 	if (peer->state == KVR_PEER_UP)
 		peer->transport->withdraw(peer->link, window);
-}
-
-bool kvr_peer_is_unfenced(const struct kvr_peer *peer)
-{
-	struct kvr_link_info info;
-
-	if (!peer->link)
-		return false;
-	peer->transport->describe(peer->link, &info);
-	return info.flags & KVR_LINK_NO_WINDOWS;
 }

@@ -89,6 +89,7 @@ struct kvr_peer {
 	struct kvshm_geometry geometry;
 	bool has_store;
 	char remote[KVR_TEXT]; /* its address: from its link */
+	bool unfenced;	       /* its link has no windows: only the end of the link takes back what was granted */
 	char label[KVSHM_LABEL_MAX + 1], store[KVSHM_NAME_MAX + 1], name[KVR_TEXT];
 	uint32_t pid;
 	uint64_t timeout; /* ns of silence that it bears */
@@ -146,8 +147,6 @@ void kvr_peer_give_up(struct kvr_peer *peer, int reason);
 /* Windows, for the receiver: see transport.h. */
 int kvr_peer_expose(struct kvr_peer *peer, void *address, uint64_t length, void *user, struct kvr_window **window);
 void kvr_peer_withdraw(struct kvr_peer *peer, struct kvr_window *window);
-/* Does its link have no windows? Then only the end of the link takes back what was granted. */
-bool kvr_peer_is_unfenced(const struct kvr_peer *peer);
 
 /* Counts something of a connection (shm/peers.def). */
 void kvr_peer_count(struct kvr_peer *peer, unsigned counter, uint64_t n);

@@ -3,24 +3,26 @@
  *
  * receiver_unfenced: on links without windows (as iWARP's without type 2) the sender's word counts, and the end of its
  * connection where it says nothing: before either nothing that it was granted is given up (E2, R23). The linker puts
- * this file's function in front of the one that says so of a link.
+ * this file's function in front of one that is called of each link when it is up, and there it is made such a one.
  */
 #include "config.h"
 
 #include "far.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define BLOCKS 8U
 
 static const uint64_t one = 1;
 
-bool __wrap_kvr_peer_is_unfenced(const struct kvr_peer *peer);
+void __real_kvr_peer_is_up(struct kvr_peer *peer);
+void __wrap_kvr_peer_is_up(struct kvr_peer *peer);
 
-bool __wrap_kvr_peer_is_unfenced(const struct kvr_peer *peer)
+void __wrap_kvr_peer_is_up(struct kvr_peer *peer)
 {
-	(void)peer;
-	return true;
+	peer->unfenced = true;
+	__real_kvr_peer_is_up(peer);
 }
 
 START_TEST(blocks_are_there_once_they_are_committed)
@@ -82,6 +84,7 @@ START_TEST(R23_a_sender_that_does_not_answer_loses_its_connection_before_anythin
 	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
 	struct kvshm_handle pending;
 	struct far *far = far_connect();
+	const struct kvr_bye *bye;
 
 	far_begin(far, 1, &one, 1, 100);
 	pending = unit_pending(engine, 100);
@@ -91,7 +94,10 @@ START_TEST(R23_a_sender_that_does_not_answer_loses_its_connection_before_anythin
 	far_silent(far);
 	ck_rc(kvshm_wait(engine, &pending, 0), -ETIMEDOUT);
 	far_later(200);
-	far_lost(far, -ETIMEDOUT);
+	bye = &far_take(far, KVR_BYE)->bye; /* not the one of a connection that is silent for too long */
+	ck_assert_int_eq(bye->result, -ETIMEDOUT);
+	ck_assert_ptr_nonnull(memmem(bye->text.bytes, bye->text.length, "no windows", 10));
+	far_lost(far, 0);
 	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
 	ck_rc(kvshm_wait(engine, &pending, 0), -ECANCELED);
 	far_end(store);
