@@ -798,6 +798,8 @@ struct kvshm_net_options {
 	uint64_t timeout;	 /* ns that the other side may be silent, and connecting may take; 10 s unless told */
 	uint64_t claim_timeout;	 /* ns that what is complete waits to be claimed; 60 s unless told, 0: for ever. Of
 				  * listeners, and of what a peer wants */
+	uint64_t fill_timeout;	 /* ns that a transfer which has room may go without a block that is offered, written or
+				  * committed; then it is aborted. 300 s unless told, 0: for ever. Of the same */
 	int open;		 /* non-zero: listen without a secret where other machines can connect: for tests in
 				  * networks of their own */
 };
@@ -897,7 +899,7 @@ void kvshm_transfer_defaults(struct kvshm_transfer_options *options);
  * with its peer.
  *   -E2BIG      the store over there has fewer blocks than that    -EOPNOTSUPP  the other side has no store
  * How it ends (kvshm_transfer_wait(), or its event):
- *   -ETIMEDOUT  no room there until the room timeout
+ *   -ETIMEDOUT  no room there until the room timeout; or it had room, and did not go on for the fill timeout there
  *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes
  *   -EINVAL     what it was opened with, or its offers, do not fit those of who opened it before */
 int kvshm_transfer_open(kvshm_peer *peer, const void *id, size_t id_length, uint32_t blocks,

@@ -266,6 +266,7 @@ void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, siz
 	}
 	if (inbound->state != KVR_INBOUND_FILLING && inbound->state != KVR_INBOUND_COMPLETE)
 		return;
+	kvr_inbound_went_on(inbound);
 	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
 		kvr_grants_answer(incoming, positions, count);
 }

@@ -9,7 +9,8 @@
  * by one window for each of its planes: positions behind each other whose blocks are adjacent.
  *
  *   inbound    ROOM      in the line for room; offers are kept         room -> FILLING; end -> ENDING
- *              FILLING   its keys are asked for, granted, committed    all here -> COMPLETE; any other end -> ENDING
+ *              FILLING   its keys are asked for, granted, committed    all here -> COMPLETE; fill timeout, any other end
+ *                                                                      -> ENDING
  *              COMPLETE  every key is held until it is claimed and     end, claim timeout -> gone
  *                        ended
  *              ENDING    runs are being fenced; then fills are given   no runs are left -> gone
@@ -146,6 +147,7 @@ struct kvr_inbound {
 	uint32_t planes;	/* of all its incomings */
 	uint32_t claims;	/* seen last */
 	uint64_t deadline;	/* of the room; of the claim */
+	uint64_t went_on;	/* FILLING: when its senders last did something for it */
 	int result;		/* ENDING: why */
 	enum kvr_inbound_state state;
 	bool put;		/* nobody can name it: it ends when it is complete */
@@ -235,6 +237,9 @@ struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct
 /* Something has changed in the store, or time has passed: likewise. thorough: rooms and ends are looked for, too.
  * Returns when to look again. */
 uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough);
+/* It was given room, or something was offered, granted or committed. Its senders have the fill timeout from here for
+ * the next such step; but for what they wait for themselves: what others fill. */
+void kvr_inbound_went_on(struct kvr_inbound *inbound);
 /* The node ends: what is complete stays its client's; all else is given up. Its links are closed. */
 void kvr_inbound_close(struct kvr_inbound *inbound);
 

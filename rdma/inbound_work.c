@@ -25,6 +25,7 @@ static void begin(struct kvr_inbound *inbound)
 	size_t n = 0;
 
 	inbound->state = KVR_INBOUND_FILLING;
+	kvr_inbound_went_on(inbound);
 	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
 		if (incoming->state == KVR_INCOMING_ASKED)
 			kvr_incoming_opened(incoming, 0, "");
@@ -36,6 +37,44 @@ static void begin(struct kvr_inbound *inbound)
 			n = 0;
 		}
 	}
+}
+
+void kvr_inbound_went_on(struct kvr_inbound *inbound)
+{
+	const struct kvr_receiver *receiver = inbound->receiver;
+
+	inbound->went_on = kvs_now();
+	if (receiver->node->fill_timeout)
+		kvr_receiver_wake_at(receiver, inbound->went_on + receiver->node->fill_timeout);
+}
+
+/* Is it for its senders to go on? Not where all that is missing is filled by others. */
+static bool awaits_senders(const struct kvr_inbound *inbound)
+{
+	uint32_t missing = inbound->blocks - inbound->settled;
+
+	for (uint32_t i = inbound->pending; i != KVR_NO_POSITION; i = inbound->positions[i].next)
+		missing--;
+	return missing != 0;
+}
+
+/* What has room and grants, and whose senders do nothing with it, holds blocks that others could have. Bytes that come
+ * are seen over TCP only, and of a connection, not of a transfer. Returns when to look again. */
+static uint64_t look_at_progress(struct kvr_inbound *inbound, uint64_t now)
+{
+	const uint64_t timeout = inbound->receiver->node->fill_timeout;
+	uint64_t since = inbound->went_on;
+
+	if (!timeout || inbound->state != KVR_INBOUND_FILLING)
+		return UINT64_MAX;
+	for (const struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
+		if (incoming->source->peer->wrote > since)
+			since = incoming->source->peer->wrote;
+	if (now < since + timeout)
+		return since + timeout;
+	if (awaits_senders(inbound))
+		kvr_inbound_abort(inbound, -ETIMEDOUT, "its senders have not gone on for the fill timeout");
+	return UINT64_MAX; /* what is granted once others have failed begins a time of its own */
 }
 
 static void look_for_room(struct kvr_inbound *inbound)
@@ -149,7 +188,7 @@ static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
 
 uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough)
 {
-	uint64_t next;
+	uint64_t next, progress;
 
 	if (inbound->state == KVR_INBOUND_ROOM && thorough)
 		look_for_room(inbound);
@@ -157,7 +196,9 @@ uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorou
 		look_for_end(inbound, now);
 	if (inbound->state == KVR_INBOUND_FILLING)
 		look_at_pending(inbound);
+	progress = look_at_progress(inbound, now);
 	next = look_at_drains(inbound, now);
+	next = progress < next ? progress : next;
 	if (inbound->state <= KVR_INBOUND_COMPLETE && inbound->state != KVR_INBOUND_FILLING)
 		next = inbound->deadline < next ? inbound->deadline : next;
 	kvr_inbound_look(inbound);

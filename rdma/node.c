@@ -98,6 +98,7 @@ int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_
 	node->store = store;
 	node->timeout = options->timeout;
 	node->claim_timeout = options->claim_timeout;
+	node->fill_timeout = options->fill_timeout;
 	node->receiver_at = UINT64_MAX;
 	if (node->timeout < TIMEOUT_MIN || node->timeout / 1000000 > UINT32_MAX)
 		return kvs_fault(EINVAL, "a timeout of %llu ns: 100 ms to 49 days are possible",

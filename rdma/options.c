@@ -18,6 +18,7 @@ void kvshm_net_defaults(struct kvshm_net_options *options)
 			.traffic_class = -1,
 			.timeout = 10 * SECOND,
 			.claim_timeout = 60 * SECOND,
+			.fill_timeout = 300 * SECOND,
 		};
 }
 

@@ -212,7 +212,7 @@ static void on_heard(void *arg)
 {
 	struct kvr_peer *peer = arg;
 
-	peer->heard = kvs_now();
+	peer->heard = peer->wrote = kvs_now();
 }
 
 static void on_room(void *arg)

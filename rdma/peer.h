@@ -59,7 +59,7 @@ struct kvr_node {
 	struct kvr_watch store_watch; /* the store's descriptor (kvshm_poll_fd()) */
 	struct kvr_memory *memory;
 	struct kvr_secret secret;
-	uint64_t timeout, claim_timeout;
+	uint64_t timeout, claim_timeout, fill_timeout; /* the latter two: 0: for ever */
 	struct kvr_receiver *receiver; /* NULL without a store */
 	uint64_t receiver_at; /* when kvr_receiver_work() is to be called; who has work for it sets it to 0 */
 	bool store_rang;
@@ -98,6 +98,7 @@ struct kvr_peer {
 	struct kvr_item *first, **last;
 	uint64_t queued; /* bytes of these */
 	uint64_t heard, spoke, parted, round_trip;
+	uint64_t wrote; /* when bytes of a write came last, where that can be seen */
 	bool pinged;
 	uint8_t *hello[2]; /* by role, as they were sent */
 	uint32_t hello_size[2];

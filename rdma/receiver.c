@@ -149,6 +149,7 @@ int kvr_receiver_on_open(struct kvr_peer *peer, const struct kvr_open *open)
 		refuse_open(source, open, kvs_fault(ENOMEM, "no memory for a transfer of %u blocks", open->blocks));
 	else if (inbound->state != KVR_INBOUND_ROOM)
 		kvr_incoming_opened(incoming, 0, "");
+	kvr_inbound_went_on(inbound);
 	kvr_inbound_look(inbound);
 	return 0;
 }
@@ -216,9 +217,11 @@ int kvr_receiver_on_commit(struct kvr_peer *peer, struct kvr_message *commits)
 		kvr_next_commit(commits, &commit);
 		rc = kvr_grants_commit(incoming, &commit);
 	}
-	if (rc == 0)
-		kvr_inbound_look(incoming->inbound);
-	return rc;
+	if (rc)
+		return rc;
+	kvr_inbound_went_on(incoming->inbound);
+	kvr_inbound_look(incoming->inbound);
+	return 0;
 }
 
 /* A sender ends its transfer, and with it the request of all of them, unless that is complete. */

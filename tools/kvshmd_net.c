@@ -140,6 +140,7 @@ struct net *net_open(struct settings *settings)
 		tool_say("--listen: no descriptor: %s", strerror(errno));
 	else if (net_options_apply(&settings->net, &net->options)) {
 		net->options.claim_timeout = settings->claim_timeout * 1000000000;
+		net->options.fill_timeout = settings->fill_timeout * 1000000000;
 		net->options.open = settings->insecure_listen;
 		if (attach(net) && start_listening(net) && start_thread(net))
 			return net;

@@ -24,6 +24,7 @@ enum {
 	PIN_TIMEOUT = 300,  /* seconds */
 	PIN_TIMEOUT_MAX = 365 * 24 * 3600,
 	CLAIM_TIMEOUT = 60, /* seconds */
+	FILL_TIMEOUT = 300, /* seconds */
 };
 
 static const char *const pools[] = { "host", NULL };
@@ -36,6 +37,8 @@ static void check_net(const struct settings *settings)
 
 	if (settings->claim_timeout != UINT64_MAX)
 		given = "claim-timeout";
+	else if (settings->fill_timeout != UINT64_MAX)
+		given = "fill-timeout";
 	else if (settings->insecure_listen)
 		given = "insecure-listen";
 	if (given && !settings->listen)
@@ -47,6 +50,8 @@ static void check_settings(struct settings *settings)
 	check_net(settings);
 	if (settings->claim_timeout == UINT64_MAX)
 		settings->claim_timeout = CLAIM_TIMEOUT;
+	if (settings->fill_timeout == UINT64_MAX)
+		settings->fill_timeout = FILL_TIMEOUT;
 	if (settings->adopt && settings->replace_dead)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
@@ -121,6 +126,10 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		{ .name = "claim-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER,
 		  .to.number = &settings->claim_timeout, .max = PIN_TIMEOUT_MAX,
 		  .help = "how long what has come waits for its engine; 60 unless told; 0: for ever" },
+		{ .name = "fill-timeout", .argument = "SECONDS", .kind = TOOL_NUMBER,
+		  .to.number = &settings->fill_timeout, .max = PIN_TIMEOUT_MAX,
+		  .help = "how long a node may do nothing with the room that it was given; 300 unless told; 0: for "
+			  "ever" },
 		{ .name = "insecure-listen", .kind = TOOL_FLAG, .to.flag = &settings->insecure_listen,
 		  .help = "listen without a key where others can connect, and write: for tests in networks of "
 			  "their own" },
@@ -140,6 +149,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
 
 	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
 				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = UINT64_MAX,
+				       .fill_timeout = UINT64_MAX,
 				       .net = NET_SETTINGS };
 	tool_options(&program, argc, argv, &settings->dir);
 	if (settings->group_name)

@@ -41,7 +41,7 @@ echo "too short" >"$tmp/short"
 chmod 0600 "$tmp/short"
 not_listening "16 to 4096 bytes" --listen $local --key-file "$tmp/short"
 for option in "--key-file $key" "--device mlx5_0" "--device-port 1" "--gid-index 1" "--traffic-class 1" \
-	      "--timeout 10000" "--claim-timeout 60" --insecure-listen; do
+	      "--timeout 10000" "--claim-timeout 60" "--fill-timeout 0" --insecure-listen; do
 	# shellcheck disable=SC2086 # two words
 	not_listening "${option%% *} is of a store that other nodes fill: add --listen URL, or leave it out" $option
 done

@@ -268,6 +268,114 @@ START_TEST(what_is_there_when_the_room_comes_gives_its_room_back)
 }
 END_TEST
 
+/* ---- Who does nothing with what it was given --------------------------------------------------------------------- */
+
+static kvshm_store *store_that_waits_5_s(void)
+{
+	struct kvshm_net_options options;
+	kvshm_store *store = unit_store(BLOCKS);
+
+	kvshm_net_defaults(&options);
+	options.claim_timeout = 0;
+	options.fill_timeout = UINT64_C(5000000000);
+	far_listen(store, &options);
+	return store;
+}
+
+START_TEST(R12_who_does_not_write_what_it_was_granted_loses_it)
+{
+	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_begin(far, 1, &one, 3, 100);
+	far_later(4000);
+	far_silent(far);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	far_idle(far);
+	far_later(4000);
+	far_silent(far);
+	far_write_at(far, far->grants[1].planes[0].address, 512, far->grants[1].planes[0].rkey); /* bytes come */
+	far_idle(far);
+	far_later(4000);
+	far_silent(far);
+	ck_assert_int_eq(far_state(engine, 1), KVSHM_REQUEST_OPEN);
+	far_later(5000);
+	far_ended(far, KVR_ABORT, 1, -ETIMEDOUT);
+	far_aborted(far, 1);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_begin(far, 2, &two, BLOCKS - 1, 200);
+	far_finish(far, 2, BLOCKS - 1, 200);
+	far_claim(engine, 2, 200, BLOCKS - 1);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(R12_who_offers_nothing_loses_its_room)
+{
+	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, BLOCKS);
+	far_opened(far, 1, 0);
+	far_later(4000);
+	far_silent(far);
+	far_later(2000);
+	far_ended(far, KVR_ABORT, 1, -ETIMEDOUT);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	ck_assert_uint_eq(unit_count(store, KVS_ROOM), 0);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(who_has_waited_for_room_has_its_time_from_then)
+{
+	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
+	struct kvshm_request request = take_room(engine, BLOCKS);
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, 1);
+	far_idle(far);
+	for (unsigned i = 0; i < 2; i++) {
+		far_later(4000);
+		far_silent(far);
+	}
+	ck_rc(kvshm_request_end(engine, &request), 0);
+	far_opened(far, 1, 0);
+	far_offer(far, 1, 0, 100, 1);
+	far_grants(far, 1, 1);
+	far_finish(far, 1, 1, 100);
+	far_claim(engine, 1, 100, 1);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(who_waits_for_what_another_fills_loses_nothing)
+{
+	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
+	struct kvshm_handle fill = unit_begin(engine, 100);
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, 1);
+	far_opened(far, 1, 0);
+	far_offer(far, 1, 0, 100, 1);
+	(void)far_grant(far, 1, 0, KVR_PENDING);
+	for (unsigned i = 0; i < 3; i++) {
+		far_later(4000);
+		far_silent(far);
+	}
+	ck_assert_int_eq(far_state(engine, 1), KVSHM_REQUEST_OPEN);
+	ck_rc(kvshm_give_up(engine, &fill), 0);
+	(void)far_grant(far, 1, 0, KVR_WRITE_IT); /* its own from here: */
+	far_later(4000);
+	far_silent(far);
+	far_later(2000);
+	far_ended(far, KVR_ABORT, 1, -ETIMEDOUT);
+	far_aborted(far, 1);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_end(store);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -283,6 +391,10 @@ int main(void)
 		R12_who_is_lost_while_it_waits_for_room_leaves_the_line,
 		R12_an_engine_that_asks_for_the_end_while_room_is_waited_for_is_heard,
 		what_is_there_when_the_room_comes_gives_its_room_back,
+		R12_who_does_not_write_what_it_was_granted_loses_it,
+		R12_who_offers_nothing_loses_its_room,
+		who_has_waited_for_room_has_its_time_from_then,
+		who_waits_for_what_another_fills_loses_nothing,
 	};
 
 	return unit_run("receiver_waits", tests, sizeof(tests) / sizeof(tests[0]));

@@ -281,6 +281,7 @@ class NetOptions(ctypes.Structure):
         ("traffic_class", c_int32),
         ("timeout", c_uint64),
         ("claim_timeout", c_uint64),
+        ("fill_timeout", c_uint64),
         ("open", c_int),
     ]
 

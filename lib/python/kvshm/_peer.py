@@ -119,6 +119,7 @@ def _net_options(
     traffic_class: int = -1,
     timeout: float = 10.0,
     claim_timeout: float = 60.0,
+    fill_timeout: float = 300.0,
     open: bool = False,
 ) -> Tuple[Any, Any]:
     """The options as the library takes them, and what they point to."""
@@ -134,6 +135,7 @@ def _net_options(
     options.traffic_class = fits(traffic_class + 1, "traffic_class", 31) - 1
     options.timeout = nanoseconds(timeout)
     options.claim_timeout = nanoseconds(claim_timeout)
+    options.fill_timeout = nanoseconds(fill_timeout)
     options.open = open
     return options, key
 

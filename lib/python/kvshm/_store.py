@@ -149,7 +149,8 @@ class Store(Local):
         """Listens for peers that fill blocks of this store, or want some; to be closed before the store.
 
         options: those of connect(), and claim_timeout: seconds that a transfer which is complete waits to be claimed,
-        0 for ever; open: also without a secret where other machines can connect.
+        0 for ever; fill_timeout: seconds that one may do nothing with the room that it was given, 0 for ever; open:
+        also without a secret where other machines can connect.
         """
         return _peer.Listener(self, url, options)
 
