@@ -168,7 +168,7 @@ class Sends(PeerTest):
         with self.assertRaises(kvshm.TooLarge):
             self.peer.open("r", 65)
         with self.peer.open("r", 1) as transfer:
-            for wrong in (lambda: transfer.offer([b"x" * 65]), lambda: transfer.commit([0])):
+            for wrong in (lambda: transfer.offer([b"x" * 257]), lambda: transfer.commit([0])):
                 with self.assertRaises(kvshm.Invalid):
                     wrong()
             with self.assertRaises(ValueError):
