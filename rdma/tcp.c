@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "kept.h"
 #include "url.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -42,7 +43,7 @@ static void let_go_of_socket(struct kvr_link *link)
 	if (link->watch.fd < 0)
 		return;
 	kvr_loop_remove(link->loop, &link->watch);
-	(void)close(link->watch.fd);
+	kvs_kept_close(link->watch.fd);
 	link->watch.fd = -1;
 }
 
@@ -198,6 +199,38 @@ static void tell_withdrawn(struct kvr_call *call)
 	leave(link);
 }
 
+/* ---- Sockets */
+
+int kvr_tcp_socket(int family, int *fd)
+{
+	int rc = kvs_kept_begin(1);
+
+	if (rc)
+		return rc;
+	*fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (*fd >= 0)
+		kvs_kept_add(*fd);
+	else
+		rc = kvs_fault(errno, "no socket: %s", strerror(errno));
+	kvs_kept_end();
+	return rc;
+}
+
+int kvr_tcp_accept(int port, struct kvr_endpoint *remote, int *fd)
+{
+	int rc = kvs_kept_begin(1);
+
+	if (rc)
+		return rc;
+	*fd = accept4(port, &remote->any, &remote->length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (*fd >= 0)
+		kvs_kept_add(*fd);
+	else
+		rc = -errno;
+	kvs_kept_end();
+	return rc;
+}
+
 /* ---- Making a link */
 
 int kvr_tcp_set_options(int fd, const struct kvr_endpoint *endpoint, const struct kvr_link_options *options)
@@ -222,7 +255,7 @@ int kvr_tcp_link(struct kvr_loop *loop, int fd, struct kvr_memory *memory, const
 	int rc;
 
 	if (!made) {
-		(void)close(fd);
+		kvs_kept_close(fd);
 		return kvs_routine(ENOMEM, "no memory for a connection");
 	}
 	made->watch = (struct kvr_watch){ .ready = on_socket, .fd = fd };
@@ -273,9 +306,9 @@ static int open_socket(const struct kvr_endpoint *endpoint, const struct kvr_lin
 	if (options->device)
 		return kvs_fault(EINVAL, "connections over tcp have no device: leave %s out, or use rdma://",
 				 options->device);
-	*fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (*fd < 0)
-		return kvs_fault(errno, "no socket for a connection: %s", strerror(errno));
+	rc = kvr_tcp_socket(endpoint->address.ss_family, fd);
+	if (rc)
+		return rc;
 	rc = kvr_tcp_set_options(*fd, endpoint, options);
 	if (rc == 0 && connect(*fd, &endpoint->any, endpoint->length) != 0 && errno != EINPROGRESS) {
 		rc = errno;
@@ -283,7 +316,7 @@ static int open_socket(const struct kvr_endpoint *endpoint, const struct kvr_lin
 		rc = kvs_fault(rc, "%s can't be connected to: %s", remote, strerror(rc));
 	}
 	if (rc)
-		(void)close(*fd);
+		kvs_kept_close(*fd);
 	return rc;
 }
 

@@ -136,6 +136,11 @@ int kvr_tcp_link(struct kvr_loop *loop, int fd, struct kvr_memory *memory, const
 /* It is connected: messages may come. */
 int kvr_tcp_begin(struct kvr_link *link);
 void kvr_tcp_close(struct kvr_link *link);
+/* Sockets, which children of fork() do not have (shm/kept.h): they would keep the connection, or the port, when this
+ * process has gone. Both are closed by kvs_kept_close(). Errors are negative errnos; those of accept are the kernel's,
+ * and have no text. */
+int kvr_tcp_socket(int family, int *fd);
+int kvr_tcp_accept(int port, struct kvr_endpoint *remote, int *fd);
 /* TCP_NODELAY, traffic class, and how long the other side may be silent. */
 int kvr_tcp_set_options(int fd, const struct kvr_endpoint *endpoint, const struct kvr_link_options *options);
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "kept.h"
 #include "url.h"
 
 #define SHARE 16		   /* links that one call takes */
@@ -39,7 +40,7 @@ static void free_port(struct kvr_port *port)
 {
 	if (port->watch.fd >= 0) {
 		kvr_loop_remove(port->loop, &port->watch);
-		(void)close(port->watch.fd);
+		kvs_kept_close(port->watch.fd);
 	}
 	if (port->timer.fd >= 0) {
 		kvr_loop_remove(port->loop, &port->timer);
@@ -84,7 +85,7 @@ static void take(struct kvr_port *port, int fd, const struct kvr_endpoint *remot
 	int rc = kvr_tcp_set_options(fd, remote, &port->options);
 
 	if (rc)
-		(void)close(fd);
+		kvs_kept_close(fd);
 	else
 		rc = kvr_tcp_link(port->loop, fd, port->memory, remote, &link);
 	if (rc == 0) {
@@ -118,9 +119,9 @@ static void on_port(struct kvr_watch *at, uint32_t events)
 	port->busy = true;
 	for (int i = 0; i < SHARE && !port->closed && (!error || is_of_one(error)); i++) {
 		struct kvr_endpoint remote = { .length = sizeof(remote.address) };
-		int fd = accept4(port->watch.fd, &remote.any, &remote.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
-		error = fd < 0 ? errno : 0;
+		error = -kvr_tcp_accept(port->watch.fd, &remote, &fd);
 		if (error)
 			continue;
 		port->told = false;
@@ -141,12 +142,11 @@ static void on_port(struct kvr_watch *at, uint32_t events)
 static int open_socket(struct kvr_endpoint *endpoint, int *fd)
 {
 	char local[KVR_TEXT];
-	int one = 1, error;
+	int one = 1, error, rc = kvr_tcp_socket(endpoint->address.ss_family, fd);
 
+	if (rc)
+		return rc;
 	kvr_endpoint_write(endpoint, local, sizeof(local));
-	*fd = socket(endpoint->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (*fd < 0)
-		return kvs_fault(errno, "no socket to listen with: %s", strerror(errno));
 	if (setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
 	    bind(*fd, &endpoint->any, endpoint->length) == 0 && listen(*fd, SOMAXCONN) == 0) {
 		endpoint->length = sizeof(endpoint->address);
@@ -154,7 +154,7 @@ static int open_socket(struct kvr_endpoint *endpoint, int *fd)
 			return 0;
 	}
 	error = errno;
-	(void)close(*fd);
+	kvs_kept_close(*fd);
 	return kvs_fault(error, "%s can't be listened on: %s%s", local, strerror(error),
 			 error == EADDRINUSE	  ? ": who has it, says ss -ltnp; or choose another port" :
 			 error == EADDRNOTAVAIL ? ": it is none of this machine's (ip addr shows them)" : "");
@@ -201,7 +201,7 @@ int kvr_tcp_listen(struct kvr_loop *loop, struct kvr_endpoint *endpoint, const s
 	if (rc) {
 		if (made)
 			free_port(made);
-		(void)close(fd);
+		kvs_kept_close(fd);
 		return rc;
 	}
 	*endpoint = bound;

@@ -2,7 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * kept.h: descriptors of this process that a child of fork() must not keep. What they stand for lives as long as anyone
- * has them open: locks that say that this process lives, and queue pairs that the network card serves.
+ * has them open: locks that say that this process lives, queue pairs that the network card serves, and connections.
  *
  * Guarantees: a descriptor that is opened and named between kvs_kept_begin() and kvs_kept_end() is closed in every
  * child of fork(), however threads interleave. (Not in those of vfork(), posix_spawn() and a raw clone(), which do not

@@ -140,6 +140,32 @@ START_TEST(a_child_of_fork_has_no_part_in_it)
 }
 END_TEST
 
+static void live_on(void *arg)
+{
+	(void)arg;
+	unit_wait_for_death();
+}
+
+/* Else the other side would hear of no end, and nobody else could listen there, for as long as the child lives. */
+START_TEST(a_child_of_fork_keeps_no_connection_and_no_port)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect(), *other = far_connect();
+	struct child child;
+	char url[80];
+
+	unit_child(&child, live_on, NULL);
+	unit_await(&child);
+	far_cut(far);
+	ck_rc(kvshm_listener_url(far_listener, url, sizeof(url)), 0);
+	ck_rc(kvshm_listener_close(far_listener), 0);
+	ck_rc(kvshm_listen(store, url, NULL, &far_listener), 0);
+	far_lost(other, -ESHUTDOWN);
+	unit_kill(&child);
+	far_end(store);
+}
+END_TEST
+
 START_TEST(a_store_can_have_several_listeners)
 {
 	kvshm_store *store = far_store(BLOCKS);
@@ -158,6 +184,7 @@ int main(void)
 		what_it_can_not_do_is_refused_and_leaves_nothing,
 		its_descriptor_is_readable_when_there_is_something_to_do,
 		a_child_of_fork_has_no_part_in_it,
+		a_child_of_fork_keeps_no_connection_and_no_port,
 		a_store_can_have_several_listeners,
 	};
 
