@@ -23,6 +23,7 @@ enum fake_style { FAKE_ERRNO, FAKE_NEGATIVE, FAKE_MINUS_ONE };
 extern struct fake {
 	unsigned objects; /* that have been made, and are there */
 	unsigned calls;	  /* that could have failed */
+	unsigned posts;	  /* calls of ibv_post_send() that did not */
 	unsigned fail_at; /* the number of the one that does; 0: none */
 	int error;
 	enum fake_style style;

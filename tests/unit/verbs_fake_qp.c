@@ -430,28 +430,37 @@ static enum ibv_wc_opcode opcode_of(enum ibv_wr_opcode opcode)
 	}
 }
 
-int fake_post(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+static void post_one(struct fake_qp *own, struct ibv_send_wr *wr)
 {
-	struct fake_qp *own = (void *)qp, *to = fake_find_qp(own->peer);
+	struct fake_qp *to = fake_find_qp(own->peer);
+	struct ibv_qp *qp = &own->ibv;
 	enum ibv_wc_status status;
-	int error = fake_error("ibv_post_send");
 
-	*bad = wr;
-	if (error)
-		return error;
 	own->posted++;
 	fake_must(own->posted - own->ended <= own->room, "a send queue overflows");
 	fake_must(qp->state == IBV_QPS_RTS || qp->state == IBV_QPS_ERR, "a queue pair sends before RTS");
 	if (qp->state != IBV_QPS_ERR && (!to || to->ibv.state == IBV_QPS_ERR))
-		return 0; /* nobody answers */
+		return; /* nobody answers */
 	status = qp->state == IBV_QPS_ERR ? IBV_WC_WR_FLUSH_ERR : carry_out(own, to, wr);
 	if (status == IBV_WC_SUCCESS && !(wr->send_flags & IBV_SEND_SIGNALED))
-		return 0;
+		return;
 	own->ended = own->posted;
 	if (status && qp->state != IBV_QPS_ERR)
 		fails(own, wr->wr_id, status);
 	else
 		complete(qp->send_cq, (struct ibv_wc){.wr_id = wr->wr_id, .status = status,
 						      .opcode = opcode_of(wr->opcode)});
+}
+
+int fake_post(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	int error = fake_error("ibv_post_send");
+
+	*bad = wr;
+	if (error)
+		return error;
+	fake.posts++;
+	for (; wr; wr = wr->next)
+		post_one((struct fake_qp *)(void *)qp, wr);
 	return 0;
 }
