@@ -109,6 +109,11 @@ void image_let_live(struct image_store *store, uint64_t slots)
 		base_expect(slots >> i & 1 ? kvs_lock_write(store->locks, i) : kvs_lock_drop(store->locks, i), 0);
 }
 
+struct kvs_client *image_client(struct image *image, const struct kvs_geometry *g, uint32_t slot)
+{
+	return (struct kvs_client *)(void *)(image->bytes + g->clients_at) + slot;
+}
+
 static const struct kvs_block *block_of(const struct image *image, const struct kvs_geometry *g, uint32_t block)
 {
 	return (const struct kvs_block *)(const void *)(image->bytes + g->blocks_at) + block;

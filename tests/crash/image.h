@@ -47,6 +47,9 @@ void image_put(const struct image *image, const struct image_store *from, struct
 /* The clients whose bits are set are alive, in their own name; the others' locks fall. */
 void image_let_live(struct image_store *store, uint64_t slots);
 
+/* A client's slot in an image, to be changed. */
+struct kvs_client *image_client(struct image *image, const struct kvs_geometry *g, uint32_t slot);
+
 /* Words of an image. */
 uint64_t image_word(const struct image *image, const struct kvs_geometry *g, uint32_t block);
 uint64_t image_life(const struct image *image, const struct kvs_geometry *g, uint32_t block);

@@ -10,6 +10,10 @@
  * Then, a recoverer is stopped after instructions that change the store (in long runs all), and after others of the
  * seed's, while another recovers, and a new client comes, who gets the dead one's slot if it is free, and takes holds.
  * When the stopped one goes on, it touches nothing of the new client's.
+ *
+ * Of some the same death once more, as that of a client that did DMA, and whose process has not ended yet: a recoverer
+ * dies in its first step, which gives up what waits for nothing; or behind that, when the process has ended, in its
+ * second (E2).
  */
 #include "config.h"
 
@@ -19,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "process.h"
+#include "recover.h"
 #include "scene.h"
 
 #define SHARE 16U /* one deed in so many */
@@ -29,6 +35,7 @@
 struct sum {
 	uint64_t deaths, instructions, stores, failures; /* first ones; the recoverers' instructions; what they left */
 	uint64_t stops, same_slot; /* of these, how often the new client got the dead one's slot */
+	uint64_t waits; /* recoveries that had to wait for the end of a process */
 };
 
 struct run {
@@ -43,6 +50,7 @@ struct run {
 	uint64_t random;
 	struct sum sum;
 	bool all;
+	bool dma; /* the dead one did DMA, and its process has not ended yet */
 };
 
 static void tell(struct run *r, const char *what, const char *why)
@@ -106,6 +114,37 @@ static void set_out(struct run *r, const struct image *image)
 	step_start(r->step, be_recoverer, r);
 }
 
+/* ---- The dead one's process ------------------------------------------------------------------------------- */
+
+/* From now on it did DMA, and its process goes on, which is this one. */
+static void let_go_on(const struct run *r, struct image *image)
+{
+	struct kvs_client *client = image_client(image, &r->first.store.map.g, r->scene.stage->slot);
+	struct kvs_process self;
+
+	base_expect(kvs_process_self(&self), 0);
+	atomic_store(&client->pid, self.pid);
+	atomic_store(&client->started, self.started);
+	atomic_store(&client->home, self.home);
+	atomic_store(&client->dma, KVS_DMA_DOES);
+}
+
+/* It ends: whoever has its number is another, who began later. */
+static void end_process(struct kvs_client *client)
+{
+	atomic_fetch_sub(&client->started, 1);
+}
+
+/* It ends, at once or behind another recoverer's first step. */
+static void end_it(const struct run *r, struct scene_copy *copy)
+{
+	if (!r->dma)
+		return;
+	if (r->sum.stores / 2 % 2)
+		base_check(kvs_recover_dead(&copy->store.map) >= 0);
+	end_process(&copy->store.map.clients[r->scene.stage->slot]);
+}
+
 /* ---- It dies ---------------------------------------------------------------------------------------------- */
 
 static void die_here(struct run *r)
@@ -118,6 +157,7 @@ static void die_here(struct run *r)
 	r->scene.asked.outside = r->sum.stores % 2;
 	step_where(r->step, r->where);
 	image_put(&r->left, &r->first.store, &r->second.store);
+	end_it(r, &r->second);
 	if (!inquest(&r->scene.asked, &r->second.store, &r->left, why))
 		tell(r, "died", why);
 }
@@ -132,6 +172,28 @@ static void die_everywhere(struct run *r, const struct image *image)
 	while (step_one(r->step));
 	r->sum.instructions += r->step->count;
 	step_kill(r->step);
+}
+
+/* A death that left the image, as one of a client that did DMA: in both steps of the recovery. */
+static void die_in_both_steps(struct run *r, struct image *image)
+{
+	const struct kvs_geometry *g = &r->first.store.map.g;
+	struct kvs_client *client;
+
+	let_go_on(r, image);
+	r->dma = true;
+	die_everywhere(r, image);
+	r->dma = false;
+	set_out(r, image);
+	step_finish(r->step);
+	(void)image_take(&r->first.store, image);
+	step_kill(r->step);
+	client = image_client(image, g, r->scene.stage->slot);
+	if (atomic_load(&client->dma) != KVS_DMA_WAITS)
+		return; /* it had left before it died */
+	r->sum.waits++;
+	end_process(client);
+	die_everywhere(r, image);
 }
 
 /* ---- It stands still -------------------------------------------------------------------------------------- */
@@ -256,6 +318,8 @@ static void try(struct run *r, const struct deed *deed)
 			die_everywhere(r, &r->images[i]);
 	if (r->all || base_below(&r->random, 4) == 0)
 		stop_everywhere(r, &r->images[chosen]);
+	if (r->scene.stage->slot != KVSHM_NO_SLOT && (!r->sum.waits || base_below(&r->random, 8) == 0))
+		die_in_both_steps(r, &r->images[chosen]);
 	forget(r);
 }
 
@@ -297,8 +361,10 @@ int main(void)
 		     "and left %" PRIu64 " different stores\n", sum.deaths, sum.instructions, sum.stores);
 	(void)printf("| recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
 		     " times\n", sum.stops, sum.same_slot);
+	(void)printf("| %" PRIu64 " recoveries of clients that did DMA waited for the end of their processes\n", sum.waits);
 	(void)printf("| %" PRIu64 " failures\n", sum.failures);
 	base_check(sum.same_slot > 0 || !base_long()); /* in a short run the seed may have none */
+	base_check(sum.waits > 0);
 	base_check(sum.failures == 0);
 	return base_pass();
 }
