@@ -196,6 +196,14 @@ void ends_use(const char *url)
 	address = url;
 }
 
+struct kvr_endpoint ends_where(void)
+{
+	struct kvr_endpoint there;
+
+	ends_rc(kvr_url_read(address, &transport, &there), 0);
+	return there;
+}
+
 void ends_open_both(void)
 {
 	ends_rc(kvr_loop_open(&ends_loop, no_alarm, NULL), 0);

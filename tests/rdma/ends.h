@@ -45,6 +45,7 @@ extern struct kvr_link_options ends_options;
 
 /* Where b listens, and a connects to: ends_main() sets it to the program's argument. */
 void ends_use(const char *url);
+struct kvr_endpoint ends_where(void);
 /* Loop, memory with a plane each; b listens. */
 void ends_open(void);
 /* The same, but for the port; and the port, or why not. */

@@ -77,6 +77,15 @@ device()
 	must_run rdma link add "${1}0" type "$1" netdev "$interface"
 }
 
+# second_device NAME INTERFACE ADDRESS: of rxe, on a network that leads nowhere.
+second_device()
+{
+	must_run ip link add "$2" mtu $mtu type dummy
+	must_run ip address add "$3/24" dev "$2"
+	must_run ip link set "$2" up
+	must_run rdma link add "$1" type rxe netdev "$2"
+}
+
 # gid_index DEVICE: which of its GIDs is the guest's address.
 gid_index()
 {

@@ -290,6 +290,34 @@ START_TEST(device_port_gid_and_traffic_class_are_taken)
 }
 END_TEST
 
+/* Who listens at any address of a device that is named listens at that one's. */
+START_TEST(of_two_devices_the_one_of_the_address_is_taken_unless_one_is_named)
+{
+	const struct kvr_endpoint first = ends_where();
+	const char *other = getenv("KVSHM_TEST_OTHER_DEVICE");
+	struct end nobody = {.memory = NULL};
+
+	ck_assert_ptr_nonnull(other);
+	ends_use("rdma://0.0.0.0:7471");
+	ends_options.device = other;
+	ends_connect();
+	ck_assert_ptr_nonnull(strstr(ends_info(&ends_a).device, other));
+	ck_assert_ptr_nonnull(strstr(ends_info(&ends_b).device, other));
+	ends_tell(&ends_a);
+	ends_end(&ends_a);
+	ends_end(&ends_b);
+	ends_options.device = NULL;
+	ends_again(); /* to the same address */
+	ck_assert_ptr_nonnull(strstr(ends_info(&ends_a).device, other));
+	nobody.memory = ends_a.memory;
+	ends_rc(ends_begin(&nobody, &first), 0);
+	ends_until(nobody.downs);
+	ends_rc(nobody.reason, -ECONNREFUSED);
+	ends_end(&nobody);
+	ends_close();
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	const TTest *const tests[] = {
@@ -301,6 +329,7 @@ int main(int argc, char **argv)
 		a_link_without_memory_to_register_is_refused,
 		a_device_that_is_not_there_is_named,
 		device_port_gid_and_traffic_class_are_taken,
+		of_two_devices_the_one_of_the_address_is_taken_unless_one_is_named,
 	};
 
 	return ends_main("verbs_ends", tests, sizeof(tests) / sizeof(tests[0]), argc, argv);

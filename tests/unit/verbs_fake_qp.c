@@ -318,10 +318,18 @@ static bool may_write(const struct fake_qp *to, uint64_t at, uint64_t length, ui
 
 /* ---- Requests */
 
+/* Of the many that are posted before there is a connection the first and the last fail: the others are like these. */
+static int receive_error(const struct fake_qp *qp)
+{
+	bool many = qp->ibv.state == IBV_QPS_INIT && qp->end && qp->end < FAKE_RECEIVES - 1;
+
+	return many ? 0 : fake_error("ibv_post_recv");
+}
+
 int fake_post_receive(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
 {
 	struct fake_qp *own = (void *)qp;
-	int error = fake_error("ibv_post_recv");
+	int error = receive_error(own);
 
 	*bad = wr;
 	if (error)
@@ -376,7 +384,7 @@ static enum ibv_wc_status bind_window(struct fake_qp *qp, const struct ibv_send_
 	if (mw->over || !(over->access & IBV_ACCESS_MW_BIND))
 		return IBV_WC_MW_BIND_ERR;
 	fake_must((wr->bind_mw.rkey ^ mw->ibv.rkey) < 0x100, "a key that is not the window's");
-	fake_must(wr->bind_mw.rkey != mw->key, "a key that has just been used");
+	fake_must(++mw->binds < 256, "a key that was used before");
 	fake_must(lies_in(wr->bind_mw.bind_info.addr, wr->bind_mw.bind_info.length, (uintptr_t)over->ibv.addr,
 			  over->ibv.length), "a window beyond its memory");
 	mw->over = over;
@@ -430,37 +438,41 @@ static enum ibv_wc_opcode opcode_of(enum ibv_wr_opcode opcode)
 	}
 }
 
-static void post_one(struct fake_qp *own, struct ibv_send_wr *wr)
+static int post_one(struct ibv_qp *qp, const struct ibv_send_wr *wr)
 {
-	struct fake_qp *to = fake_find_qp(own->peer);
-	struct ibv_qp *qp = &own->ibv;
+	struct fake_qp *own = (void *)qp, *to = fake_find_qp(own->peer);
 	enum ibv_wc_status status;
+	int error = fake_error("ibv_post_send");
 
+	if (error)
+		return error;
 	own->posted++;
 	fake_must(own->posted - own->ended <= own->room, "a send queue overflows");
 	fake_must(qp->state == IBV_QPS_RTS || qp->state == IBV_QPS_ERR, "a queue pair sends before RTS");
 	if (qp->state != IBV_QPS_ERR && (!to || to->ibv.state == IBV_QPS_ERR))
-		return; /* nobody answers */
+		return 0; /* nobody answers */
 	status = qp->state == IBV_QPS_ERR ? IBV_WC_WR_FLUSH_ERR : carry_out(own, to, wr);
 	if (status == IBV_WC_SUCCESS && !(wr->send_flags & IBV_SEND_SIGNALED))
-		return;
+		return 0;
 	own->ended = own->posted;
 	if (status && qp->state != IBV_QPS_ERR)
 		fails(own, wr->wr_id, status);
 	else
 		complete(qp->send_cq, (struct ibv_wc){.wr_id = wr->wr_id, .status = status,
 						      .opcode = opcode_of(wr->opcode)});
+	return 0;
 }
 
+/* Those before one that fails are posted. */
 int fake_post(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
-	int error = fake_error("ibv_post_send");
+	int error = 0;
 
-	*bad = wr;
-	if (error)
-		return error;
 	fake.posts++;
-	for (; wr; wr = wr->next)
-		post_one((struct fake_qp *)(void *)qp, wr);
-	return 0;
+	while (wr && !error) {
+		*bad = wr;
+		error = post_one(qp, wr);
+		wr = wr->next;
+	}
+	return error;
 }

@@ -29,6 +29,7 @@ struct fake_mw {
 	struct fake_qp *qp;
 	uint64_t address, length;
 	uint32_t key;
+	unsigned binds;
 	struct fake_mw *next;
 };
 
