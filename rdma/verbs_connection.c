@@ -107,7 +107,7 @@ void kvr_connection_no_deadline(struct kvr_link *link)
 
 /* ---- The queue pair's states ---- */
 
-#define ACK_RETRIES 7
+#define ACK_RETRIES 6 /* 7, the most that there can be, is without end to Soft-RoCE */
 #define ACK_TIMEOUT_MIN 14 /* 67 ms; the unit is 4096 ns, times a power of two */
 #define ACK_TIMEOUT_MAX 20 /* 4.3 s */
 

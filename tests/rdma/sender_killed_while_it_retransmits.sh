@@ -5,6 +5,7 @@
 # A sender is killed while its device retransmits what it writes from its own store's blocks: the cable loses packets,
 # and then all that the receiver answers. At the receiver nothing is published that is not whole, and nothing is left of
 # the rest. The sender's own store is sound, its blocks have the bytes that they had, and each can be filled anew (E2).
+# Then nobody answers a sender in the middle of what it sends: it says so when its device has given up.
 # shellcheck source=tests/rdma/replay.sh
 . "$(dirname "$0")/replay.sh"
 in_pair
@@ -63,6 +64,10 @@ if [ "$KVSHM_GUEST" = a ]; then
 	equal "keys that are whole, or not there" $((whole + missing)) 60
 	[ "$whole" -ge 8 ] || fail "what was sent before is not there: $(cat "$tmp/read")"
 	[ "$missing" -gt 0 ] || fail "it was not killed in the middle: $(cat "$tmp/read")"
+	kill_client engine
+	tell ready
+	await cut
+	settles
 else
 	make_key
 	start_kvshmd --store "$store" --size 30M --block-size 512K
@@ -85,5 +90,19 @@ else
 	equal "keys that are as they were" "$(grep -cE '^(.*)=\1$' "$tmp/read")" 60
 	kill_client engine
 	fill second new-
+	settles
+	await ready
+	base=$(counter sent_pkts)
+	"${send[@]}" --timeout 2000 "${keys[@]/#/new-}" >"$tmp/out" 2>&1 &
+	sender=$!
+	started+=("$sender")
+	until [ "$(counter sent_pkts)" -gt $((base + 1000)) ]; do
+		kill -0 "$sender" || fail "it ended: $(cat "$tmp/out")"
+	done
+	must_run tc qdisc change dev "$interface" root netem loss 100%
+	! wait "$sender" || fail "nobody answered, and it is content: $(cat "$tmp/out")"
+	grep 'no answer, after all retransmissions: is that node up' "$tmp/out" || fail "it says: $(cat "$tmp/out")"
+	must_run tc qdisc del dev "$interface" root
+	tell cut
 	settles
 fi
