@@ -167,6 +167,7 @@ static int greet(struct kvr_peer *peer, const struct kvr_message *message, const
 		int rc = kvr_greeting_on_proof(peer, message->proof);
 
 		if (rc == 0) {
+			peer->proved = true;
 			peer->unfenced = has_no_windows(peer);
 			kvr_peer_is_up(peer);
 		}
@@ -276,7 +277,7 @@ static int make(struct kvr_node *node, const struct kvr_transport *transport, en
 	if (role == KVR_ACCEPTOR) /* it answers the other's HELLO with its own */
 		peer->state = KVR_PEER_GREETING;
 	peer->stats = KVSHM_NO_SLOT;
-	peer->heard = peer->spoke = kvs_now();
+	peer->made = peer->heard = peer->spoke = kvs_now();
 	kvr_queue_init(peer);
 	rc = kvr_sender_open(peer);
 	if (rc) {
@@ -313,6 +314,30 @@ int kvr_peer_connect(struct kvr_node *node, const struct kvr_transport *transpor
 	return 0;
 }
 
+static bool is_stranger(const struct kvr_peer *peer)
+{
+	return peer->role == KVR_ACCEPTOR && !peer->proved && peer->state != KVR_PEER_DOWN;
+}
+
+/* One more is about to come: who connects and says nothing must not keep others out. The one that goes is not said
+ * goodbye to, which would take time. (The newest is first.) */
+static void make_place(struct kvr_node *node)
+{
+	struct kvr_peer *oldest = NULL;
+	unsigned count = 0;
+
+	for (struct kvr_peer *peer = node->peers; peer; peer = peer->next)
+		if (is_stranger(peer)) {
+			oldest = peer;
+			count++;
+		}
+	if (count < KVR_STRANGERS_MAX)
+		return;
+	see_fault(oldest, kvs_fault(ETIMEDOUT, "%u others have connected before it proved who it is",
+				    KVR_STRANGERS_MAX));
+	oldest->state = KVR_PEER_DOWN;
+}
+
 bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,
 		     const struct kvr_link_user **user, void **arg)
 {
@@ -321,6 +346,7 @@ bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transpor
 
 	if (make(node, transport, KVR_ACCEPTOR, &peer))
 		return false;
+	make_place(node);
 	peer->link = link;
 	transport->describe(link, &info);
 	(void)snprintf(peer->remote, sizeof(peer->remote), "%s", info.remote);
@@ -368,20 +394,31 @@ static void ping(struct kvr_peer *peer, uint64_t now)
 	peer->spoke = now;
 }
 
+/* When it is given up, if nothing comes: what the greeting takes is bounded as a whole. */
+static uint64_t patience(const struct kvr_peer *peer)
+{
+	uint64_t silent = peer->heard + peer->node->timeout, greeted = peer->made + KVR_GREETING_TIME;
+
+	return is_stranger(peer) && greeted < silent ? greeted : silent;
+}
+
 bool kvr_peer_turn(struct kvr_peer *peer, uint64_t now, uint64_t *next)
 {
 	const uint64_t silence = peer->node->timeout;
 
-	if (peer->state < KVR_PEER_PARTING && peer->state != KVR_PEER_CONNECTING && now - peer->heard > silence)
-		kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "nothing was heard of it for %u s",
-						 (unsigned)(silence / 1000000000)));
+	if (peer->state < KVR_PEER_PARTING && peer->state != KVR_PEER_CONNECTING && now > patience(peer))
+		kvr_peer_give_up(peer, kvs_fault(ETIMEDOUT, "%s for %u s",
+						 peer->proved ? "nothing was heard of it" :
+						 "it has not said, and proved, who it is",
+						 (unsigned)((now - (peer->proved ? peer->heard : peer->made)) /
+							    1000000000)));
 	if (peer->state == KVR_PEER_UP) {
 		ping(peer, now);
 		kvr_sender_work(peer);
 		kvr_queue_flush(peer);
 		*next = now + (peer->timeout < silence ? peer->timeout : silence) / 3 + 1;
 	} else if (peer->state < KVR_PEER_PARTING) {
-		*next = peer->heard + silence + 1;
+		*next = patience(peer) + 1;
 	} else if (peer->state == KVR_PEER_PARTING) {
 		*next = peer->parted + PARTING_TIME;
 		if (now >= *next)

@@ -22,6 +22,8 @@
  * A message that does not belong into the state, or makes no sense, ends the connection with a BYE that says why, and
  * nothing else. What a lost connection had is given up behind its link's fence, not before (E2). Silence of a peer for
  * longer than the timeout ends its connection: each side sends a PING when it was silent for a third of the other's.
+ * Those that have come, and have not proved who they are, are KVR_STRANGERS_MAX at the same time at most, the oldest
+ * being dropped for the next one, and have KVR_GREETING_TIME (F2).
  */
 #ifndef KVR_PEER_H
 #define KVR_PEER_H
@@ -39,6 +41,9 @@ struct kvr_sender;
 /* Positions of all transfers that one connection may have open, at either end, for a store of so many blocks: four
  * times these, and some for small stores. */
 #define KVR_POSITIONS_MAX(blocks) (UINT64_C(4) * (blocks) + 65536)
+
+#define KVR_STRANGERS_MAX 64U
+#define KVR_GREETING_TIME UINT64_C(10000000000)
 
 #define KVR_REASON 256 /* of the text that says why a connection was lost */
 
@@ -99,7 +104,8 @@ struct kvr_peer {
 	uint64_t queued; /* bytes of these */
 	uint64_t heard, spoke, parted, round_trip;
 	uint64_t wrote; /* when bytes of a write came last, where that can be seen */
-	bool pinged;
+	uint64_t made;
+	bool pinged, proved; /* proved: it has been UP */
 	uint8_t *hello[2]; /* by role, as they were sent */
 	uint32_t hello_size[2];
 	uint32_t stats; /* slot in the segment's table of peers; KVSHM_NO_SLOT: none */

@@ -11,8 +11,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "url.h"
 
 #define BLOCKS 8U
 
@@ -140,6 +143,79 @@ START_TEST(a_child_of_fork_has_no_part_in_it)
 }
 END_TEST
 
+/* ---- Who does not say who he is ---------------------------------------------------------------------------------- */
+
+/* A connection that says nothing; the listener has taken it. */
+static int connect_silently(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct kvr_peer *before = far_node()->peers;
+	const struct kvr_transport *transport;
+	struct kvr_endpoint at;
+	char url[80];
+
+	ck_assert_int_ge(fd, 0);
+	ck_rc(kvshm_listener_url(far_listener, url, sizeof(url)), 0);
+	ck_rc(kvr_url_read(url, &transport, &at), 0);
+	ck_assert_int_eq(connect(fd, &at.any, at.length), 0);
+	far_until(far_node()->peers != before);
+	return fd;
+}
+
+static bool is_closed(int fd)
+{
+	struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&end, 1, 0) == 1;
+}
+
+START_TEST(F2_so_many_may_be_connected_and_say_nothing)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect();
+	int fds[KVR_STRANGERS_MAX + 1];
+
+	for (unsigned i = 0; i < KVR_STRANGERS_MAX; i++)
+		fds[i] = connect_silently();
+	far_idle(far);
+	ck_assert(!is_closed(fds[0]));
+	fds[KVR_STRANGERS_MAX] = connect_silently();
+	far_until(is_closed(fds[0]));
+	(void)far_connect(); /* who does gets in */
+	far_until(is_closed(fds[1]));
+	far_silent(far);
+	for (unsigned i = 0; i <= KVR_STRANGERS_MAX; i++) {
+		ck_assert_int_eq(is_closed(fds[i]), i < 2);
+		(void)close(fds[i]);
+	}
+	far_end(store);
+}
+END_TEST
+
+START_TEST(F2_who_is_connected_has_so_much_time_to_say_who_he_is)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_net_options options;
+	struct far *far;
+	int fd;
+
+	kvshm_net_defaults(&options);
+	options.timeout = UINT64_C(60000000000);
+	far_listen(store, &options);
+	far = far_connect();
+	fd = connect_silently();
+	far_later(9000);
+	far_idle(far);
+	ck_assert(!is_closed(fd));
+	far_later(2000);
+	far_until(is_closed(fd) || far_node()->peers->reason);
+	ck_assert_ptr_nonnull(strstr(far_node()->peers->text, "proved"));
+	far_silent(far);
+	(void)close(fd);
+	far_end(store);
+}
+END_TEST
+
 static void live_on(void *arg)
 {
 	(void)arg;
@@ -184,6 +260,8 @@ int main(void)
 		what_it_can_not_do_is_refused_and_leaves_nothing,
 		its_descriptor_is_readable_when_there_is_something_to_do,
 		a_child_of_fork_has_no_part_in_it,
+		F2_so_many_may_be_connected_and_say_nothing,
+		F2_who_is_connected_has_so_much_time_to_say_who_he_is,
 		a_child_of_fork_keeps_no_connection_and_no_port,
 		a_store_can_have_several_listeners,
 	};
