@@ -12,10 +12,12 @@
 #define PATIENCE (BASE_MS / 10)
 #define IDS 2U /* few: those who open them meet */
 
-/* Attempts go up with the time, whoever makes them. */
+/* Attempts go up, whoever makes them. */
 static int open_request(struct load_worker *w, char id, uint32_t blocks, struct kvshm_request *request)
 {
-	return kvshm_request_open(w->store, &id, 1, (uint32_t)(base_now() / 1000), blocks, request);
+	uint32_t attempt = (uint32_t)atomic_fetch_add(&w->books->attempts, 1) + 1;
+
+	return kvshm_request_open(w->store, &id, 1, attempt, blocks, request);
 }
 
 /* A call of a request's owner, which others may have ended: did it come to anything? */
@@ -64,6 +66,30 @@ static void match(struct load_worker *w, const struct kvshm_request *request, un
 		(void)done(kvshm_request_release(w->store, request, &hold.handle, 1), 0);
 }
 
+/* One more block, which the victim holds by itself before. */
+static void pin(struct load_worker *w, const struct kvshm_request *request)
+{
+	struct kvshm_handle lent;
+	struct load_hold hold;
+	int result;
+
+	if (!ops_take(w, ops_any(w), &hold))
+		return;
+	if (done(kvshm_request_pin(w->store, request, &hold.handle, 1, &lent, &result), 0))
+		base_expect(result, 0);
+	ops_let_go(w, &hold);
+}
+
+/* Looks how far it is; and lets go of all that it holds, or of nothing. */
+static void settle(struct load_worker *w, const struct kvshm_request *request)
+{
+	uint32_t pending;
+
+	(void)done(kvshm_request_settle(w->store, request, &pending), -EAGAIN);
+	if (base_below(&w->random, 4) == 0)
+		(void)done(kvshm_request_keep(w->store, request, NULL, 0), 0);
+}
+
 void ops_round_request(struct ops_victim *v)
 {
 	struct load_worker *w = &v->work;
@@ -82,6 +108,9 @@ void ops_round_request(struct ops_victim *v)
 		(void)done(kvshm_request_reserve(w->store, &request, blocks, base_now() + PATIENCE), -ETIMEDOUT);
 	for (unsigned i = 0; i < blocks && fill_one(w, &request, (first + i) % OPS_KEYS); i++)
 		;
+	if (base_below(&w->random, 2))
+		pin(w, &request);
+	settle(w, &request);
 	rc = kvshm_request_complete(w->store, &request, base_now() + PATIENCE);
 	base_check(rc == 0 || rc == -ECANCELED || rc == -EINPROGRESS || rc == -EAGAIN || rc == -ETIMEDOUT);
 	end(w, &request);

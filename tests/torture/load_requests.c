@@ -266,6 +266,69 @@ static bool shrink(struct load_worker *w, bool pending)
 	return went != STORE_GONE;
 }
 
+/* The same the other way round: some stay. */
+static bool keep(struct load_worker *w)
+{
+	struct load_request *r = &w->request;
+	struct kvshm_handle kept[LOAD_LENT];
+	size_t count = 0;
+
+	for (unsigned i = r->count; i--;) {
+		if (base_below(&w->random, 2)) {
+			kept[count++] = r->lent[i].hold.handle;
+			continue;
+		}
+		if (r->lent[i].ready && !w->books->brief)
+			load_verify(w, &r->lent[i].hold);
+		forget_one(w, i);
+	}
+	return judge(w, "what a request keeps", kvshm_request_keep(w->store, &r->request, kept, count), 0) !=
+	       STORE_GONE;
+}
+
+/* One more hold of what the worker holds by itself. */
+static bool pin(struct load_worker *w)
+{
+	struct load_hold hold;
+	enum went went;
+	int result;
+
+	if (w->count == 0)
+		return true;
+	hold = w->holds[base_below(&w->random, w->count)];
+	hold.token = 0;
+	went = judge(w, "a request's pin", kvshm_request_pin(w->store, &w->request.request, &hold.handle, 1,
+							     &hold.handle, &result), 0);
+	if (went == DONE && result)
+		load_violated(w, &w->books->lost, "a hold can't be pinned for a request", &hold);
+	else if (went == DONE)
+		note_lent(w, &hold, true);
+	return went != STORE_GONE;
+}
+
+static void all_are_ready(struct load_worker *w)
+{
+	for (unsigned i = 0; i < w->request.count; i++)
+		is_ready(w, &w->request.lent[i]);
+}
+
+/* How far is it? What can't become ready any more is told once: all that is not ready is let go of then. */
+static bool settle(struct load_worker *w)
+{
+	uint32_t pending = UINT32_MAX;
+	int rc = kvshm_request_settle(w->store, &w->request.request, &pending);
+
+	if (rc == -EAGAIN)
+		return shrink(w, true);
+	if (judge(w, "settling a request", rc, 0) != DONE)
+		return rc != -ESTALE;
+	if (pending > LOAD_LENT)
+		load_wrong(w, "blocks that are not ready yet", (int)pending, 0);
+	if (pending == 0)
+		all_are_ready(w);
+	return true;
+}
+
 static bool complete(struct load_worker *w)
 {
 	struct load_request *r = &w->request;
@@ -279,8 +342,7 @@ static bool complete(struct load_worker *w)
 		return rc != -ESTALE;
 	load_note(w, LOAD_COMPLETE);
 	r->complete = true;
-	for (unsigned i = 0; i < r->count; i++) /* any of them may have been ready since it was asked for */
-		is_ready(w, &r->lent[i]);
+	all_are_ready(w); /* any of them may have been since it was asked for */
 	return true;
 }
 
@@ -366,12 +428,15 @@ bool load_request(struct load_worker *w, unsigned key)
 		return open_one(w);
 	if (w->request.count > LOAD_LENT - N)
 		return shrink(w, false);
-	switch (base_below(&w->random, w->request.complete ? 6 : 10)) {
+	switch (base_below(&w->random, w->request.complete ? 9 : 15)) {
 	case 0: case 1: return match(w, key);
 	case 2: return shrink(w, false);
-	case 3: return complete(w);
-	case 4: return load_end_request(w);
-	case 5: return reserve(w);
+	case 3: return keep(w);
+	case 4: return complete(w);
+	case 5: return settle(w);
+	case 6: return load_end_request(w);
+	case 7: return reserve(w);
+	case 8: return pin(w);
 	default: return get_or_fill(w, key); /* all of a complete one's are ready: it takes no more that may not be */
 	}
 }
