@@ -42,7 +42,8 @@
 
 /* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them
  * (KVR_POSITIONS_MAX). So much memory a peer can take here: a position takes 88 bytes, and its answer, and what is
- * offered there 64, and its key. */
+ * offered there 64, and its key. What is complete, and whose sender is gone, counts for none; of all these together as
+ * many positions are kept, for who sends it again: those that have been complete for longest are forgotten. */
 #define KVR_INCOMINGS_MAX 1024U
 /* How often rooms, and ends that were asked for, are looked for at most: each costs some system calls for each request,
  * and the store's descriptor rings for every block that is published. */
@@ -140,7 +141,7 @@ struct kvr_inbound {
 	struct kvr_incoming *incomings;
 	struct kvr_wished *wished; /* NULL: none, or it was told of the end */
 	struct kvshm_request request;
-	struct kvr_position *positions;
+	struct kvr_position *positions; /* NULL: it is complete, and they were forgotten; blocks is 0 then */
 	uint32_t pending; /* first of those that are */
 	uint32_t blocks, attempt;
 	uint32_t settled, here; /* positions */
@@ -175,6 +176,7 @@ struct kvr_receiver {
 	uint32_t all_planes;
 	struct kvr_source *sources;
 	struct kvr_inbound *inbounds;
+	uint64_t kept;	    /* positions of what is complete */
 	uint64_t next_look; /* when to look for rooms, and for ends that were asked for, again */
 	void *planes[KVSHM_PLANES_MAX];
 };

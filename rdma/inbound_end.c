@@ -35,6 +35,8 @@ void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text
 
 	if (inbound->state == KVR_INBOUND_ENDING)
 		return;
+	if (inbound->state == KVR_INBOUND_COMPLETE)
+		inbound->receiver->kept -= inbound->blocks;
 	inbound->state = KVR_INBOUND_ENDING;
 	inbound->result = result;
 	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = next) {
@@ -47,6 +49,35 @@ void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text
 	(void)kvshm_request_unreserve(inbound->receiver->store, &inbound->request); /* it may be over */
 }
 
+/* Its positions, with what was offered there. */
+static void forget(struct kvr_inbound *inbound)
+{
+	if (inbound->state == KVR_INBOUND_COMPLETE)
+		inbound->receiver->kept -= inbound->blocks;
+	for (uint32_t i = 0; i < inbound->blocks; i++)
+		free(inbound->positions[i].offered);
+	free(inbound->positions);
+	inbound->positions = NULL;
+	inbound->blocks = 0;
+}
+
+/* Blocks do not bound it: many positions may have the same. Its request stays, but can't be sent again. (The oldest are
+ * last.) */
+static void keep_no_more_than_may_be(struct kvr_receiver *receiver)
+{
+	const uint64_t most = KVR_POSITIONS_MAX(receiver->geometry.blocks);
+	struct kvr_inbound *oldest = receiver->inbounds;
+
+	while (receiver->kept > most && oldest) {
+		oldest = NULL;
+		for (struct kvr_inbound *at = receiver->inbounds; at; at = at->next)
+			if (at->state == KVR_INBOUND_COMPLETE && !at->incomings && at->positions && at->blocks)
+				oldest = at;
+		if (oldest)
+			forget(oldest);
+	}
+}
+
 void kvr_inbound_free(struct kvr_inbound *inbound)
 {
 	struct kvr_inbound **at = &inbound->receiver->inbounds;
@@ -54,9 +85,7 @@ void kvr_inbound_free(struct kvr_inbound *inbound)
 	while (*at != inbound)
 		at = &(*at)->next;
 	*at = inbound->next;
-	for (uint32_t i = 0; i < inbound->blocks; i++)
-		free(inbound->positions[i].offered);
-	free(inbound->positions);
+	forget(inbound);
 	free(inbound);
 }
 
@@ -93,7 +122,7 @@ static int make_complete(const struct kvr_inbound *inbound)
 
 static void complete(struct kvr_inbound *inbound)
 {
-	const struct kvr_receiver *receiver = inbound->receiver;
+	struct kvr_receiver *receiver = inbound->receiver;
 	int rc = make_complete(inbound);
 
 	if (rc == -ETIMEDOUT)
@@ -103,6 +132,7 @@ static void complete(struct kvr_inbound *inbound)
 		return;
 	}
 	inbound->state = KVR_INBOUND_COMPLETE;
+	receiver->kept += inbound->blocks;
 	inbound->deadline = UINT64_MAX;
 	if (receiver->node->claim_timeout) {
 		inbound->deadline = kvs_now() + receiver->node->claim_timeout;
@@ -126,6 +156,7 @@ static void tell_done(struct kvr_inbound *inbound)
 	}
 	if (inbound->put && !inbound->incomings)
 		kvr_inbound_abort(inbound, -ECANCELED, "");
+	keep_no_more_than_may_be(inbound->receiver);
 }
 
 /* Those that went alone, and have nothing any more. True: others are fenced still. */

@@ -65,6 +65,8 @@ static int check_join(const struct kvr_inbound *inbound, const struct kvr_open *
 {
 	if (inbound->state == KVR_INBOUND_ENDING)
 		return kvs_fault(ECANCELED, "that attempt of the request is being aborted");
+	if (!inbound->positions)
+		return kvs_fault(EALREADY, "that attempt of the request is complete, and waits for its engine");
 	if (inbound->blocks != open->blocks)
 		return kvs_fault(EINVAL, "the request was opened with %u blocks by another sender, and with %u by this "
 					 "one", inbound->blocks, open->blocks);

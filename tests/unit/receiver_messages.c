@@ -330,6 +330,58 @@ START_TEST(F2_who_asks_and_takes_no_answer_is_sent_away)
 }
 END_TEST
 
+/* One key at so many positions: it is there, so that all of them have one block. */
+static void send_one(struct far *far, uint32_t transfer, uint64_t id, uint32_t count, uint64_t key)
+{
+	struct kvr_out out;
+
+	far_open(far, transfer, &id, count);
+	far_opened(far, transfer, 0);
+	kvr_begin_offers(&out, transfer);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct kvr_offer offer = far_offer_of(i, key);
+
+		if (kvr_add_offer(&out, &offer))
+			continue;
+		far_say(far, &out);
+		kvr_begin_offers(&out, transfer);
+		ck_assert(kvr_add_offer(&out, &offer));
+	}
+	far_say(far, &out);
+	while (far_next(far) == KVR_GRANT)
+		(void)far_take(far, KVR_GRANT);
+	far_ended(far, KVR_DONE, transfer, 0);
+}
+
+START_TEST(F2_of_what_is_complete_only_so_much_is_kept)
+{
+	enum { MANY = 4096, MOST = KVR_POSITIONS_MAX(MANY + 1) / MANY };
+	struct kvshm_create_options options = unit_options(MANY + 1);
+	struct kvshm_net_options net;
+	kvshm_store *store;
+	struct far *far;
+
+	options.requests = MOST + 2;
+	store = unit_make(&options);
+	kvshm_net_defaults(&net);
+	far_listen(store, &net);
+	far = far_connect();
+	unit_put(store, 100);
+	for (uint32_t i = 1; i <= MOST + 1; i++)
+		send_one(far, i, i, MANY, 100);
+	far_idle(far);
+	ck_assert_uint_eq(far_node()->receiver->kept, MOST * MANY);
+	send_one(far, MOST + 2, 2, MANY, 100); /* once more */
+	far_open(far, MOST + 3, &one, MANY);
+	far_opened(far, MOST + 3, -EALREADY);
+	for (uint32_t i = 1; i <= MOST + 1; i++)
+		far_claim(store, i, 100, 1);
+	far_until(!far_node()->receiver->inbounds);
+	ck_assert_uint_eq(far_node()->receiver->kept, 0);
+	far_end(store);
+}
+END_TEST
+
 /* Wants one key so many times. */
 static void want_one(struct far *far, uint32_t want, uint32_t count)
 {
@@ -412,6 +464,7 @@ int main(void)
 		requests_beyond_the_stores_are_refused,
 		F2_one_connection_can_have_only_so_many_transfers,
 		F2_who_asks_and_takes_no_answer_is_sent_away,
+		F2_of_what_is_complete_only_so_much_is_kept,
 		F2_a_want_holds_no_more_than_the_store_has_blocks,
 		F2_wants_of_one_connection_have_only_so_much_under_way,
 	};
