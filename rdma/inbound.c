@@ -105,7 +105,7 @@ static struct kvr_offered *keep(const struct kvr_offer *offer)
 	return offered;
 }
 
-/* A key that the store can't have is refused alone (R24). It is kept all the same: the others who offer it are to offer
+/* A key that the store can't have, or that is none of those that were wanted, is refused alone (R24). It is kept all the same: the others who offer it are to offer
  * the same. */
 int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer)
 {
@@ -122,6 +122,8 @@ int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer
 	at->state = KVR_POSITION_OFFERED;
 	if (offer->key.length > geometry->key_max || offer->length > geometry->block_size)
 		kvr_inbound_fail(inbound, offer->position, -EINVAL);
+	else if (inbound->wished && !kvr_wish_has(inbound->wished, offer->key))
+		kvr_inbound_fail(inbound, offer->position, -EPERM);
 	return 0;
 }
 

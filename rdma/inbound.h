@@ -133,6 +133,8 @@ struct kvr_wished {
 	struct kvr_inbound *inbound; /* NULL: no OPEN has come */
 	struct kvr_wish wish;
 	uint8_t id[KVSHM_REQUEST_ID_MAX];
+	uint32_t count;
+	uint64_t hashes[]; /* of its keys, sorted: of the index's hash, whose seed peers do not know */
 };
 
 struct kvr_inbound {
@@ -261,6 +263,8 @@ void kvr_grants_lost(struct kvr_source *source);
 /* ---- Wishes: wishes.c ---- */
 
 struct kvr_wished *kvr_wish_find(struct kvr_source *source, uint32_t want);
+/* Is that key one that was wished for? */
+bool kvr_wish_has(const struct kvr_wished *wished, struct kvr_text key);
 /* Tells who wished of its end, and frees it. */
 void kvr_wish_end(struct kvr_wished *wished, int result);
 

@@ -90,8 +90,11 @@ static int find_wish(struct kvr_source *source, const struct kvr_open *open, str
 static int open_wish(struct kvr_source *source, const struct kvr_open *open, struct kvr_wished *wished,
 		     struct kvr_inbound **inbound)
 {
-	int rc = kvr_inbound_open(source->receiver, open, wished, inbound);
+	int rc;
 
+	if (open->blocks > wished->count)
+		return kvs_fault(EINVAL, "%u blocks are to be sent, and %u are wanted", open->blocks, wished->count);
+	rc = kvr_inbound_open(source->receiver, open, wished, inbound);
 	if (rc == 0)
 		kvr_sender_wish_opened(source->peer, wished->wish.user, &(*inbound)->request);
 	return rc;

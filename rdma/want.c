@@ -236,7 +236,8 @@ static int send_want(struct kvshm_transfer *t, const struct kvr_want *want, cons
 int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct kvr_want *want,
 		   const struct kvshm_key *keys, size_t count, void *user, struct kvshm_transfer **transfer)
 {
-	struct kvr_wish wish = { .id = want->id.bytes, .id_length = want->id.length, .attempt = want->attempt };
+	struct kvr_wish wish = { .id = want->id.bytes, .id_length = want->id.length, .attempt = want->attempt,
+				 .keys = keys, .count = count };
 	struct kvr_want whole = *want;
 	struct kvshm_transfer *t;
 	int rc = kvr_transfer_make(peer, owner, 0, 0, &t);

@@ -2,7 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * wishes.c: what this process wants of a peer, until the peer's OPEN has come and its request is complete, or has
- * ended. Guarantees: kvr_sender_wish_ended() is called once for each wish that was taken; behind it the wish is gone.
+ * ended. Guarantees: nothing comes under it that was not wished for (F2). kvr_sender_wish_ended() is called once for
+ * each wish that was taken; behind it the wish is gone.
  */
 #include "config.h"
 
@@ -12,6 +13,8 @@
 #include <string.h>
 
 #include "fault.h"
+#include "index.h"
+#include "internal.h"
 
 struct kvr_wished *kvr_wish_find(struct kvr_source *source, uint32_t want)
 {
@@ -20,6 +23,37 @@ struct kvr_wished *kvr_wish_find(struct kvr_source *source, uint32_t want)
 	while (wished && wished->wish.want != want)
 		wished = wished->next;
 	return wished;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static struct kvr_wished *new_wished(const struct kvs_map *map, const struct kvr_wish *wish)
+{
+	struct kvr_wished *wished = calloc(1, sizeof(*wished) + wish->count * sizeof(wished->hashes[0]));
+
+	if (!wished)
+		return NULL;
+	for (size_t i = 0; i < wish->count; i++)
+		if (wish->keys[i].length <= map->g.key_max)
+			wished->hashes[wished->count++] =
+				kvs_index_hash(map, wish->keys[i].bytes, wish->keys[i].length);
+	qsort(wished->hashes, wished->count, sizeof(wished->hashes[0]), compare);
+	wished->wish = *wish;
+	wished->wish.keys = NULL;
+	return wished;
+}
+
+bool kvr_wish_has(const struct kvr_wished *wished, struct kvr_text key)
+{
+	const struct kvs_map *map = &wished->source->receiver->store->map;
+	uint64_t hash = kvs_index_hash(map, key.bytes, key.length);
+
+	return bsearch(&hash, wished->hashes, wished->count, sizeof(hash), compare) != NULL;
 }
 
 int kvr_receiver_wish(struct kvr_peer *peer, const struct kvr_wish *wish)
@@ -35,11 +69,10 @@ int kvr_receiver_wish(struct kvr_peer *peer, const struct kvr_wish *wish)
 				 KVSHM_REQUEST_ID_MAX);
 	if (wish->want == 0 || kvr_wish_find(source, wish->want))
 		return kvs_fault(EEXIST, "want %u is under way already", wish->want);
-	wished = calloc(1, sizeof(*wished));
+	wished = new_wished(&source->receiver->store->map, wish);
 	if (!wished)
 		return kvs_fault(ENOMEM, "no memory for what is wanted");
 	wished->source = source;
-	wished->wish = *wish;
 	if (wish->id_length)
 		memcpy(wished->id, wish->id, wish->id_length);
 	wished->wish.id = wished->id;

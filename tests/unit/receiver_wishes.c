@@ -40,8 +40,13 @@ void __wrap_kvr_sender_wish_ended(struct kvr_peer *peer, void *user, int reason)
 
 static int try_wish(uint32_t want, const uint64_t *id)
 {
-	const struct kvr_wish wish = {.want = want, .id = id, .id_length = id ? sizeof(*id) : 0, .user = &told};
+	uint8_t bytes[2][UNIT_KEY]; /* keys 100 and 101 */
+	const struct kvshm_key keys[] = {{bytes[1], UNIT_KEY}, {bytes[0], UNIT_KEY}};
+	const struct kvr_wish wish = {.want = want, .id = id, .id_length = id ? sizeof(*id) : 0, .user = &told,
+				      .keys = keys, .count = 2};
 
+	unit_key(100, bytes[0]);
+	unit_key(101, bytes[1]);
 	return kvr_receiver_wish(far_node()->peers, &wish);
 }
 
@@ -153,6 +158,45 @@ START_TEST(R10_a_wish_is_aborted_while_it_comes)
 }
 END_TEST
 
+START_TEST(F2_what_was_not_wanted_is_refused_and_the_rest_comes)
+{
+	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	ck_rc(try_wish(7, &one), 0);
+	answer(far, 1, 7, 2);
+	far_opened(far, 1, 0);
+	far_offer(far, 1, 0, 101, 2); /* 101 is, and 102 is not */
+	far_grants(far, 1, 2);
+	ck_assert_int_eq(far->grants[0].kind, KVR_WRITE_IT);
+	ck_assert_int_eq(far->grants[1].kind, KVR_REFUSED);
+	ck_assert_int_eq(far->grants[1].result, -EPERM);
+	far_write(far, &far->grants[0], 101);
+	far_commit(far, 1, 0, 1, KVR_WHOLE);
+	far_ended(far, KVR_ABORT, 1, -ECANCELED); /* as of any that did not come whole */
+	far_until(ended == 1);
+	ck_assert_int_eq(result, -ECANCELED);
+	ck_assert(far_has(engine, 101));
+	ck_assert(!unit_has(engine, 102));
+	far_end(store);
+}
+END_TEST
+
+START_TEST(F2_more_than_was_wanted_is_refused)
+{
+	kvshm_store *store = far_store(BLOCKS);
+	struct far *far = far_connect();
+
+	ck_rc(try_wish(7, &one), 0);
+	answer(far, 1, 7, 3);
+	far_opened(far, 1, -EINVAL);
+	ck_assert_uint_eq(opened, 0);
+	ck_assert_uint_eq(ended, 1);
+	ck_assert_int_eq(result, -EINVAL);
+	far_end(store);
+}
+END_TEST
+
 START_TEST(R12_wishes_end_with_the_connection)
 {
 	kvshm_store *store = far_store(BLOCKS);
@@ -201,6 +245,8 @@ int main(void)
 		R16_of_nothing_that_the_other_side_has_the_request_is_complete,
 		what_is_not_wanted_any_more_is_refused,
 		R10_a_wish_is_aborted_while_it_comes,
+		F2_what_was_not_wanted_is_refused_and_the_rest_comes,
+		F2_more_than_was_wanted_is_refused,
 		R12_wishes_end_with_the_connection,
 		an_id_that_is_open_already_ends_the_wish,
 	};
