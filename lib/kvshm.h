@@ -781,7 +781,8 @@ int kvshm_poll_clear(kvshm_store *store);
  * - When a connection is lost, all its transfers end: -ECONNRESET, -ETIMEDOUT, ... whose text says why; the peer is
  *   still to be closed, and a new one may be made at once, from either side (R22).
  *   -ENOTCONN  the connection is lost; kvshm_error() says why and since when
- *   -EOPNOTSUPP  this library was built without RDMA (URLs of tcp work) */
+ *   -EOPNOTSUPP  this library was built without RDMA (URLs of tcp work); or this client's end could not be seen by others,
+ *                for lack of pidfd_open(2) or /proc (likewise) */
 typedef struct kvshm_peer kvshm_peer;
 typedef struct kvshm_transfer kvshm_transfer;
 typedef struct kvshm_listener kvshm_listener;

@@ -34,8 +34,8 @@ int kvs_client_attach(const struct kvs_map *map, const char *name, uint32_t *slo
 /* The slot's client, which is the caller, does DMA to or from the store's blocks from here on (verbs, a GPU's copies),
  * and says so for as long as it is attached: it calls this before it registers memory, and has ended all DMA when it
  * detaches. What a child of fork() keeps open of its devices outlasts the process that others look at: it must close
- * them (kept.h). Again is no error. -EOPNOTSUPP: others could not see that process's end, since /proc does not say who
- * it is. */
+ * them (kept.h). Again is no error. -EOPNOTSUPP: others could not see that process's end: kvs_process_self() says why.
+ */
 int kvs_client_set_dma(const struct kvs_map *map, uint32_t slot);
 
 /* May the devices of the slot's client, which is dead, still reach its blocks? Also where its process can't be seen

@@ -3,6 +3,14 @@
  *
  * process.c: pidfds, and what /proc says. See process.h.
  *
+ * A pid namespace that is gone (of a container that was stopped) has no process left; but who looks from outside can't
+ * tell it from one that goes on unseen. A process can't learn from within which number it has outside: NSpid in its own
+ * /proc begins at its own level. A pidfd, which would outlast the namespace, can't be kept in a segment. And that a
+ * process is not to be seen says something only where all are: in the initial namespace, without hidepid, which is not
+ * where those run who share a store between containers. So it stays unknown, and what the devices of such a client could
+ * reach waits for one who looks from its namespace, or for a new store (kvshm-stat names it). Containers with one pid
+ * namespace for all clients of a store are spared that.
+ *
  * /proc/thread-self, not /proc/self: the thread that asks may have outlived its group's leader. Which number a process
  * has in /proc is asked of the pidfd's own file there: /proc may be one of another pid namespace.
  */
@@ -86,16 +94,6 @@ static long own_number(void)
 	return strtol(number, NULL, 10);
 }
 
-int kvs_process_self(struct kvs_process *self)
-{
-	self->pid = (int32_t)getpid();
-	self->home = home_now();
-	if (!self->home || !read_started(own_number(), &self->started))
-		return kvs_fault(EOPNOTSUPP,
-				 "/proc does not say when this process began: mount it (mount -t proc proc /proc)");
-	return 0;
-}
-
 /* Does the pidfd mean a process that began then? False also if /proc does not say. */
 static bool began_then(int pidfd, uint64_t started, bool *known)
 {
@@ -124,6 +122,33 @@ static enum kvs_process_state look_at(int pidfd, uint64_t started)
 	if (began_then(pidfd, started, &known))
 		return KVS_PROCESS_GOES_ON;
 	return known ? KVS_PROCESS_ENDED : KVS_PROCESS_UNKNOWN;
+}
+
+/* Can it be looked at, as others will? Else nothing of it could ever be given back: better said before. */
+static int check_visible(const struct kvs_process *self)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, self->pid, 0), error = errno;
+	enum kvs_process_state state;
+
+	if (pidfd < 0)
+		return kvs_fault(EOPNOTSUPP, "the end of a process that does DMA could not be seen here: pidfd_open: "
+					     "%s: it needs Linux 5.3, and that no sandbox (seccomp) forbids the call",
+				 strerror(error));
+	state = look_at(pidfd, self->started);
+	(void)close(pidfd);
+	return state == KVS_PROCESS_GOES_ON ? 0 :
+	       kvs_fault(EOPNOTSUPP, "/proc does not say which process a pidfd is of: mount it anew (mount -t proc "
+				     "proc /proc)");
+}
+
+int kvs_process_self(struct kvs_process *self)
+{
+	self->pid = (int32_t)getpid();
+	self->home = home_now();
+	if (!self->home || !read_started(own_number(), &self->started))
+		return kvs_fault(EOPNOTSUPP,
+				 "/proc does not say when this process began: mount it (mount -t proc proc /proc)");
+	return check_visible(self);
 }
 
 enum kvs_process_state kvs_process_look(const struct kvs_process *process)

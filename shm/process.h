@@ -21,7 +21,8 @@ struct kvs_process {
 
 enum kvs_process_state { KVS_PROCESS_GOES_ON, KVS_PROCESS_ENDED, KVS_PROCESS_UNKNOWN };
 
-/* The calling process. -EOPNOTSUPP if /proc does not say. */
+/* The calling process. -EOPNOTSUPP if its end could not be seen: /proc does not say what it is to, or pidfd_open(2) is
+ * not there, or forbidden. (As far as can be told from here: who looks may be forbidden more.) */
 int kvs_process_self(struct kvs_process *self);
 
 /* Of none that kvs_process_self() told of (no pid, no home: nonsense) it says ended. */

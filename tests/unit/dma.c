@@ -11,8 +11,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -306,6 +311,42 @@ START_TEST(a_later_process_of_the_same_number_is_another)
 }
 END_TEST
 
+static void forbid_pidfds(void *arg)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+	kvshm_store *store = unit_attach();
+
+	(void)arg;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) {
+		unit_skip("E2_who_could_not_be_seen_to_end_does_no_dma", "no seccomp filters here");
+		return;
+	}
+	if (syscall(SYS_pidfd_open, getpid(), 0) >= 0) {
+		unit_skip("E2_who_could_not_be_seen_to_end_does_no_dma", "seccomp filters do nothing here");
+		return;
+	}
+	ck_rc(kvs_client_set_dma(&store->map, store->slot), -EOPNOTSUPP);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "seccomp"));
+	ck_assert_uint_eq(atomic_load(&store->map.clients[store->slot].dma), KVS_DMA_NONE);
+}
+
+START_TEST(E2_who_could_not_be_seen_to_end_does_no_dma)
+{
+	kvshm_store *store = store_with_keys();
+	struct child child;
+
+	unit_child(&child, forbid_pidfds, NULL);
+	unit_join(&child);
+	recovers(store, 1);
+}
+END_TEST
+
 START_TEST(a_process_is_told_from_others)
 {
 	kvshm_store *store = store_with_keys();
@@ -436,6 +477,7 @@ int main(void)
 		D3_a_writer_of_a_plane_dooms_the_fill_and_keeps_its_hold,
 		D4_attach_passes_over_a_slot_that_waits,
 		a_later_process_of_the_same_number_is_another,
+		E2_who_could_not_be_seen_to_end_does_no_dma,
 		a_process_is_told_from_others,
 		a_view_tells_who_waits,
 	};
