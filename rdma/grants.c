@@ -162,6 +162,7 @@ int kvr_grants_commit(struct kvr_incoming *incoming, const struct kvr_commit *co
 struct grants {
 	struct kvr_incoming *to;
 	struct kvr_out out;
+	bool said; /* why blocks are refused */
 };
 
 static void flush(struct grants *grants)
@@ -254,6 +255,17 @@ static struct kvr_run *new_run(struct kvr_incoming *incoming, uint32_t first, ui
 	return run;
 }
 
+/* The sender is told the error, and no more: the log of who listens, which has to mend it, has its text. Once, of all
+ * that is answered together. */
+static void say_why(struct grants *grants, int error)
+{
+	if (grants->said || error == -ENOTCONN) /* a connection that is lost is told of as such */
+		return;
+	kvs_log(KVS_LOG_WARNING, "blocks that %s offers are refused: %s", grants->to->source->peer->remote,
+		kvs_fault_text());
+	grants->said = true;
+}
+
 /* What of it was opened already is withdrawn, and its blocks are given up behind that: nobody was told of them. */
 static void refuse_run(struct grants *grants, struct kvr_run *run, int result)
 {
@@ -298,15 +310,18 @@ static uint32_t answer_run(struct grants *grants, const uint32_t *positions, siz
 	int rc;
 
 	if (!run) {
+		say_why(grants, kvs_fault(ENOMEM, "no memory for what is granted"));
 		put_word(grants, positions[0], KVR_REFUSED, -ENOMEM);
 		kvr_inbound_fail(grants->to->inbound, positions[0], -ENOMEM);
 		return 1;
 	}
 	rc = open_windows(run);
-	if (rc)
+	if (rc) {
+		say_why(grants, rc);
 		refuse_run(grants, run, rc);
-	else
+	} else {
 		grant_run(grants, run);
+	}
 	return length;
 }
 

@@ -35,11 +35,13 @@ static void note_reason(struct kvr_peer *peer, int reason, const char *text)
 	(void)snprintf(peer->text, sizeof(peer->text), "%s", text);
 }
 
-/* This side has found it, and told it. */
+/* This side has found it, and told it. Who listens has no caller who would hear of it. */
 static void see_fault(struct kvr_peer *peer, int reason)
 {
 	note_reason(peer, reason, kvs_fault_text());
 	kvr_peer_count_fault(peer, reason);
+	if (peer->role == KVR_ACCEPTOR)
+		kvs_log(KVS_LOG_WARNING, "the connection of %s is given up: %s", peer->remote, peer->text);
 }
 
 void kvr_peer_give_up(struct kvr_peer *peer, int reason)
@@ -344,11 +346,13 @@ bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transpor
 	struct kvr_link_info info;
 	struct kvr_peer *peer;
 
-	if (make(node, transport, KVR_ACCEPTOR, &peer))
+	transport->describe(link, &info);
+	if (make(node, transport, KVR_ACCEPTOR, &peer)) {
+		kvs_log(KVS_LOG_WARNING, "the connection of %s is refused: %s", info.remote, kvs_fault_text());
 		return false;
+	}
 	make_place(node);
 	peer->link = link;
-	transport->describe(link, &info);
 	(void)snprintf(peer->remote, sizeof(peer->remote), "%s", info.remote);
 	enter(peer);
 	*user = &link_user;

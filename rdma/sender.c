@@ -305,7 +305,8 @@ int kvr_sender_on_abort(struct kvr_peer *peer, const struct kvr_end *abort)
 	}
 	rc = abort->result ? abort->result : -ECANCELED;
 	(void)kvs_fault(-rc, "the other side ended the transfer: %s",
-			rc == -ECANCELED ? "its request was ended there, or not claimed" :
+			rc == -ECANCELED ? "its request was ended there, or not claimed, or a block was "
+					     "refused (its event says why)" :
 			rc == -ETIMEDOUT ? "no block of it was offered, written or committed for too long (kvshmd "
 					   "--fill-timeout there)" : strerror(-rc));
 	kvr_transfer_will_end(t, rc);

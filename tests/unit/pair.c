@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 
 kvshm_store *pair_here, *pair_there;
 kvshm_peer *pair_peer;
+const char *pair_url = "tcp://127.0.0.1:0";
 
 static struct {
 	kvshm_owner *owner;
@@ -55,7 +57,11 @@ static void *run(void *arg)
 
 void pair_listen(void)
 {
-	ck_rc(kvshm_listen(pair.daemon, pair.url, NULL, &pair.listener), 0);
+	struct kvshm_net_options options;
+
+	kvshm_net_defaults(&options);
+	options.open = 1; /* no other machine is there */
+	ck_rc(kvshm_listen(pair.daemon, pair.url, &options, &pair.listener), 0);
 	ck_rc(kvshm_listener_url(pair.listener, pair.url, sizeof(pair.url)), 0);
 	pair.stop = eventfd(0, EFD_CLOEXEC);
 	ck_assert_int_eq(pthread_create(&pair.thread, NULL, run, NULL), 0);
@@ -107,7 +113,7 @@ void pair_begin(uint32_t blocks, uint32_t planes, enum kvshm_retain retain)
 	ck_rc(kvshm_attach(pair.name, NULL, &pair_here), 0);
 	pair.planes = planes;
 	pair.chunks = malloc((size_t)CHUNKS * planes * BLOCK);
-	(void)snprintf(pair.url, sizeof(pair.url), "tcp://127.0.0.1:0");
+	(void)snprintf(pair.url, sizeof(pair.url), "%s", pair_url);
 	pair_listen();
 	pair_peer = pair_connect();
 }
@@ -211,21 +217,28 @@ void pair_claim(const char *id, uint64_t first, size_t count)
 	}
 	ck_rc(kvshm_release_batch(pair_there, refs, count, results), 0);
 	while (pair_state(id) != KVSHM_REQUEST_CLOSED)
-		;
+		(void)sched_yield();
+}
+
+bool pair_is_idle(void)
+{
+	struct kvshm_usage usage;
+	kvshm_view *view;
+
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), 0);
+	ck_rc(kvshm_view_usage(view, &usage), 0);
+	kvshm_view_close(view);
+	return !usage.held && !usage.room && !usage.owned && !usage.filling;
 }
 
 void pair_idle(void)
 {
 	const uint64_t deadline = unit_in_ms(UNIT_SOON);
-	struct kvshm_usage usage;
-	kvshm_view *view;
 
-	ck_rc(kvshm_view_open(unit_name(), NULL, &view), 0);
-	do {
+	while (!pair_is_idle()) {
 		ck_assert_uint_lt(unit_in_ms(0), deadline);
-		ck_rc(kvshm_view_usage(view, &usage), 0);
-	} while (usage.held || usage.room || usage.owned || usage.filling);
-	kvshm_view_close(view);
+		(void)sched_yield();
+	}
 }
 
 /* ---- The sending side */

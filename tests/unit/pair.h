@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * pair.h: two nodes in one process, over TCP on this machine: a store with a listener, which a thread of its own works
+ * pair.h: two nodes in one process, over TCP on this machine unless a test says otherwise: a store with a listener, which a thread of its own works
  * for, and a store from which a peer sends. Both must be sound in the end, with nothing left in them.
  */
 #ifndef PAIR_H
@@ -12,6 +12,7 @@
 extern kvshm_store *pair_here;	/* where the peer sends from */
 extern kvshm_store *pair_there; /* an engine of the receiving store; the listener is another client of it */
 extern kvshm_peer *pair_peer;
+extern const char *pair_url; /* what the next pair_begin() listens at */
 
 void pair_begin(uint32_t blocks, uint32_t planes, enum kvshm_retain retain);
 /* One more connection from the same store. */
@@ -28,6 +29,7 @@ enum kvshm_request_state pair_state(const char *id);
 void pair_claim(const char *id, uint64_t first, size_t count);
 /* Returns when the receiving store is idle: nothing is held or reserved there. */
 void pair_idle(void);
+bool pair_is_idle(void);
 /* Key first to first + count - 1 are in a store; their bytes are right. */
 void pair_verify(kvshm_store *store, uint64_t first, size_t count);
 bool pair_has(kvshm_store *store, uint64_t number);
