@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * pair.h: two nodes in one process, over TCP on this machine unless a test says otherwise: a store with a listener, which a thread of its own works
- * for, and a store from which a peer sends. Both must be sound in the end, with nothing left in them.
+ * pair.h: two nodes in one process, over TCP on this machine unless a test says otherwise: a store with a listener,
+ * which a thread of its own works for, and a store from which a peer sends. Both must be sound in the end, with nothing
+ * left in them.
  */
 #ifndef PAIR_H
 #define PAIR_H
