@@ -9,8 +9,8 @@
  * by one window for each of its planes: positions behind each other whose blocks are adjacent.
  *
  *   inbound    ROOM      in the line for room; offers are kept         room -> FILLING; end -> ENDING
- *              FILLING   its keys are asked for, granted, committed    all here -> COMPLETE; fill timeout, any other end
- *                                                                      -> ENDING
+ *              FILLING   its keys are asked for, granted, committed    all here -> COMPLETE; fill timeout, or any
+ *                                                                      other end -> ENDING
  *              COMPLETE  every key is held until it is claimed and     end, claim timeout -> gone
  *                        ended
  *              ENDING    runs are being fenced; then fills are given   no runs are left -> gone

@@ -36,8 +36,8 @@ struct kvr_wish {
 	const void *id;
 	size_t id_length;
 	uint32_t attempt;
-	/* As the request is to be filled with these, and no others: what the peer offers beside them is refused, position
-	 * by position. Those that the store can't have count for none. Used during the call only. */
+	/* It is to be filled with these, and no others: what the peer offers beside them is refused, position by
+	 * position. Those that the store can't have count for none. Used during the call only. */
 	const struct kvshm_key *keys;
 	size_t count;
 	void *user;

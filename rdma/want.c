@@ -258,7 +258,8 @@ int kvr_wish_start(struct kvr_peer *peer, struct kvshm_peer *owner, const struct
 	for (size_t i = 0; i < count; i++)
 		whole.total += is_possible(peer, &keys[i]);
 	kvr_peer_count(peer, KVS_PEER_sent_wants, whole.total);
-	(void)send_want(t, &whole, keys, count); /* what it can't is the connection's end, and so the transfer's: that tells */
+	/* What it can't is the connection's end, and so the transfer's: that tells. */
+	(void)send_want(t, &whole, keys, count);
 	return 0;
 }
 

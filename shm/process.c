@@ -7,9 +7,9 @@
  * tell it from one that goes on unseen. A process can't learn from within which number it has outside: NSpid in its own
  * /proc begins at its own level. A pidfd, which would outlast the namespace, can't be kept in a segment. And that a
  * process is not to be seen says something only where all are: in the initial namespace, without hidepid, which is not
- * where those run who share a store between containers. So it stays unknown, and what the devices of such a client could
- * reach waits for one who looks from its namespace, or for a new store (kvshm-stat names it). Containers with one pid
- * namespace for all clients of a store are spared that.
+ * where those run who share a store between containers. So it stays unknown, and what the devices of such a client
+ * could reach waits for one who looks from its namespace, or for a new store (kvshm-stat names it). Containers with one
+ * pid namespace for all clients of a store are spared that.
  *
  * /proc/thread-self, not /proc/self: the thread that asks may have outlived its group's leader. Which number a process
  * has in /proc is asked of the pidfd's own file there: /proc may be one of another pid namespace.

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "peers.h"
 #include "url.h"
 
 #define BLOCKS 8U
@@ -143,6 +144,54 @@ START_TEST(a_child_of_fork_has_no_part_in_it)
 }
 END_TEST
 
+static int count_shown(const struct kvshm_peer_view *peer, void *arg)
+{
+	(void)peer;
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static unsigned shown(void)
+{
+	unsigned count = 0;
+	kvshm_view *view;
+
+	ck_rc(kvshm_view_open(unit_name(), NULL, &view), 0);
+	ck_rc(kvshm_view_peers(view, count_shown, &count), 0);
+	kvshm_view_close(view);
+	return count;
+}
+
+START_TEST(a_connection_for_which_the_table_has_no_place_goes_on_uncounted)
+{
+	const struct kvs_peer_about about = {.transport = "tcp", .device = "", .local = "", .remote = "", .node = "",
+					     .store = ""};
+	kvshm_store *store = far_store(BLOCKS);
+	const uint64_t one = 1, two = 2;
+	struct far *far;
+	uint32_t peer;
+
+	for (uint32_t i = 0; i < KVS_PEERS; i++)
+		ck_rc(kvs_peer_take(&store->map, store->slot, &about, &peer), 0);
+	far = far_connect();
+	far_begin(far, 1, &one, 2, 100);
+	far_finish(far, 1, 2, 100);
+	far_claim(store, 1, 100, 2);
+	far_cut(far);
+	ck_assert_uint_eq(shown(), KVS_PEERS); /* it took nobody's place, and gave none back */
+	kvs_peer_give_back(&store->map, 77);
+	far = far_connect();
+	far_idle(far);
+	ck_assert_uint_eq(shown(), KVS_PEERS);
+	ck_rc(kvs_peer_take(&store->map, store->slot, &about, &peer), -ENFILE);
+	far_begin(far, 1, &two, 1, 200);
+	far_finish(far, 1, 1, 200);
+	ck_assert_uint_eq(atomic_load(&store->map.peers[77].counters[KVS_PEER_commits]), 1);
+	far_claim(store, 2, 200, 1);
+	far_end(store);
+}
+END_TEST
+
 /* ---- Who does not say who he is ---------------------------------------------------------------------------------- */
 
 /* A connection that says nothing; the listener has taken it. */
@@ -260,6 +309,7 @@ int main(void)
 		what_it_can_not_do_is_refused_and_leaves_nothing,
 		its_descriptor_is_readable_when_there_is_something_to_do,
 		a_child_of_fork_has_no_part_in_it,
+		a_connection_for_which_the_table_has_no_place_goes_on_uncounted,
 		F2_so_many_may_be_connected_and_say_nothing,
 		F2_who_is_connected_has_so_much_time_to_say_who_he_is,
 		a_child_of_fork_keeps_no_connection_and_no_port,

@@ -271,7 +271,7 @@ START_TEST(what_is_complete_outlasts_its_sender_and_the_listener)
 }
 END_TEST
 
-/* The second follows the first: it is held once, and the request completes with fewer blocks than it was opened with. */
+/* The second follows the first: it is held once, and the request completes with one block less. */
 START_TEST(R24_a_key_for_two_positions_is_filled_once)
 {
 	kvshm_store *store = far_store(BLOCKS), *engine = unit_attach();

@@ -304,6 +304,43 @@ START_TEST(F2_one_connection_can_have_only_so_many_transfers)
 }
 END_TEST
 
+START_TEST(F2_one_connection_can_have_only_so_many_positions)
+{
+	enum { MANY = 4096, MOST = KVR_POSITIONS_MAX(MANY) / MANY };
+	struct kvshm_create_options options = unit_options(MANY);
+	struct kvshm_net_options net;
+	kvshm_store *store;
+	struct far *far;
+
+	options.requests = MOST + 8;
+	store = unit_make(&options);
+	kvshm_net_defaults(&net);
+	far_listen(store, &net);
+	far = far_connect();
+	for (uint32_t i = 1; i <= MOST; i++) {
+		uint64_t id = i;
+
+		far_open(far, i, &id, MANY); /* all but the first wait for room */
+	}
+	far_opened(far, 1, 0);
+	far_open(far, MOST + 1, NULL, 1);
+	far_opened(far, MOST + 1, -ENOBUFS);
+	far_open(far, MOST + 2, NULL, 0);
+	far_opened(far, MOST + 2, 0);
+	far_ended(far, KVR_DONE, MOST + 2, 0);
+	far_abort(far, MOST);
+	while (far_next(far) != KVR_ABORTED) /* OPENED, perhaps, since it was refused */
+		(void)far_take(far, KVR_OPENED);
+	far_ended(far, KVR_ABORTED, MOST, 0);
+	far_open(far, MOST + 3, NULL, MANY + 1); /* which the store says */
+	far_opened(far, MOST + 3, -E2BIG);
+	far_open(far, MOST + 4, NULL, MANY);
+	far_silent(far); /* it waits for room, too */
+	far_cut(far);
+	far_end(store);
+}
+END_TEST
+
 /* Each OPEN is refused, and its answer waits: 200 bytes, in the end, for each of them. */
 START_TEST(F2_who_asks_and_takes_no_answer_is_sent_away)
 {
@@ -463,6 +500,7 @@ int main(void)
 		an_id_that_is_open_already_is_refused_with_whose_it_is,
 		requests_beyond_the_stores_are_refused,
 		F2_one_connection_can_have_only_so_many_transfers,
+		F2_one_connection_can_have_only_so_many_positions,
 		F2_who_asks_and_takes_no_answer_is_sent_away,
 		F2_of_what_is_complete_only_so_much_is_kept,
 		F2_a_want_holds_no_more_than_the_store_has_blocks,
