@@ -48,6 +48,7 @@ struct kvr_device {
 	struct kvr_verbs_window *free, **free_end; /* the one that was used longest ago first */
 	bool has_windows, is_iwarp;
 	bool wide_windows; /* they let in what is inside of their memory region, not inside of themselves */
+	bool binds_again;  /* with what it sends once more it does the bindings once more that were posted behind it */
 	uint32_t queue_max, completions_max;
 };
 
@@ -150,6 +151,7 @@ struct kvr_link {
 	/* The send queue: ops by their number, modulo its depth. */
 	struct kvr_op *queue;
 	uint64_t posted, done;
+	uint64_t told; /* behind the last message in it */
 	uint32_t depth, unsignalled;
 	uint32_t writes_max, writes, window_ops; /* in it */
 	/* The last of them, which the device does not have yet. */

@@ -23,7 +23,8 @@
 #include "verbs.h"
 
 /* Its windows are as wide as the memory region that they are over: it compares an access with that one's bounds (Linux
- * 6.1, check_rkey() in drivers/infiniband/sw/rxe/rxe_resp.c). */
+ * 6.1, check_rkey() in drivers/infiniband/sw/rxe/rxe_resp.c). And a binding that it does once more fails, since the
+ * window is bound, and its send queue stands still, without a word (req_retry() and rxe_requester() in rxe_req.c). */
 #define SOFT_ROCE 0xffffff
 
 /* ---- What it tells ---- */
@@ -274,6 +275,7 @@ static int read_abilities(struct kvr_device *device)
 	device->has_windows = attr.device_cap_flags & (IBV_DEVICE_MEM_WINDOW_TYPE_2A | IBV_DEVICE_MEM_WINDOW_TYPE_2B) &&
 			      attr.max_mw > 0;
 	device->wide_windows = device->has_windows && attr.vendor_id == SOFT_ROCE;
+	device->binds_again = device->wide_windows;
 	device->queue_max = (uint32_t)attr.max_qp_wr;
 	device->completions_max = (uint32_t)attr.max_cqe;
 	return 0;

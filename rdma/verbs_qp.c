@@ -277,8 +277,10 @@ static int post_message(struct kvr_link *link, const struct kvr_op *op)
 				 .num_sge = 1,
 				 .opcode = IBV_WR_SEND,
 				 .send_flags = op->size <= link->inline_max ? IBV_SEND_INLINE : 0};
+	int rc = post(link, op, &wr, op->cookie != 0 || link->device->binds_again);
 
-	return post(link, op, &wr, op->cookie != 0);
+	link->told = link->posted;
+	return rc;
 }
 
 static int post_bind(struct kvr_link *link, const struct kvr_op *op)
@@ -308,10 +310,16 @@ static int post_invalidate(struct kvr_link *link, const struct kvr_op *op)
 	return post(link, op, &wr, true);
 }
 
-/* Messages have a slot, which is room enough. */
+/* Messages have a slot, which is room enough. A binding that would be done once more with the message before it waits
+ * until that one has arrived. (It does not wait for writes that are behind that message: only a side that writes itself
+ * has such.) */
 static bool has_room(const struct kvr_link *link, const struct kvr_op *op)
 {
-	return link->state == KVR_LINK_UP && (op->kind == KVR_OP_SEND || link->window_ops < KVR_VERBS_WINDOW_OPS);
+	if (link->state != KVR_LINK_UP)
+		return false;
+	if (op->kind == KVR_OP_BIND && link->device->binds_again && link->done < link->told)
+		return false;
+	return op->kind == KVR_OP_SEND || link->window_ops < KVR_VERBS_WINDOW_OPS;
 }
 
 static int post_op(struct kvr_link *link, const struct kvr_op *op)

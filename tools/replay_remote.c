@@ -59,8 +59,11 @@ static bool register_buffer(struct replay_remote *remote)
 static bool reconnect(struct replay_remote *remote)
 {
 	uint64_t patience = replay_now() + CLIENT_PATIENCE * REPLAY_MS;
+	size_t count;
 	int rc;
 
+	(void)kvshm_peer_work(remote->peer, 0, NULL, 0, &count); /* says why */
+	tool_say("connecting again: %s", kvshm_error());
 	if (kvshm_disconnect(remote->peer))
 		return fail("the connection can't be closed");
 	remote->peer = NULL;

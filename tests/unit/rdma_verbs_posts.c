@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * rdma_verbs_posts: how often a device is called for what a link is given: for scattered writes of one commit once in
- * KVR_VERBS_CHAIN, and at once where a write is long, or the turn is over. Over a device that is not there
- * (verbs_fake.h).
+ * KVR_VERBS_CHAIN, and at once where a write is long, or the turn is over; and what waits for what. Over a device that is
+ * not there (verbs_fake.h).
  */
 #include "config.h"
 
@@ -108,8 +108,38 @@ START_TEST(a_flush_that_fails_ends_the_link)
 }
 END_TEST
 
+/* A binding that a device would do once more with a message that was lost waits for that one's end; of other devices
+ * none does. What comes behind the binding waits with it. */
+START_TEST(a_binding_waits_for_messages_where_it_would_be_done_again)
+{
+	struct kvr_window *second;
+
+	scene_begin();
+	fake.wide_windows = _i;
+	scene_connect();
+	ends_tell(&ends_b);
+	fake.posts = 0;
+	ends_rc(ends_send(&ends_b, ends_b.told + 1, 64, 0), 0);
+	ck_assert_uint_eq(fake.posts, 1);
+	ends_rc(kvr_verbs.expose(ends_b.link, ends_b.plane, PIECE, &ends_b, &window), 0);
+	ends_rc(kvr_verbs.expose(ends_b.link, ends_b.plane + PIECE, PIECE, &ends_b, &second), 0);
+	ends_rc(ends_send(&ends_b, ends_b.told + 2, 64, 9), 0);
+	ck_assert_uint_eq(fake.posts, _i ? 1 : 4);
+	ends_until(ends_b.sent == 9);
+	ck_assert_uint_eq(fake.posts, 4);
+	ends_withdraw(&ends_b, window);
+	ends_withdraw(&ends_b, second);
+	ends_until(ends_b.withdrawn == 2);
+	scene_end();
+}
+END_TEST
+
 int main(void)
 {
+	const struct unit_loop loops[] = {
+		{a_binding_waits_for_messages_where_it_would_be_done_again, 2},
+		{NULL, 0},
+	};
 	const TTest *const tests[] = {
 		scattered_writes_go_in_chains_and_the_last_with_the_message_behind,
 		a_long_write_goes_at_once_and_takes_along_what_waits,
@@ -117,5 +147,5 @@ int main(void)
 		a_flush_that_fails_ends_the_link,
 	};
 
-	return unit_run("rdma_verbs_posts", tests, sizeof(tests) / sizeof(tests[0]));
+	return unit_run_loops("rdma_verbs_posts", tests, sizeof(tests) / sizeof(tests[0]), loops);
 }
