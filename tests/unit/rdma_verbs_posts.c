@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * rdma_verbs_posts: how often a device is called for what a link is given: for scattered writes of one commit once in
- * KVR_VERBS_CHAIN, and at once where a write is long, or the turn is over; and what waits for what. Over a device that is
- * not there (verbs_fake.h).
+ * KVR_VERBS_CHAIN, and at once where a write is long, or the turn is over; and which waits for what. Over a device that
+ * is not there (verbs_fake.h).
  */
 #include "config.h"
 
