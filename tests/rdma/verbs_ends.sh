@@ -17,7 +17,7 @@ KVSHM_TEST_GID=$(gid_index rxe0) must_run "$ends" "rdma://$address:7471"
 must_run ip address add fd00:77::1/64 dev "$interface" nodad # here: a link that goes down loses it
 must_run "$ends" "rdma://[fd00:77::1]:7471" device_port_gid_and_traffic_class_are_taken
 
-"$KVSHM_BIN/../tests/cli/trace" make chats 2 | head -n 60 >"$tmp/trace"
+"$KVSHM_BIN/../tests/cli/trace" make chats 2 | head -n 40 >"$tmp/trace"
 receive "rdma://$address" --size 8M --block-size 4K
 decode
 start_replay "$url" --in-flight 4
@@ -30,9 +30,9 @@ must_run rdma link add rxe0 type rxe netdev "$interface"
 wait "$sender" || fail "kvshm-replay: $(cat "$tmp/replay.err" "$tmp/kvshmd.log")"
 cat "$tmp/kvshmd.log"
 tr -d '\n' <"$tmp/sent"
-equal "requests that were sent" "$(sent requests)" 60
+equal "requests that were sent" "$(sent requests)" 40
 [ "$(sent reconnected)" -ge 1 ] || fail "it did not connect again"
 equal "times that kvshmd began to listen" "$(grep -c '^kvshmd: listening at' "$tmp/kvshmd.log")" 2
 end_decode
-equal "requests that were decoded" "$(decoded distinct)" 60
+equal "requests that were decoded" "$(decoded distinct)" 40
 settles
