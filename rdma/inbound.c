@@ -105,8 +105,8 @@ static struct kvr_offered *keep(const struct kvr_offer *offer)
 	return offered;
 }
 
-/* A key that the store can't have, or that is none of those that were wanted, is refused alone (R24). It is kept all the same: the others who offer it are to offer
- * the same. */
+/* A key that the store can't have, or that is none of those that were wanted, is refused alone (R24). It is kept all
+ * the same: the others who offer it are to offer the same. */
 int kvr_inbound_offer(struct kvr_inbound *inbound, const struct kvr_offer *offer)
 {
 	const struct kvshm_geometry *geometry = &inbound->receiver->geometry;

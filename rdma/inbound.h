@@ -231,6 +231,8 @@ void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text
 /* Goes on with it, as far as that is possible now; the end of all that is done with one. It may be gone afterwards,
  * with its incomings. */
 void kvr_inbound_look(struct kvr_inbound *inbound);
+/* Frees its positions, with what was offered there: of one that is complete, or at its end. */
+void kvr_inbound_forget(struct kvr_inbound *inbound);
 /* Its end, now: no run is left. */
 void kvr_inbound_finish(struct kvr_inbound *inbound);
 
@@ -238,6 +240,9 @@ void kvr_inbound_finish(struct kvr_inbound *inbound);
 
 /* The one that an OPEN may join; one that is over, as its engine says, is none. */
 struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct kvr_open *open);
+/* Of what is complete, and has no sender any more, the oldest are forgotten until no more positions are kept than may
+ * be. Blocks do not bound them: many positions may have the same. Such a request stays, but can't be sent again. */
+void kvr_inbound_keep_few(struct kvr_receiver *receiver);
 /* Something has changed in the store, or time has passed: likewise. thorough: rooms and ends are looked for, too.
  * Returns when to look again. */
 uint64_t kvr_inbound_work(struct kvr_inbound *inbound, uint64_t now, bool thorough);

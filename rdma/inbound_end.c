@@ -49,8 +49,7 @@ void kvr_inbound_abort(struct kvr_inbound *inbound, int result, const char *text
 	(void)kvshm_request_unreserve(inbound->receiver->store, &inbound->request); /* it may be over */
 }
 
-/* Its positions, with what was offered there. */
-static void forget(struct kvr_inbound *inbound)
+void kvr_inbound_forget(struct kvr_inbound *inbound)
 {
 	if (inbound->state == KVR_INBOUND_COMPLETE)
 		inbound->receiver->kept -= inbound->blocks;
@@ -61,23 +60,6 @@ static void forget(struct kvr_inbound *inbound)
 	inbound->blocks = 0;
 }
 
-/* Blocks do not bound it: many positions may have the same. Its request stays, but can't be sent again. (The oldest are
- * last.) */
-static void keep_no_more_than_may_be(struct kvr_receiver *receiver)
-{
-	const uint64_t most = KVR_POSITIONS_MAX(receiver->geometry.blocks);
-	struct kvr_inbound *oldest = receiver->inbounds;
-
-	while (receiver->kept > most && oldest) {
-		oldest = NULL;
-		for (struct kvr_inbound *at = receiver->inbounds; at; at = at->next)
-			if (at->state == KVR_INBOUND_COMPLETE && !at->incomings && at->positions && at->blocks)
-				oldest = at;
-		if (oldest)
-			forget(oldest);
-	}
-}
-
 void kvr_inbound_free(struct kvr_inbound *inbound)
 {
 	struct kvr_inbound **at = &inbound->receiver->inbounds;
@@ -85,7 +67,7 @@ void kvr_inbound_free(struct kvr_inbound *inbound)
 	while (*at != inbound)
 		at = &(*at)->next;
 	*at = inbound->next;
-	forget(inbound);
+	kvr_inbound_forget(inbound);
 	free(inbound);
 }
 
@@ -156,7 +138,7 @@ static void tell_done(struct kvr_inbound *inbound)
 	}
 	if (inbound->put && !inbound->incomings)
 		kvr_inbound_abort(inbound, -ECANCELED, "");
-	keep_no_more_than_may_be(inbound->receiver);
+	kvr_inbound_keep_few(inbound->receiver);
 }
 
 /* Those that went alone, and have nothing any more. True: others are fenced still. */

@@ -162,6 +162,21 @@ struct kvr_inbound *kvr_inbound_find(struct kvr_receiver *receiver, const struct
 	return find(receiver, open);
 }
 
+void kvr_inbound_keep_few(struct kvr_receiver *receiver)
+{
+	const uint64_t most = KVR_POSITIONS_MAX(receiver->geometry.blocks);
+	struct kvr_inbound *oldest = receiver->inbounds;
+
+	while (receiver->kept > most && oldest) {
+		oldest = NULL;
+		for (struct kvr_inbound *at = receiver->inbounds; at; at = at->next) /* the oldest is last */
+			if (at->state == KVR_INBOUND_COMPLETE && !at->incomings && at->blocks)
+				oldest = at;
+		if (oldest)
+			kvr_inbound_forget(oldest);
+	}
+}
+
 /* Whose time to drain is over is fenced, whatever it does: by windows, or by the end of its connection. */
 static uint64_t look_at_drains(struct kvr_inbound *inbound, uint64_t now)
 {
