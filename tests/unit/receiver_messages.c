@@ -407,7 +407,7 @@ START_TEST(F2_of_what_is_complete_only_so_much_is_kept)
 	for (uint32_t i = 1; i <= MOST + 1; i++)
 		send_one(far, i, i, MANY, 100);
 	far_idle(far);
-	ck_assert_uint_eq(far_node()->receiver->kept, MOST * MANY);
+	ck_assert_uint_eq(far_node()->receiver->kept, UINT64_C(1) * MOST * MANY);
 	send_one(far, MOST + 2, 2, MANY, 100); /* once more */
 	far_open(far, MOST + 3, &one, MANY);
 	far_opened(far, MOST + 3, -EALREADY);
