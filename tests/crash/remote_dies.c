@@ -524,7 +524,7 @@ static void run(struct scene *scene, bool receiver)
 
 	/* In a short run some are left out, others each time. */
 	while (kill_one(scene, receiver, number))
-		number += base_long() ? 1 : 1 + base_below(&random, 3);
+		number += base_long() ? 1 : 1 + base_below(&random, 6);
 	(void)printf("a %s was killed before each of some of %" PRIu64 " system calls\n",
 		     receiver ? "receiver" : "sender", number);
 }
