@@ -369,8 +369,8 @@ static void make(struct scene *scene, unsigned which)
 		put(scene->engines[which], which ? HERE - 1 + i : i);
 }
 
-/* Lets the victim get to its system call of that number, from 0, and kills it there. False: it came to its end before. A
- * receiver is told to end once the other one, the sender, has ended. */
+/* Lets the victim get to its system call of that number, from 0, and kills it there. False: it came to its end before.
+ * A receiver is told to end once the other one, the sender, has ended. */
 static bool kill_before(struct scene *scene, pid_t victim, pid_t other, bool *reaped, uint64_t number)
 {
 	struct stage *stage = scene->stage;

@@ -361,7 +361,8 @@ int main(void)
 		     "and left %" PRIu64 " different stores\n", sum.deaths, sum.instructions, sum.stores);
 	(void)printf("| recoverers stood still %" PRIu64 " times; the new client got the dead one's slot %" PRIu64
 		     " times\n", sum.stops, sum.same_slot);
-	(void)printf("| %" PRIu64 " recoveries of clients that did DMA waited for the end of their processes\n", sum.waits);
+	(void)printf("| %" PRIu64 " recoveries of clients that did DMA waited for the end of their processes\n",
+		     sum.waits);
 	(void)printf("| %" PRIu64 " failures\n", sum.failures);
 	base_check(sum.same_slot > 0 || !base_long()); /* in a short run the seed may have none */
 	base_check(sum.waits > 0);
