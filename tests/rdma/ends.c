@@ -351,7 +351,8 @@ int ends_write_to(struct end *from, size_t offset, uint64_t to, uint32_t rkey, s
 
 	int rc = transport->write(from->link, &write);
 
-	transport->flush(from->link);
+	if (transport->flush)
+		transport->flush(from->link);
 	return rc;
 }
 

@@ -93,7 +93,8 @@ else
 	settles
 	await ready
 	base=$(counter sent_pkts)
-	"${send[@]}" --timeout 2000 "${keys[@]/#/new-}" >"$tmp/out" 2>&1 &
+	# Of that the device takes 7.5 s to send again, and gives up: before the sender takes the silence for an end.
+	"${send[@]}" --timeout 10000 "${keys[@]/#/new-}" >"$tmp/out" 2>&1 &
 	sender=$!
 	started+=("$sender")
 	until [ "$(counter sent_pkts)" -gt $((base + 1000)) ]; do
