@@ -35,12 +35,13 @@ static void note_reason(struct kvr_peer *peer, int reason, const char *text)
 	(void)snprintf(peer->text, sizeof(peer->text), "%s", text);
 }
 
-/* This side has found it, and told it. Who listens has no caller who would hear of it. */
+/* This side has found it, and told it. Who listens has no caller who would hear of it; that this side ends all in order
+ * (-ESHUTDOWN) is no fault. */
 static void see_fault(struct kvr_peer *peer, int reason)
 {
 	note_reason(peer, reason, kvs_fault_text());
 	kvr_peer_count_fault(peer, reason);
-	if (peer->role == KVR_ACCEPTOR)
+	if (peer->role == KVR_ACCEPTOR && reason != -ESHUTDOWN)
 		kvs_log(KVS_LOG_WARNING, "the connection of %s is given up: %s", peer->remote, peer->text);
 }
 

@@ -96,6 +96,18 @@ static void end(void)
 	kvr_node_close(&here);
 }
 
+/* Lines of the log, and the last of them. */
+static unsigned lines;
+static char last_line[512];
+
+static void keep_line(enum kvshm_log_level level, const char *text, void *arg)
+{
+	(void)level;
+	(void)arg;
+	lines++;
+	(void)snprintf(last_line, sizeof(last_line), "%s", text);
+}
+
 static void must_say(const char *words)
 {
 	ck_assert_msg(strstr(peer->text, words), "'%s' is not in '%s'", words, peer->text);
@@ -377,8 +389,11 @@ START_TEST(who_closes_in_order_is_heard_to)
 	listen_here(unit_store(BLOCKS), &options);
 	connect_there(NULL, &options);
 	go_on_until(KVR_PEER_UP);
+	kvshm_set_log(keep_line, NULL);
 	kvr_tcp.close_port(port);
 	kvr_node_close(&here);
+	kvshm_set_log(NULL, NULL);
+	ck_assert_msg(lines == 0, "logged: %s", last_line); /* it is no fault */
 	while (peer->state != KVR_PEER_DOWN)
 		work(&there, unit_in_ms(10000));
 	must_say("ended over there");
