@@ -156,6 +156,7 @@ void kvr_inbound_end_fill(struct kvr_inbound *inbound, struct kvr_position *at)
 		return; /* others' planes are awaited */
 	if (rc == 0)
 		rc = kvshm_publish(store, &at->handle, &at->offered->meta);
+	inbound->fills_ended++;
 	kvr_receiver_wake_at(inbound->receiver, 0);
 	if (rc == 0) {
 		kvr_inbound_set_here(inbound, at);
@@ -225,8 +226,10 @@ static void take(struct kvr_inbound *inbound, uint32_t position, int result, enu
 		kvr_inbound_set_here(inbound, at);
 	else if (outcome == KVSHM_PENDING)
 		wait_for(inbound, position);
-	else
+	else {
 		at->state = KVR_POSITION_FILL;
+		kvr_inbound_went_on(inbound); /* whose writing it is has its time from now on */
+	}
 }
 
 static void ask_some(struct kvr_inbound *inbound, const uint32_t *positions, size_t count)
@@ -268,7 +271,6 @@ void kvr_inbound_ask(struct kvr_inbound *inbound, const uint32_t *positions, siz
 	}
 	if (inbound->state != KVR_INBOUND_FILLING && inbound->state != KVR_INBOUND_COMPLETE)
 		return;
-	kvr_inbound_went_on(inbound);
 	for (struct kvr_incoming *incoming = inbound->incomings; incoming; incoming = incoming->sibling)
 		kvr_grants_answer(incoming, positions, count);
 }

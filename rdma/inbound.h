@@ -147,6 +147,7 @@ struct kvr_inbound {
 	uint32_t pending; /* first of those that are */
 	uint32_t blocks, attempt;
 	uint32_t settled, here; /* positions */
+	uint32_t fills_ended, fills_seen; /* of its own; when what is pending was looked at last */
 	uint32_t planes;	/* of all its incomings */
 	uint32_t claims;	/* seen last */
 	uint64_t deadline;	/* of the room; of the claim */

@@ -87,20 +87,23 @@ static void look_for_room(struct kvr_inbound *inbound)
 		kvr_inbound_abort(inbound, rc, kvs_fault_text());
 }
 
-/* What others fill: it is here, or to be asked for again, or still pending. */
+/* What others fill: it is here, or to be asked for again, or still pending. What this request fills itself, for another
+ * position (-EBADF), is asked for again when one of its fills has ended. */
 static void look_at_pending(struct kvr_inbound *inbound)
 {
+	const bool fills_ended = inbound->fills_ended != inbound->fills_seen;
 	uint32_t todo = inbound->pending, some[SOME];
 	size_t n = 0;
 
 	inbound->pending = KVR_NO_POSITION;
+	inbound->fills_seen = inbound->fills_ended;
 	while (todo != KVR_NO_POSITION && inbound->state == KVR_INBOUND_FILLING) {
 		struct kvr_position *at = &inbound->positions[todo];
 		uint32_t position = todo;
 		int rc = kvshm_wait(inbound->receiver->store, &at->handle, 0);
 
 		todo = at->next;
-		if (rc == -ETIMEDOUT) {
+		if (rc == -ETIMEDOUT || (rc == -EBADF && !fills_ended)) {
 			kvr_inbound_push_pending(inbound, position);
 		} else {
 			if (rc == 0)

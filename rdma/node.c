@@ -90,6 +90,12 @@ static void init_locks(struct kvr_node *node)
 	(void)pthread_condattr_destroy(&monotonic);
 }
 
+/* 0 is for ever; so is what would be over when no clock counts any more. */
+static uint64_t or_never(uint64_t timeout)
+{
+	return timeout > UINT64_MAX / 2 ? 0 : timeout;
+}
+
 int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_net_options *options)
 {
 	int rc;
@@ -97,8 +103,8 @@ int kvr_node_open(struct kvr_node *node, kvshm_store *store, const struct kvshm_
 	memset(node, 0, sizeof(*node));
 	node->store = store;
 	node->timeout = options->timeout;
-	node->claim_timeout = options->claim_timeout;
-	node->fill_timeout = options->fill_timeout;
+	node->claim_timeout = or_never(options->claim_timeout);
+	node->fill_timeout = or_never(options->fill_timeout);
 	node->receiver_at = UINT64_MAX;
 	if (node->timeout < TIMEOUT_MIN || node->timeout / 1000000 > UINT32_MAX)
 		return kvs_fault(EINVAL, "a timeout of %llu ns: 100 ms to 49 days are possible",

@@ -14,7 +14,7 @@
 #include "internal.h"
 #include "transfer.h"
 
-#define SHARE (UINT64_C(4) << 20) /* bytes of a plane that are committed together */
+#define SHARE (UINT64_C(1) << 20) /* bytes of a commit: the other side hears of a slow link now and then */
 
 struct kvr_push {
 	kvshm_store *store;

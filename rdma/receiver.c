@@ -204,8 +204,10 @@ int kvr_receiver_on_offer(struct kvr_peer *peer, struct kvr_message *offers)
 		return rc;
 	if (rc)
 		kvr_incoming_refuse(incoming, rc, kvs_fault_text());
-	if (inbound->state != KVR_INBOUND_ROOM)
+	if (inbound->state != KVR_INBOUND_ROOM) {
+		kvr_inbound_went_on(inbound);
 		kvr_inbound_ask(inbound, positions, count);
+	}
 	kvr_inbound_look(inbound);
 	return 0;
 }

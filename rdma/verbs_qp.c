@@ -116,9 +116,9 @@ static int size_queue(struct kvr_link *link)
 {
 	uint32_t others = KVR_VERBS_SLOTS + KVR_VERBS_WINDOW_OPS, most = link->device->queue_max;
 
-	if (most < others + KVR_VERBS_SIGNAL_EVERY)
+	if (most < others + 2 * KVR_VERBS_SIGNAL_EVERY) /* half of the writes are then more than are never told of */
 		return kvs_fault(EOPNOTSUPP, "%s has send queues of %u requests, and %u are needed",
-				 link->device->context->device->name, most, others + KVR_VERBS_SIGNAL_EVERY);
+				 link->device->context->device->name, most, others + 2 * KVR_VERBS_SIGNAL_EVERY);
 	link->writes_max = most - others < KVR_VERBS_WRITES ? most - others : KVR_VERBS_WRITES;
 	link->depth = link->writes_max + others;
 	link->queue = calloc(link->depth, sizeof(*link->queue));
@@ -434,6 +434,10 @@ int kvr_qp_write(struct kvr_link *link, const struct kvr_write *write, uint32_t 
 		return kvs_fault(EINVAL, "a write of %llu bytes is too long for %s", (unsigned long long)write->length,
 				 link->device->context->device->name);
 	if (link->waiting || link->state != KVR_LINK_UP || link->writes + requests > link->writes_max) {
+		int rc = link->state == KVR_LINK_UP ? kvr_qp_flush(link) : 0; /* room comes of what was posted */
+
+		if (rc)
+			return kvr_link_fail_later(link, rc);
 		link->refused_write = true;
 		return kvs_routine(EAGAIN, "the send queue is full: wait for room");
 	}

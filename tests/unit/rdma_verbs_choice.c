@@ -251,7 +251,7 @@ START_TEST(links_work_over_devices_that_can_do_less)
 	fake.no_windows = _i == 1;
 	fake.iwarp = _i == 1;
 	fake.wide_windows = _i == 2;
-	fake.queue_max = _i == 3 ? 144 : fake.queue_max; /* the least that will do */
+	fake.queue_max = _i == 3 ? 160 : fake.queue_max; /* the least that will do */
 	scene_connect();
 	ck_assert_uint_eq(ends_info(&ends_b).flags, _i == 1 ? KVR_LINK_NO_WINDOWS : 0);
 	for (unsigned i = 0; i < 300; i++) /* more than a window has keys */
@@ -265,13 +265,13 @@ START_TEST(a_device_whose_queues_are_too_short_is_told_of)
 	scene_begin();
 	ends_open();
 	scene_renew(&ends_a);
-	fake.queue_max = _i ? fake.queue_max : 143;
+	fake.queue_max = _i ? fake.queue_max : 159;
 	fake.completions_max = _i ? 100 : fake.completions_max;
 	ends_rc(ends_begin(&ends_a, &ends_at), 0);
 	ends_until(ends_a.downs);
 	ends_rc(ends_a.reason, -EOPNOTSUPP);
 	ck_assert_ptr_nonnull(strstr(ends_a.text, _i ? "queues of 100 entries, and 448 are needed"
-						     : "send queues of 143 requests, and 144 are needed"));
+						     : "send queues of 159 requests, and 160 are needed"));
 	scene_end();
 }
 END_TEST

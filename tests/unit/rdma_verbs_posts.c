@@ -134,6 +134,32 @@ START_TEST(a_binding_waits_for_messages_where_it_would_be_done_again)
 }
 END_TEST
 
+/* A send queue that is as short as may be: what fills it is posted, and so told of. */
+START_TEST(a_full_queue_has_room_again)
+{
+	const uint64_t queue = 160;
+	struct kvr_write write;
+	unsigned rooms;
+	int rc = 0;
+
+	scene_begin();
+	fake.queue_max = (uint32_t)queue;
+	scene_connect();
+	window = ends_expose(&ends_b, 0, SCENE_PLANE);
+	ends_tell(&ends_a);
+	write = (struct kvr_write){.from = ends_a.plane, .to = window->address, .length = 8, .rkey = window->rkey};
+	for (unsigned round = 0; round < 20; round++) {
+		rooms = ends_a.rooms;
+		for (unsigned i = 0; i <= queue && rc == 0; i++)
+			rc = kvr_verbs.write(ends_a.link, &write);
+		ends_rc(rc, -EAGAIN);
+		ends_until(ends_a.rooms > rooms);
+		rc = 0;
+	}
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const struct unit_loop loops[] = {
@@ -145,6 +171,7 @@ int main(void)
 		a_long_write_goes_at_once_and_takes_along_what_waits,
 		what_nothing_follows_goes_when_it_is_flushed,
 		a_flush_that_fails_ends_the_link,
+		a_full_queue_has_room_again,
 	};
 
 	return unit_run_loops("rdma_verbs_posts", tests, sizeof(tests) / sizeof(tests[0]), loops);

@@ -270,16 +270,21 @@ END_TEST
 
 /* ---- Who does nothing with what it was given --------------------------------------------------------------------- */
 
-static kvshm_store *store_that_waits_5_s(void)
+static kvshm_store *store_that_waits(uint64_t claim_timeout, uint64_t fill_timeout)
 {
 	struct kvshm_net_options options;
 	kvshm_store *store = unit_store(BLOCKS);
 
 	kvshm_net_defaults(&options);
-	options.claim_timeout = 0;
-	options.fill_timeout = UINT64_C(5000000000);
+	options.claim_timeout = claim_timeout;
+	options.fill_timeout = fill_timeout;
 	far_listen(store, &options);
 	return store;
+}
+
+static kvshm_store *store_that_waits_5_s(void)
+{
+	return store_that_waits(0, UINT64_C(5000000000));
 }
 
 START_TEST(R12_who_does_not_write_what_it_was_granted_loses_it)
@@ -349,6 +354,46 @@ START_TEST(who_has_waited_for_room_has_its_time_from_then)
 }
 END_TEST
 
+/* What it waits for is its own fill. */
+START_TEST(R12_who_offers_a_key_twice_has_no_more_time)
+{
+	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_open(far, 1, &one, 2);
+	far_opened(far, 1, 0);
+	far_offer(far, 1, 0, 100, 1);
+	(void)far_grant(far, 1, 0, KVR_WRITE_IT);
+	far_offer(far, 1, 1, 100, 1);
+	(void)far_grant(far, 1, 1, KVR_PENDING);
+	far_later(4000);
+	unit_put(engine, 200); /* the store tells of it, and the receiver looks at what is pending */
+	far_silent(far);
+	far_later(2000);
+	far_ended(far, KVR_ABORT, 1, -ETIMEDOUT);
+	far_aborted(far, 1);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_end(store);
+}
+END_TEST
+
+START_TEST(timeouts_beyond_all_clocks_are_for_ever)
+{
+	kvshm_store *store = store_that_waits(UINT64_MAX, UINT64_MAX), *engine = unit_attach();
+	struct far *far = far_connect();
+
+	far_begin(far, 1, &one, 1, 100);
+	far_later(4000);
+	far_silent(far);
+	far_finish(far, 1, 1, 100);
+	far_later(4000);
+	far_silent(far);
+	ck_assert_int_eq(far_state(engine, 1), KVSHM_REQUEST_COMPLETE);
+	far_claim(engine, 1, 100, 1);
+	far_end(store);
+}
+END_TEST
+
 START_TEST(who_waits_for_what_another_fills_loses_nothing)
 {
 	kvshm_store *store = store_that_waits_5_s(), *engine = unit_attach();
@@ -394,6 +439,8 @@ int main(void)
 		R12_who_does_not_write_what_it_was_granted_loses_it,
 		R12_who_offers_nothing_loses_its_room,
 		who_has_waited_for_room_has_its_time_from_then,
+		R12_who_offers_a_key_twice_has_no_more_time,
+		timeouts_beyond_all_clocks_are_for_ever,
 		who_waits_for_what_another_fills_loses_nothing,
 	};
 
