@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -155,18 +156,24 @@ static void close_lost(struct kvr_call *call)
 	kvr_memory_unregister(device->memory, &device->registrar);
 }
 
+/* librdmacm may have a device that is lost, in this process. */
+static atomic_bool held;
+
 void kvr_device_is_lost(struct kvr_device *device)
 {
 	device->lost = true;
+	atomic_store(&held, true);
 	if (!device->links)
 		kvr_loop_call(device->loop, &device->closing);
 }
 
-/* It looks at which devices there are, and closes those that are no more. */
+/* It looks at which devices there are, and closes those that are no more; where none is left it does not look. It opens
+ * all others, too: but nothing else makes it look, and what it has open holds up the removal that goes on. */
 void kvr_device_let_go(void)
 {
 	struct ibv_context **all = rdma_get_devices(NULL);
 
+	atomic_store(&held, !all);
 	if (all)
 		rdma_free_devices(all);
 }
@@ -333,6 +340,8 @@ int kvr_device_get(struct kvr_loop *loop, struct kvr_memory *memory, const struc
 		*device = device_of(there);
 		return 0;
 	}
+	if (atomic_load(&held)) /* a device's own event came before it was in no list any more, or none was left */
+		kvr_device_let_go();
 	all = ibv_get_device_list(&count);
 	if (!all)
 		return kvs_fault(errno, "cannot list RDMA devices: %s", strerror(errno));

@@ -188,17 +188,27 @@ START_TEST(a_device_that_is_removed_is_let_go_of_and_serves_again_when_it_is_bac
 }
 END_TEST
 
-/* Who listens at any address is not told, and goes on. */
-START_TEST(a_port_of_all_devices_outlives_each)
+static void next_link_works_over(unsigned device)
+{
+	fake_address(device, AF_INET, &ends_at.any);
+	ends_at.four.sin_port = htons(7471);
+	next_link_works();
+}
+
+static void listen_at_all(void)
 {
 	scene_begin();
 	ends_use("rdma://0.0.0.0:7471");
 	ends_open();
 	scene_renew(&ends_a);
 	scene_renew(&ends_b);
-	fake_address(0, AF_INET, &ends_at.any);
-	ends_at.four.sin_port = htons(7471);
-	next_link_works();
+	next_link_works_over(0);
+}
+
+/* Who listens at any address is not told, and goes on. */
+START_TEST(a_port_of_all_devices_outlives_each)
+{
+	listen_at_all();
 	lose();
 	ck_assert(!fake.kept[0]);
 	fake_restore(0);
@@ -208,6 +218,36 @@ START_TEST(a_port_of_all_devices_outlives_each)
 	fake_remove(0); /* while no link uses it */
 	fake_restore(0);
 	next_link_works();
+	scene_end();
+}
+END_TEST
+
+/* The device tells before it is gone, and no end is there to be told by librdmacm. */
+START_TEST(a_device_that_says_first_that_it_is_lost_is_let_go_of_by_the_next_link_over_another_one)
+{
+	listen_at_all();
+	fake_async(0, IBV_EVENT_DEVICE_FATAL, NULL);
+	ends_until(ends_a.downs && ends_b.downs);
+	fake_remove(0);
+	ck_assert(fake.kept[0]);
+	next_link_works_over(1);
+	ck_assert(!fake.kept[0]);
+	scene_end();
+}
+END_TEST
+
+START_TEST(devices_that_are_all_removed_are_let_go_of_when_one_is_back)
+{
+	listen_at_all();
+	fake.says_no_fatal = true;
+	fake_remove(1);
+	lose();
+	while (kvr_loop_run(&ends_loop, 0) == 0)
+		;
+	ck_assert(fake.kept[0]); /* librdmacm does not look */
+	fake_restore(1);
+	next_link_works_over(1);
+	ck_assert(!fake.kept[0]);
 	scene_end();
 }
 END_TEST
@@ -294,6 +334,8 @@ int main(void)
 		E3_a_write_outside_of_its_window_ends_both,
 		what_does_not_matter_is_passed_over,
 		a_port_of_all_devices_outlives_each,
+		a_device_that_says_first_that_it_is_lost_is_let_go_of_by_the_next_link_over_another_one,
+		devices_that_are_all_removed_are_let_go_of_when_one_is_back,
 		who_gets_no_answer_waits_as_long_as_it_may,
 	};
 	const struct unit_loop loops[] = {
