@@ -169,11 +169,6 @@ static void settle(const char *id)
 	}
 }
 
-static bool says(const char *what)
-{
-	return strstr(what, strerror(fake.error)) || strstr(what, "no memory") || strstr(what, "completion");
-}
-
 static bool goes_on_when_it_fails(unsigned n)
 {
 	char id[32], next[32];
@@ -191,7 +186,8 @@ static bool goes_on_when_it_fails(unsigned n)
 	if (done)
 		ck_assert(is_complete(id));
 	else
-		ck_assert_msg(says(text) || says(scene_log) || (refused && strstr(text, "a block was refused")),
+		ck_assert_msg(scene_says(text) || scene_says(scene_log) ||
+				      (refused && strstr(text, "a block was refused")),
 			      "nobody tells why: %s; they say: %s; %s", fake.failed, text, scene_log);
 	settle(id);
 	ck_assert_msg(exchange(next), "%s: and what comes next fails: %s", fake.failed, text);

@@ -27,5 +27,7 @@ void scene_end(void);
 struct ibv_qp *scene_qp(const struct end *end);
 /* A block is written from a to b, and told of: the link does what it should. */
 void scene_works(void);
+/* Does it tell of what was made to fail? By its error; of what has none by memory, or the completion queue. */
+bool scene_says(const char *text);
 
 #endif
