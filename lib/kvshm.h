@@ -844,7 +844,7 @@ int kvshm_connect(kvshm_store *store, const char *url, const struct kvshm_net_op
 		  kvshm_peer **peer);
 
 /* Aborts what is under way, closes the connection, and frees the peer and all its transfers. No other thread may be in
- * a call with them. */
+ * a call with them. The other side is told, which may take half a second where it does not take notice. */
 int kvshm_disconnect(kvshm_peer *peer);
 
 /* Readable when kvshm_peer_work() has something to do; the library's, as that of kvshm_poll_fd(). */

@@ -148,12 +148,13 @@ static bool parting(const struct kvr_node *node)
 	return false;
 }
 
+/* Not to who has said nothing yet: whoever waited for that one, until a deadline, is not to wait once more. */
 static void say_goodbye(struct kvr_node *node)
 {
 	const uint64_t deadline = kvs_now() + GOODBYE_TIME;
 
 	for (struct kvr_peer *peer = node->peers; peer; peer = peer->next)
-		if (peer->state < KVR_PEER_PARTING)
+		if (peer->state == KVR_PEER_PROVING || peer->state == KVR_PEER_UP)
 			kvr_peer_give_up(peer, kvs_routine(ESHUTDOWN, "it was ended over there, in order"));
 	while (parting(node) && kvs_now() < deadline)
 		(void)kvr_loop_run(&node->loop, deadline);

@@ -28,17 +28,24 @@ static uint64_t in_ms(uint64_t ms)
 
 /* ---- Sending */
 
-/* Of those that are held here: their order is that of the transfer's positions. */
-static size_t hold(kvshm_store *store, struct send_keys *keys, struct kvshm_handle *held, size_t *from)
+/* Of those that are held here, and that the other store can have: one that it refuses would end the request of the
+ * others. Their order is that of the transfer's positions. */
+static size_t hold(kvshm_store *store, kvshm_peer *peer, struct send_keys *keys, struct kvshm_handle *held,
+		   size_t *from)
 {
+	struct kvshm_peer_info info;
 	size_t count = 0;
 
-	if (kvshm_get_batch(store, keys->keys, keys->count, keys->refs, keys->results)) {
+	if (kvshm_peer_get_info(peer, &info) ||
+	    kvshm_get_batch(store, keys->keys, keys->count, keys->refs, keys->results)) {
 		tool_say("%s", kvshm_error());
 		return SIZE_MAX;
 	}
 	for (size_t i = 0; i < keys->count; i++)
-		if (keys->results[i] == 0) {
+		if (keys->results[i] == 0 && keys->keys[i].length > info.geometry.key_max) {
+			printf("refused %s (keys of the store there have up to %" PRIu32 " bytes)\n", keys->names[i],
+			       info.geometry.key_max);
+		} else if (keys->results[i] == 0) {
 			held[count] = keys->refs[i];
 			from[count++] = i;
 		} else {
@@ -47,20 +54,7 @@ static size_t hold(kvshm_store *store, struct send_keys *keys, struct kvshm_hand
 	return count;
 }
 
-/* Why a key was refused, in words that say more than the error where that is possible. */
-static void tell_refused(kvshm_peer *peer, const struct kvshm_key *key, const char *name, int result)
-{
-	struct kvshm_peer_info info;
-
-	if (kvshm_peer_get_info(peer, &info) == 0 && key->length > info.geometry.key_max)
-		printf("refused %s (keys of the store there have up to %" PRIu32 " bytes)\n", name,
-		       info.geometry.key_max);
-	else
-		printf("refused %s (%s)\n", name, strerror(-result));
-}
-
-static void tell(kvshm_peer *peer, const struct send_keys *keys, const size_t *from, const struct kvshm_event *event,
-		 bool *lacks)
+static void tell(const struct send_keys *keys, const size_t *from, const struct kvshm_event *event, bool *lacks)
 {
 	const char *name = event->position == KVSHM_WHOLE_TRANSFER ? NULL : keys->names[from[event->position]];
 
@@ -71,7 +65,7 @@ static void tell(kvshm_peer *peer, const struct send_keys *keys, const size_t *f
 	else if (event->sending == KVSHM_SENDING_THERE)
 		printf("there %s\n", name);
 	else if (event->sending == KVSHM_SENDING_REFUSED) {
-		tell_refused(peer, &keys->keys[from[event->position]], name, event->result);
+		printf("refused %s (%s)\n", name, strerror(-event->result));
 		*lacks = true;
 	}
 }
@@ -88,7 +82,7 @@ static int follow(kvshm_peer *peer, const struct send_keys *keys, const size_t *
 		if (rc)
 			return rc;
 		for (size_t i = 0; i < count; i++) {
-			tell(peer, keys, from, &events[i], lacks);
+			tell(keys, from, &events[i], lacks);
 			if (events[i].position == KVSHM_WHOLE_TRANSFER)
 				return events[i].result;
 		}
@@ -128,7 +122,7 @@ static int send_keys(kvshm_store *store, kvshm_peer *peer, const struct send_set
 {
 	struct kvshm_handle *held = calloc(keys->count, sizeof(*held));
 	size_t *from = calloc(keys->count, sizeof(*from));
-	size_t count = held && from ? hold(store, keys, held, from) : SIZE_MAX;
+	size_t count = held && from ? hold(store, peer, keys, held, from) : SIZE_MAX;
 	bool lacks = count < keys->count;
 	int rc = count == SIZE_MAX ? -1 : 0;
 

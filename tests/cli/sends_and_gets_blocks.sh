@@ -49,6 +49,10 @@ put here six
 try "${send[@]}" --to "$url" one a-long-key six
 [ "$status" -eq 2 ] || fail "a long key: status $status: $(cat "$tmp/err")"
 said "refused a-long-key (keys of the store there have up to 8 bytes) sent six there one"
+try "${send[@]}" --to "$url" --id with-a-long-key one a-long-key six
+[ "$status" -eq 2 ] || fail "a long key: status $status: $(cat "$tmp/err")"
+must kvshm-stat --store "$there" --requests
+grep -q 'complete.*with-a-long-key' "$tmp/out" || fail "a long key ended the request: $(cat "$tmp/out")"
 ask engine six read six
 put here seven
 try kvshm-send --store "$there" --key-file "$key" --from "$back" seven a-long-key

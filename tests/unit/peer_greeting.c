@@ -382,6 +382,33 @@ START_TEST(sides_that_have_nothing_to_say_stay_connected)
 }
 END_TEST
 
+/* How often a loop was to sleep: of the linker's. */
+static unsigned sleeps;
+int __real_kvr_loop_run(struct kvr_loop *loop, uint64_t deadline);
+int __wrap_kvr_loop_run(struct kvr_loop *loop, uint64_t deadline);
+
+int __wrap_kvr_loop_run(struct kvr_loop *loop, uint64_t deadline)
+{
+	if (deadline)
+		sleeps++;
+	return __real_kvr_loop_run(loop, deadline);
+}
+
+/* Who has connected to a side that says nothing has waited for long enough. */
+START_TEST(D4_who_goes_before_the_greeting_waits_for_nobody)
+{
+	struct kvshm_net_options options = options_of(NULL);
+
+	listen_here(unit_store(BLOCKS), &options);
+	connect_there(NULL, &options);
+	while (peer->state == KVR_PEER_CONNECTING)
+		work(&there, unit_in_ms(10000));
+	ck_assert_int_eq(peer->state, KVR_PEER_GREETING);
+	end();
+	ck_assert_uint_eq(sleeps, 0);
+}
+END_TEST
+
 START_TEST(who_closes_in_order_is_heard_to)
 {
 	struct kvshm_net_options options = options_of(NULL);
@@ -408,6 +435,7 @@ int main(void)
 		nodes_without_a_secret_know_each_other,
 		nothing_is_looked_at_before_the_greeting,
 		R17_a_side_that_says_nothing_is_given_up_in_time,
+		D4_who_goes_before_the_greeting_waits_for_nobody,
 		sides_that_have_nothing_to_say_stay_connected,
 		who_closes_in_order_is_heard_to,
 	};
