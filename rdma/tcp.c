@@ -233,6 +233,20 @@ int kvr_tcp_accept(int port, struct kvr_endpoint *remote, int *fd)
 
 /* ---- Making a link */
 
+int kvr_tcp_check_options(const struct kvr_link_options *options)
+{
+	if (options->device)
+		return kvs_fault(EINVAL, "connections over tcp have no device: leave %s out, or use rdma://",
+				 options->device);
+	if (options->device_port)
+		return kvs_fault(EINVAL, "connections over tcp have no device: leave its port, %u, out, or use rdma://",
+				 options->device_port);
+	if (options->gid_index >= 0)
+		return kvs_fault(EINVAL, "connections over tcp have no device: leave the index in its table of "
+					 "addresses, %d, out, or use rdma://", options->gid_index);
+	return 0;
+}
+
 int kvr_tcp_set_options(int fd, const struct kvr_endpoint *endpoint, const struct kvr_link_options *options)
 {
 	int one = 1, class = options->traffic_class;
@@ -303,10 +317,9 @@ static int open_socket(const struct kvr_endpoint *endpoint, const struct kvr_lin
 	char remote[KVR_TEXT];
 	int rc;
 
-	if (options->device)
-		return kvs_fault(EINVAL, "connections over tcp have no device: leave %s out, or use rdma://",
-				 options->device);
-	rc = kvr_tcp_socket(endpoint->address.ss_family, fd);
+	rc = kvr_tcp_check_options(options);
+	if (rc == 0)
+		rc = kvr_tcp_socket(endpoint->address.ss_family, fd);
 	if (rc)
 		return rc;
 	rc = kvr_tcp_set_options(*fd, endpoint, options);

@@ -141,6 +141,8 @@ void kvr_tcp_close(struct kvr_link *link);
  * and have no text. */
 int kvr_tcp_socket(int family, int *fd);
 int kvr_tcp_accept(int port, struct kvr_endpoint *remote, int *fd);
+/* -EINVAL: they ask for a device, its port or its table of addresses, which are RDMA's. */
+int kvr_tcp_check_options(const struct kvr_link_options *options);
 /* TCP_NODELAY, traffic class, and how long the other side may be silent. */
 int kvr_tcp_set_options(int fd, const struct kvr_endpoint *endpoint, const struct kvr_link_options *options);
 

@@ -187,10 +187,9 @@ int kvr_tcp_listen(struct kvr_loop *loop, struct kvr_endpoint *endpoint, const s
 	struct kvr_port *made;
 	int fd, rc;
 
-	if (options->device)
-		return kvs_fault(EINVAL, "connections over tcp have no device: leave %s out, or use rdma://",
-				 options->device);
-	rc = open_socket(&bound, &fd);
+	rc = kvr_tcp_check_options(options);
+	if (rc == 0)
+		rc = open_socket(&bound, &fd);
 	if (rc)
 		return rc;
 	made = calloc(1, sizeof(*made));

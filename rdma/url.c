@@ -51,10 +51,10 @@ static int read_address(const char *url, const char **at, struct parts *parts)
 		return kvs_fault(EINVAL, "%s: it is to be tcp://ADDRESS[:PORT] or rdma://ADDRESS[:PORT]", url);
 	if (bracket && begin[length] != ']')
 		return kvs_fault(EINVAL, "%s: the ']' behind the IPv6 address is missing", url);
-	if (length == 0 || length >= sizeof(parts->address))
-		return kvs_fault(EINVAL, "%s: it has no address, or one that is too long", url);
 	if (!bracket && strchr(begin + length + (begin[length] == ':'), ':'))
 		return kvs_fault(EINVAL, "%s: an IPv6 address stands in brackets", url);
+	if (length == 0 || length >= sizeof(parts->address))
+		return kvs_fault(EINVAL, "%s: it has no address, or one that is too long", url);
 	memcpy(parts->address, begin, length);
 	parts->address[length] = '\0';
 	parts->numeric = bracket;

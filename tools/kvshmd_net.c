@@ -34,6 +34,16 @@ struct net {
 	char why_not[512]; /* what was said last of why it can't */
 };
 
+/* What the library says of a URL begins with it. */
+static void say_why_not(const struct net *net)
+{
+	const char *why = kvshm_error();
+	size_t length = strlen(net->url);
+	bool named = strncmp(why, net->url, length) == 0 && why[length] == ':' && why[length + 1] == ' ';
+
+	tool_say("--listen %s%s%s", named ? "" : net->url, named ? "" : ": ", why);
+}
+
 /* Says why, if it can't: once, for as long as that is the reason. */
 static bool start_listening(struct net *net)
 {
@@ -41,7 +51,7 @@ static bool start_listening(struct net *net)
 
 	if (rc) {
 		if (strncmp(net->why_not, kvshm_error(), sizeof(net->why_not) - 1) != 0)
-			tool_say("--listen %s: %s", net->url, kvshm_error());
+			say_why_not(net);
 		snprintf(net->why_not, sizeof(net->why_not), "%s", kvshm_error());
 		net->listener = NULL;
 		return false;
@@ -142,8 +152,12 @@ struct net *net_open(struct settings *settings)
 		net->options.claim_timeout = settings->claim_timeout * 1000000000;
 		net->options.fill_timeout = settings->fill_timeout * 1000000000;
 		net->options.open = settings->insecure_listen;
-		if (attach(net) && start_listening(net) && start_thread(net))
+		if (attach(net) && start_listening(net) && start_thread(net)) {
+			if (settings->insecure_listen && !settings->net.key_file)
+				tool_say("--insecure-listen: anyone who can connect to %s can write into the store",
+					 net->url);
 			return net;
+		}
 	}
 	free_net(net);
 	return NULL;

@@ -45,14 +45,20 @@ for option in "--key-file $key" "--device mlx5_0" "--device-port 1" "--gid-index
 	# shellcheck disable=SC2086 # two words
 	not_listening "${option%% *} is of a store that other nodes fill: add --listen URL, or leave it out" $option
 done
-not_listening "no device" --listen $local --device mlx5_0
+not_listening "over tcp have no device: leave mlx5_0 out" --listen $local --device mlx5_0
+not_listening "over tcp have no device: leave its port, 1, out" --listen $local --device-port 1
+not_listening "over tcp have no device: leave the index in its table of addresses, 0, out" --listen $local --gid-index 0
+not_listening "^kvshmd: --listen tcp://::1:0: an IPv6 address stands in brackets" --listen tcp://::1:0
 
 start_kvshmd "${made[@]}" --listen tcp://0.0.0.0:0 --key-file "$key"
 [[ $(url) =~ ^tcp://0.0.0.0:[0-9]+$ ]] || fail "no URL: $(cat "$tmp/kvshmd.log")"
+! grep -q "anyone" "$tmp/kvshmd.log" || fail "it warns of who has the key: $(cat "$tmp/kvshmd.log")"
 end_kvshmd TERM
 [ "$status" -eq 0 ] || fail "SIGTERM: status $status"
 no_store "SIGTERM"
 start_kvshmd "${made[@]}" --listen tcp://0.0.0.0:0 --insecure-listen
+grep -q "anyone who can connect to tcp://0.0.0.0:[0-9]* can write into the store" "$tmp/kvshmd.log" ||
+	fail "it does not say who can write: $(cat "$tmp/kvshmd.log")"
 end_kvshmd TERM
 [ "$status" -eq 0 ] || fail "SIGTERM: status $status"
 

@@ -69,6 +69,10 @@ said "here four"
 
 refused 1 "give both the same" kvshm-send --store "$store" --to "$url" one
 refused 1 "refused" "${send[@]}" --to tcp://127.0.0.1:1 one
+for option in "--device mlx5_0" "--device-port 1" "--gid-index 0"; do
+	# shellcheck disable=SC2086 # two words
+	refused 1 "over tcp have no device: leave .*[0-9]+,? out" "${send[@]}" --to "$url" $option one
+done
 refused 1 "http" "${send[@]}" --to http://127.0.0.1 one
 refused 1 "there is no store" kvshm-send --store "${store}-none" --to "$url" one
 chmod 644 "$key"

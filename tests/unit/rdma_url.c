@@ -67,11 +67,27 @@ START_TEST(what_is_no_URL_is_refused_and_changes_nothing)
 }
 END_TEST
 
+START_TEST(an_IPv6_address_without_brackets_is_told_of_them)
+{
+	static const char *const bare[] = { "tcp://::1", "tcp://::1:0", "tcp://::", "rdma://fd00::1:2", "::1" };
+	const struct kvr_transport *transport;
+	struct kvr_endpoint endpoint;
+
+	for (size_t i = 0; i < sizeof(bare) / sizeof(bare[0]); i++) {
+		ck_rc(kvr_url_read(bare[i], &transport, &endpoint), -EINVAL);
+		ck_assert_ptr_nonnull(strstr(kvshm_error(), "stands in brackets"));
+	}
+	ck_rc(kvr_url_read("tcp://:80", &transport, &endpoint), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), "it has no address"));
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		URLs_are_read_as_they_are_written,
 		what_is_no_URL_is_refused_and_changes_nothing,
+		an_IPv6_address_without_brackets_is_told_of_them,
 	};
 
 	return unit_run("rdma_url", tests, sizeof(tests) / sizeof(tests[0]));
