@@ -177,6 +177,9 @@ class Sends(PeerTest):
                 transfer.write(0, b"read-only")
         with self.assertRaises(ValueError):
             self.peer.send(self.store.get_batch([]))
+        for none in ([], b"key", None):
+            with self.assertRaises(TypeError):
+                self.peer.send(none, "r")  # type: ignore[arg-type]
         with self.assertRaises(TypeError):
             self.here.connect(self.listener.url, nonsense=1)
         with self.assertRaises(kvshm.Invalid):

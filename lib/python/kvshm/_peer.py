@@ -335,7 +335,8 @@ class Peer(Local):
         return descriptor(self._link, _abi.peer_fd)
 
     def work(self, timeout: float = 0.0) -> List[Event]:
-        """Does what there is to do; where nothing is, waits until something is, or the time is over. What has happened.
+        """Does what there is to do; where nothing is, waits until something is, or the time is over. What has happened:
+        [] also before the time is over, where that is no event.
 
         An Error with errno ENOTCONN: the connection is lost, and the ends of all transfers were told.
         """
@@ -405,6 +406,8 @@ class Peer(Local):
         room_timeout: float = 30.0,
     ) -> Transfer:
         """Sends blocks that are held, and ready, with the keys that they have. It has holds of its own meanwhile."""
+        if not isinstance(holds, (Hold, Holds)):
+            raise TypeError(f"a Hold or Holds are wanted, not {type(holds).__name__}")
         if holds.store is not self.store:
             raise ValueError("holds of another store than the peer's")
         count = 1 if isinstance(holds, Hold) else len(holds)
