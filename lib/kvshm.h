@@ -781,8 +781,8 @@ int kvshm_poll_clear(kvshm_store *store);
  * - When a connection is lost, all its transfers end: -ECONNRESET, -ETIMEDOUT, ... whose text says why; the peer is
  *   still to be closed, and a new one may be made at once, from either side (R22).
  *   -ENOTCONN  the connection is lost; kvshm_error() says why and since when
- *   -EOPNOTSUPP  this library was built without RDMA (URLs of tcp work); or this client's end could not be seen by others,
- *                for lack of pidfd_open(2) or /proc (likewise) */
+ *   -EOPNOTSUPP  this library was built without RDMA (URLs of tcp work); or this client's end could not be seen by
+ *                others, for lack of pidfd_open(2) or /proc (likewise) */
 typedef struct kvshm_peer kvshm_peer;
 typedef struct kvshm_transfer kvshm_transfer;
 typedef struct kvshm_listener kvshm_listener;
@@ -811,6 +811,7 @@ void kvshm_net_defaults(struct kvshm_net_options *options);
  * told, 0 any that is free. options may be NULL. On success *listener must be given to kvshm_listener_close() before
  * the store is detached. Its client is marked as one that does DMA: see kvshm_get_plane_info().
  *   -EACCES       no secret, and ADDR is not a loopback address: anyone could write into the store
+ *   -EINVAL       URL is none, or it is of TCP, and options name a device, its port or its table of addresses
  *   -EADDRINUSE   another listens there     -EADDRNOTAVAIL  ADDR is none of this machine's
  *   -ENODEV       there is no such RDMA device, or none has that address    -ENETDOWN  its port is down
  *   -ENOMEM       the planes can't be registered: kvshm_error() names the limit */
@@ -979,7 +980,8 @@ int kvshm_send(kvshm_peer *peer, const void *id, size_t id_length, const struct 
 /* Asks the other side for those of these keys that its store has: they come into the peer's own store, under a request
  * of that id and attempt there, which the peer's client owns (kvshm_transfer_look() names it). It is complete when all
  * that the other side has are here; *those that it lacks* are just not among them: claim the request's keys
- * (kvshm_request_claim()), and end it. Keys that are here already are not sent.
+ * (kvshm_request_claim()), and end it. Keys that are here already are not sent, as far as they are still
+ * here once there is room for the whole request.
  *   -EINVAL  the peer has no store of its own    -EOPNOTSUPP  the other side has none */
 int kvshm_want(kvshm_peer *peer, const void *id, size_t id_length, const struct kvshm_transfer_options *options,
 	       const struct kvshm_key *keys, size_t count, kvshm_transfer **transfer);
