@@ -724,7 +724,8 @@ struct kvshm_request_info {
 	uint32_t attempt;
 	uint32_t owner;	   /* the client slot of its owner; KVSHM_NO_SLOT: nonsense */
 	int owner_alive;   /* 0 also of a closed one, which is nobody's any more */
-	uint32_t expected; /* blocks it was opened with */
+	uint32_t expected; /* blocks it was opened with; of one that came from another node, and is complete: without
+			    * those of a key that came before, which are held once */
 	uint32_t held;	   /* blocks it holds, ready or pending */
 	uint32_t fills;	   /* of its own, under way */
 	uint32_t room;	   /* blocks that it has reserved and not used */
@@ -902,7 +903,9 @@ void kvshm_transfer_defaults(struct kvshm_transfer_options *options);
  *   -E2BIG      the store over there has fewer blocks than that    -EOPNOTSUPP  the other side has no store
  * How it ends (kvshm_transfer_wait(), or its event):
  *   -ETIMEDOUT  no room there until the room timeout; or it had room, and did not go on for the fill timeout there
- *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes
+ *   -ECONNRESET the connection of another sender of the same request was lost over there
+ *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes;
+ *               -EALREADY also: that attempt is complete, perhaps by this sender's own blocks, and is not joined any more
  *   -EINVAL     what it was opened with, or its offers, do not fit those of who opened it before */
 int kvshm_transfer_open(kvshm_peer *peer, const void *id, size_t id_length, uint32_t blocks,
 			const struct kvshm_transfer_options *options, kvshm_transfer **transfer);

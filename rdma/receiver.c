@@ -325,7 +325,8 @@ void kvr_receiver_on_lost(struct kvr_peer *peer)
 
 		kvr_incoming_free(source->incomings);
 		if (inbound->state != KVR_INBOUND_COMPLETE)
-			kvr_inbound_abort(inbound, reason, "the connection of another of its senders was lost");
+			/* Whatever the reason was: to the others it would say that they did not go on, say. */
+			kvr_inbound_abort(inbound, -ECONNRESET, "the connection of another of its senders was lost");
 		kvr_inbound_look(inbound);
 	}
 	kvr_source_free(source);

@@ -292,6 +292,21 @@ int kvr_sender_on_done(struct kvr_peer *peer, const struct kvr_end *done)
 	return 0;
 }
 
+static const char *why_there(int result)
+{
+	switch (result) {
+	case -ECANCELED:
+		return "its request was ended there, or not claimed, or a block was refused (its event says why)";
+	case -ETIMEDOUT:
+		return "no block of it was offered, written or committed for longer than its fill timeout there "
+		       "(kvshmd --fill-timeout)";
+	case -ECONNRESET:
+		return "the connection of another of its senders was lost there";
+	default:
+		return strerror(-result);
+	}
+}
+
 int kvr_sender_on_abort(struct kvr_peer *peer, const struct kvr_end *abort)
 {
 	struct kvshm_transfer *t;
@@ -304,11 +319,7 @@ int kvr_sender_on_abort(struct kvr_peer *peer, const struct kvr_end *abort)
 		return 0;
 	}
 	rc = abort->result ? abort->result : -ECANCELED;
-	(void)kvs_fault(-rc, "the other side ended the transfer: %s",
-			rc == -ECANCELED ? "its request was ended there, or not claimed, or a block was "
-					     "refused (its event says why)" :
-			rc == -ETIMEDOUT ? "no block of it was offered, written or committed for too long (kvshmd "
-					   "--fill-timeout there)" : strerror(-rc));
+	(void)kvs_fault(-rc, "the other side ended the transfer: %s", why_there(rc));
 	kvr_transfer_will_end(t, rc);
 	t->phase = KVR_DRAINING;
 	kvr_transfer_drop_offers(t);

@@ -182,6 +182,25 @@ START_TEST(R12_the_loss_of_one_ends_it_for_all)
 }
 END_TEST
 
+/* Why one was lost is no reason of the others': -ETIMEDOUT would tell them that they did not go on. */
+START_TEST(R27_the_others_are_told_that_one_was_lost_and_not_why)
+{
+	kvshm_store *store = two_planes(), *engine = unit_attach();
+	struct far *far = far_connect(), *other = far_connect();
+	struct kvr_out out;
+
+	begin(far, 1, 1);
+	begin(other, 1, 2);
+	kvr_write_bye(&out, -ETIMEDOUT, "nothing was heard of you");
+	far_say(far, &out);
+	far_ended(other, KVR_ABORT, 1, -ECONNRESET);
+	far_aborted(other, 1);
+	far_until(far_state(engine, 1) == KVSHM_REQUEST_CLOSED);
+	far_lost(far, 0);
+	far_end(store);
+}
+END_TEST
+
 START_TEST(a_block_that_one_gives_up_is_given_up_when_the_other_is_done_with_it)
 {
 	kvshm_store *store = two_planes(), *engine = unit_attach();
@@ -232,6 +251,7 @@ int main(void)
 		who_does_not_fit_is_refused_and_the_rest_goes_on,
 		R10_an_abort_of_one_ends_it_for_all,
 		R12_the_loss_of_one_ends_it_for_all,
+		R27_the_others_are_told_that_one_was_lost_and_not_why,
 		a_block_that_one_gives_up_is_given_up_when_the_other_is_done_with_it,
 		R12_senders_that_wait_for_room_together_end_together,
 	};
