@@ -157,18 +157,40 @@ static int tell_got(kvshm_store *store, kvshm_transfer *transfer, struct send_ke
 	return status;
 }
 
+/* A key that can be no store's is missing, alone, as others are that no store has. True: there is one. */
+static bool leave_out_impossible(struct send_keys *keys)
+{
+	size_t all = keys->count, count = 0;
+
+	for (size_t i = 0; i < all; i++) {
+		if (keys->keys[i].length == 0 || keys->keys[i].length > KVSHM_KEY_MAX) {
+			printf("missing %s\n", keys->names[i]);
+			continue;
+		}
+		keys->keys[count] = keys->keys[i];
+		keys->names[count++] = keys->names[i];
+	}
+	keys->count = count;
+	return count < all;
+}
+
 static int get_keys(kvshm_store *store, kvshm_peer *peer, const struct send_settings *settings, struct send_keys *keys)
 {
+	const bool lacks = leave_out_impossible(keys);
 	struct kvshm_transfer_options options;
 	kvshm_transfer *transfer;
+	int status;
 
+	if (keys->count == 0)
+		return SOME_LACK;
 	set_options(settings, &options);
 	if (kvshm_want(peer, settings->id, settings->id ? strlen(settings->id) : 0, &options, keys->keys, keys->count,
 		       &transfer) || kvshm_transfer_wait(transfer, UINT64_MAX)) {
 		tool_say("%s", kvshm_error());
 		return EXIT_FAILURE;
 	}
-	return tell_got(store, transfer, keys);
+	status = tell_got(store, transfer, keys);
+	return status == EXIT_SUCCESS && lacks ? SOME_LACK : status;
 }
 
 /* ---- Both */

@@ -58,6 +58,15 @@ put here seven
 try kvshm-send --store "$there" --key-file "$key" --from "$back" seven a-long-key
 [ "$status" -eq 2 ] || fail "a long key is wanted: status $status: $(cat "$tmp/err")"
 said "here seven missing a-long-key"
+# One that is too long for any store is so, too.
+printf -v endless '%0300d' 0
+put here eight
+try kvshm-send --store "$there" --key-file "$key" --from "$back" "$endless" eight
+[ "$status" -eq 2 ] || fail "a key that no store can have is wanted: status $status: $(cat "$tmp/err")"
+said "here eight missing $endless"
+try kvshm-send --store "$there" --key-file "$key" --from "$back" "$endless"
+[ "$status" -eq 2 ] || fail "only a key that no store can have is wanted: status $status: $(cat "$tmp/err")"
+said "missing $endless"
 
 put engine four
 try "${send[@]}" --from "$url" one four five
