@@ -148,7 +148,7 @@ static void send_more(struct kvr_link *link)
 	if (error == EFAULT)
 		kvr_tcp_down(link, kvs_fault(EFAULT, "the memory of a write can't be read any more"));
 	else
-		kvr_tcp_down(link, kvs_fault(error == EPIPE ? ECONNRESET : error, "the connection is lost: %s",
+		kvr_tcp_down(link, kvs_fault(error == EPIPE ? ECONNRESET : error, "it was cut: %s",
 					     strerror(error)));
 }
 

@@ -43,7 +43,7 @@ static bool receive(struct kvr_link *link, void *to, size_t size, size_t *got)
 	else if (errno == EFAULT)
 		kvr_tcp_down(link, kvs_fault(EFAULT, "the memory of a window can't be written any more"));
 	else
-		kvr_tcp_down(link, kvs_fault(errno, "the connection is lost: %s", strerror(errno)));
+		kvr_tcp_down(link, kvs_fault(errno, "it was cut: %s", strerror(errno)));
 	return false;
 }
 

@@ -310,6 +310,8 @@ void kvr_sender_wish_ended(struct kvr_peer *peer, void *user, int result)
 {
 	struct kvshm_transfer *t = find(peer, (uint32_t)(uintptr_t)user);
 
+	if (result && peer->state >= KVR_PEER_PARTING)
+		return; /* with all that the connection had: kvr_sender_on_lost() says why */
 	if (t)
 		kvr_transfer_end(t, t->result ? t->result : result);
 }
