@@ -905,7 +905,7 @@ void kvshm_transfer_defaults(struct kvshm_transfer_options *options);
  *   -ETIMEDOUT  no room there until the room timeout; or it had room, and did not go on for the fill timeout there
  *   -ECONNRESET the connection of another sender of the same request was lost over there
  *   -EEXIST, -EALREADY, -ENFILE   as in kvshm_request_open(), over there; -EEXIST also: another sender has the planes;
- *               -EALREADY also: that attempt is complete, perhaps by this sender's own blocks, and is not joined any more
+ *               -EALREADY also: that attempt is complete, perhaps by this sender's own blocks, and not joined any more
  *   -EINVAL     what it was opened with, or its offers, do not fit those of who opened it before */
 int kvshm_transfer_open(kvshm_peer *peer, const void *id, size_t id_length, uint32_t blocks,
 			const struct kvshm_transfer_options *options, kvshm_transfer **transfer);

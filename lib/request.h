@@ -151,8 +151,8 @@ static inline struct kvshm_request kvl_request_value(uint64_t incarnation, uint3
 	return (struct kvshm_request){.number = kvs_request_number(word), .slot = slot, .store = (uint32_t)incarnation};
 }
 
-/* Owner: as many blocks make it complete as it holds now, fills counted: keys that were asked for twice are held once.
- * In request_wait.c. */
+/* Owner: as many blocks make it complete as it holds now: keys that were asked for twice are held once. No fill of its
+ * own may be under way. In request_wait.c. */
 int kvl_request_expect_held(kvshm_store *store, const struct kvshm_request *request);
 
 /* What a request is, as people are told, from its slot, mapped or copied, and the word that it was seen with; all but

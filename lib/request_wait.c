@@ -136,7 +136,7 @@ int kvl_request_expect_held(kvshm_store *store, const struct kvshm_request *requ
 	if (rc)
 		return rc;
 	/* Relaxed: written by this client. */
-	atomic_store_explicit(&store->map.requests[own->slot].expected, own->held + own->fills, memory_order_relaxed);
+	atomic_store_explicit(&store->map.requests[own->slot].expected, own->held, memory_order_relaxed);
 	kvl_request_leave(own);
 	return 0;
 }
