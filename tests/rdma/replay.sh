@@ -80,9 +80,9 @@ start_replay()
 	started+=("$sender")
 }
 
-# watch: begins to look at the store. next_look sets $filling, blocks that are being filled, and $whole as soon as some
-# requests have come whole. (One process that goes on: each that begins keeps an emulated processor busy for a second,
-# in which those who send and receive get nowhere.)
+# watch: begins to look at the store. next_look sets $filling, blocks that are being filled, $completed, how many
+# requests come whole, and $whole as soon as some have. (One process that goes on: each that begins keeps an emulated
+# processor busy for a second, in which those who send and receive get nowhere.)
 watch()
 {
 	exec {looks}< <(exec "$KVSHM_BIN/kvshm-stat" --store "$store" --columns filling,requests_completed $pause 2>&1)
@@ -93,8 +93,6 @@ watch()
 
 next_look()
 {
-	local completed
-
 	until read -r filling completed <&"$looks" && [[ $filling =~ ^[0-9]+$ ]]; do
 		[ "$filling" = filling ] || fail "kvshm-stat: $filling $completed"
 	done

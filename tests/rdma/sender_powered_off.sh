@@ -16,7 +16,12 @@ if [ "$KVSHM_GUEST" = a ]; then
 	decode
 	tell ready
 	watch
-	until next_look && under_way; do :; done
+	until next_look && under_way; do
+		if [ "$whole" ] && [ "$filling" = 0 ] && [ "$completed" = 0 ]; then
+			must kvshm-stat --store "$store" --json
+			[ "$(json_value requests_completed)" -lt 200 ] || fail "all have come: nothing is in the middle"
+		fi
+	done
 	tell off
 	end_watch
 	"$KVSHM_BIN/kvshm-replay" --store "$store" --json "$tmp/first" >"$tmp/local" 2>&1 ||
