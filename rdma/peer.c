@@ -35,6 +35,31 @@ static void note_reason(struct kvr_peer *peer, int reason, const char *text)
 	(void)snprintf(peer->text, sizeof(peer->text), "%s", text);
 }
 
+/* Anyone may connect, and so would fill the log: of those that have proved nothing one is told, until one has. */
+static void tell_people(const struct kvr_peer *peer)
+{
+	struct kvr_node *node = peer->node;
+
+	if (!peer->proved && node->stranger_told) {
+		node->strangers_untold++;
+		return;
+	}
+	kvs_log(KVS_LOG_WARNING, "the connection of %s is given up: %s%s", peer->remote, peer->text,
+		peer->proved ? "" : " (more like it are counted only, until one has proved who it is)");
+	if (!peer->proved)
+		node->stranger_told = true;
+}
+
+/* One has proved who it is. */
+static void tell_of_strangers(struct kvr_node *node)
+{
+	if (node->strangers_untold)
+		kvs_log(KVS_LOG_WARNING, "%llu more connections were given up that had not proved who they are",
+			(unsigned long long)node->strangers_untold);
+	node->strangers_untold = 0;
+	node->stranger_told = false;
+}
+
 /* This side has found it, and told it. Who listens has no caller who would hear of it; that this side ends all in order
  * (-ESHUTDOWN) is no fault. */
 static void see_fault(struct kvr_peer *peer, int reason)
@@ -42,7 +67,7 @@ static void see_fault(struct kvr_peer *peer, int reason)
 	note_reason(peer, reason, kvs_fault_text());
 	kvr_peer_count_fault(peer, reason);
 	if (peer->role == KVR_ACCEPTOR && reason != -ESHUTDOWN)
-		kvs_log(KVS_LOG_WARNING, "the connection of %s is given up: %s", peer->remote, peer->text);
+		tell_people(peer);
 }
 
 void kvr_peer_give_up(struct kvr_peer *peer, int reason)
@@ -171,6 +196,7 @@ static int greet(struct kvr_peer *peer, const struct kvr_message *message, const
 
 		if (rc == 0) {
 			peer->proved = true;
+			tell_of_strangers(peer->node);
 			peer->unfenced = has_no_windows(peer);
 			kvr_peer_is_up(peer);
 		}
@@ -322,23 +348,42 @@ static bool is_stranger(const struct kvr_peer *peer)
 	return peer->role == KVR_ACCEPTOR && !peer->proved && peer->state != KVR_PEER_DOWN;
 }
 
-/* One more is about to come: who connects and says nothing must not keep others out. The one that goes is not said
- * goodbye to, which would take time. (The newest is first.) */
+/* Those of one address that have proved nothing. */
+static unsigned count_of(struct kvr_peer *const *strangers, unsigned count, const struct kvr_peer *one)
+{
+	const char *port = strrchr(one->remote, ':');
+	size_t length = port ? (size_t)(port - one->remote) + 1 : strlen(one->remote) + 1;
+	unsigned found = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		found += strncmp(strangers[i]->remote, one->remote, length) == 0;
+	return found;
+}
+
+/* One more is about to come: who connects and says nothing must not keep others out. The one that goes is of the
+ * address that has most of them, so that who connects very often is in its own way, and the oldest of these. It is not
+ * said goodbye to, which would take time. (The newest is first.) */
 static void make_place(struct kvr_node *node)
 {
-	struct kvr_peer *oldest = NULL;
-	unsigned count = 0;
+	struct kvr_peer *strangers[KVR_STRANGERS_MAX], *goes = NULL;
+	unsigned count = 0, most = 0;
 
-	for (struct kvr_peer *peer = node->peers; peer; peer = peer->next)
-		if (is_stranger(peer)) {
-			oldest = peer;
-			count++;
-		}
+	for (struct kvr_peer *peer = node->peers; peer && count < KVR_STRANGERS_MAX; peer = peer->next)
+		if (is_stranger(peer))
+			strangers[count++] = peer;
 	if (count < KVR_STRANGERS_MAX)
 		return;
-	see_fault(oldest, kvs_fault(ETIMEDOUT, "%u others have connected before it proved who it is",
-				    KVR_STRANGERS_MAX));
-	oldest->state = KVR_PEER_DOWN;
+	for (unsigned i = 0; i < count; i++) {
+		unsigned like_it = count_of(strangers, count, strangers[i]);
+
+		if (like_it >= most) {
+			most = like_it;
+			goes = strangers[i];
+		}
+	}
+	see_fault(goes, kvs_fault(ETIMEDOUT, "%u others have connected before it proved who it is",
+				  KVR_STRANGERS_MAX));
+	goes->state = KVR_PEER_DOWN;
 }
 
 bool kvr_peer_accept(struct kvr_node *node, const struct kvr_transport *transport, struct kvr_link *link,

@@ -23,7 +23,8 @@
  * nothing else. What a lost connection had is given up behind its link's fence, not before (E2). Silence of a peer for
  * longer than the timeout ends its connection: each side sends a PING when it was silent for a third of the other's.
  * Those that have come, and have not proved who they are, are KVR_STRANGERS_MAX at the same time at most, the oldest
- * being dropped for the next one, and have KVR_GREETING_TIME (F2).
+ * of the address that has most of them being dropped for the next one, and have KVR_GREETING_TIME (F2). The log tells
+ * of one of them, and then no more until one has proved who it is: how many there were meanwhile.
  */
 #ifndef KVR_PEER_H
 #define KVR_PEER_H
@@ -73,6 +74,8 @@ struct kvr_node {
 	int awake;	       /* and on this: another thread's turn, or call, may have what it waits for, */
 	uint64_t happened;     /* which this counts */
 	struct kvr_peer *peers;
+	bool stranger_told; /* the log has one that had not proved who it is, since one last did; */
+	uint64_t strangers_untold; /* and not these, that came after it */
 };
 
 /* What waits to be given to the link: messages and writes, in order. */

@@ -7,8 +7,11 @@
  */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "fixture.h"
 #include "options.h"
@@ -428,6 +431,94 @@ START_TEST(who_closes_in_order_is_heard_to)
 }
 END_TEST
 
+/* ---- Many that say nothing ---- */
+
+static unsigned count_here(void)
+{
+	unsigned count = 0;
+
+	for (const struct kvr_peer *at = here.peers; at; at = at->next)
+		count++;
+	return count;
+}
+
+static void work_until_here(unsigned count)
+{
+	uint64_t deadline = unit_in_ms(UNIT_SOON);
+
+	while (count_here() != count) {
+		ck_assert_uint_lt(kvs_now(), deadline);
+		work(&here, kvs_now() + 1000000);
+	}
+}
+
+/* A connection that is nothing but a socket, of another address than all others here. */
+static int stranger(void)
+{
+	struct kvr_endpoint from = {.length = sizeof(from.four)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	from.four = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)};
+	ck_assert_int_eq(bind(fd, &from.any, from.length), 0);
+	ck_assert_int_eq(connect(fd, &place.any, place.length), 0);
+	return fd;
+}
+
+static void strangers_come_and_go(unsigned count)
+{
+	unsigned before = count_here();
+
+	for (unsigned i = 0; i < count; i++) {
+		int fd = stranger();
+
+		work_until_here(before + 1);
+		(void)close(fd);
+		work_until_here(before);
+	}
+}
+
+START_TEST(R23_who_has_proved_nothing_does_not_fill_the_log)
+{
+	struct kvshm_net_options options = options_of(SECRET);
+
+	listen_here(unit_store(BLOCKS), &options);
+	kvshm_set_log(keep_line, NULL);
+	strangers_come_and_go(5);
+	ck_assert_uint_eq(lines, 1);
+	ck_assert_ptr_nonnull(strstr(last_line, "127.0.0.2:"));
+	connect_there(NULL, &options);
+	go_on_until(KVR_PEER_UP);
+	while (here.peers->state != KVR_PEER_UP) /* it may be the later one */
+		work(&here, unit_in_ms(UNIT_SOON));
+	ck_assert_uint_eq(lines, 2);
+	ck_assert_msg(strncmp(last_line, "4 more connections", 18) == 0, "'%s'", last_line);
+	strangers_come_and_go(2);
+	ck_assert_uint_eq(lines, 3);
+	end();
+	kvshm_set_log(NULL, NULL);
+}
+END_TEST
+
+START_TEST(R23_who_connects_very_often_keeps_no_other_address_out)
+{
+	struct kvshm_net_options options = options_of(SECRET);
+	int fds[KVR_STRANGERS_MAX + 8];
+
+	listen_here(unit_store(BLOCKS), &options);
+	connect_there(NULL, &options);
+	work_until_here(1); /* it has not said who it is: its side has had no turn yet */
+	for (unsigned i = 0; i < KVR_STRANGERS_MAX + 8; i++) {
+		fds[i] = stranger();
+		work_until_here(i + 2 < KVR_STRANGERS_MAX ? i + 2 : KVR_STRANGERS_MAX);
+	}
+	go_on_until(KVR_PEER_UP);
+	for (unsigned i = 0; i < KVR_STRANGERS_MAX + 8; i++)
+		(void)close(fds[i]);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -438,6 +529,8 @@ int main(void)
 		D4_who_goes_before_the_greeting_waits_for_nobody,
 		sides_that_have_nothing_to_say_stay_connected,
 		who_closes_in_order_is_heard_to,
+		R23_who_has_proved_nothing_does_not_fill_the_log,
+		R23_who_connects_very_often_keeps_no_other_address_out,
 	};
 	const struct unit_loop loops[] = {
 		{other_secrets_are_refused_and_both_sides_say_why, sizeof(secrets) / sizeof(secrets[0])},
