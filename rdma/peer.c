@@ -352,11 +352,11 @@ static bool is_stranger(const struct kvr_peer *peer)
 static unsigned count_of(struct kvr_peer *const *strangers, unsigned count, const struct kvr_peer *one)
 {
 	const char *port = strrchr(one->remote, ':');
-	size_t length = port ? (size_t)(port - one->remote) + 1 : strlen(one->remote) + 1;
+	size_t length = port ? (size_t)(port - one->remote) + 1 : sizeof(one->remote);
 	unsigned found = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		found += strncmp(strangers[i]->remote, one->remote, length) == 0;
+		found += memcmp(strangers[i]->remote, one->remote, length) == 0;
 	return found;
 }
 

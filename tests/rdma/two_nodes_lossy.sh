@@ -23,7 +23,8 @@ if [ "$KVSHM_GUEST" = a ]; then
 else
 	make_key
 	await ready
-	must_replay "rdma://$network.1" --in-flight 8
+	# What is lost while they connect librdmacm says once more after five seconds.
+	must_replay "rdma://$network.1" --in-flight 8 --timeout 30000
 	equal "requests that were sent" "$(sent requests)" 100
 	equal "connections that were lost: $(cat "$tmp/replay.err")" "$(sent reconnected)" 0
 	tell sent
