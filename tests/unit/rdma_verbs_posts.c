@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define PIECE 512
-#define SHORT_WRITES 128U
+#define SHORT_WRITES ((size_t)128)
 
 static struct kvr_window *window;
 
