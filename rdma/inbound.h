@@ -43,7 +43,7 @@
 /* The bounds of one source; beyond them OPENED says -ENOBUFS: transfers, and positions of all of them
  * (KVR_POSITIONS_MAX). So much memory a peer can take here: a position takes 88 bytes, and its answer, and what is
  * offered there 64, and its key. What is complete, and whose sender is gone, counts for none; of all these together as
- * many positions are kept, for who sends it again: those that have been complete for longest are forgotten. */
+ * many positions are kept, for who sends it again: those that were opened first are forgotten. */
 #define KVR_INCOMINGS_MAX 1024U
 /* How often rooms, and ends that were asked for, are looked for at most: each costs some system calls for each request,
  * and the store's descriptor rings for every block that is published. */

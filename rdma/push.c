@@ -14,7 +14,7 @@
 #include "internal.h"
 #include "transfer.h"
 
-#define SHARE (UINT64_C(1) << 20) /* bytes of a commit: the other side hears of a slow link now and then */
+#define SHARE (UINT64_C(1) << 20) /* bytes of a plane that are committed together */
 
 struct kvr_push {
 	kvshm_store *store;
@@ -101,7 +101,8 @@ static int push_some(struct kvshm_transfer *t, const uint32_t *positions, size_t
 	return rc ? rc : kvr_transfer_commit(t, positions, count, KVR_WHOLE);
 }
 
-/* So many at once that they fill a window of the other side's: those are published while the next are written. */
+/* So many at once that the other side, which sees no writes, hears of a slow link now and then; it publishes the blocks
+ * of one of its windows when the last of these is committed. */
 int kvr_push_granted(struct kvshm_transfer *t, const uint32_t *positions, size_t count)
 {
 	size_t most = SHARE < t->peer->geometry.block_size ? 1 : SHARE / t->peer->geometry.block_size;

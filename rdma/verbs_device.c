@@ -156,7 +156,8 @@ static void close_lost(struct kvr_call *call)
 	kvr_memory_unregister(device->memory, &device->registrar);
 }
 
-/* librdmacm may have a device that is lost, in this process. */
+/* librdmacm may have a device that is lost, in this process. It is of all its nodes, each of which has a lock of its
+ * own; it orders nothing, but is cleared before the look, so that what is lost during one is looked for again. */
 static atomic_bool held;
 
 void kvr_device_is_lost(struct kvr_device *device)
@@ -171,11 +172,14 @@ void kvr_device_is_lost(struct kvr_device *device)
  * all others, too: but nothing else makes it look, and what it has open holds up the removal that goes on. */
 void kvr_device_let_go(void)
 {
-	struct ibv_context **all = rdma_get_devices(NULL);
+	struct ibv_context **all;
 
-	atomic_store(&held, !all);
+	atomic_store(&held, false);
+	all = rdma_get_devices(NULL);
 	if (all)
 		rdma_free_devices(all);
+	else
+		atomic_store(&held, true);
 }
 
 /* ---- Children ---- */

@@ -22,7 +22,7 @@ struct settings {
 	int retain, pool;
 	bool fence, hugepages, adopt, replace_dead;
 	const char *listen;	/* the URL; NULL: it does not */
-	uint64_t claim_timeout, fill_timeout; /* seconds; 0: for ever; UINT64_MAX: not said, until it listens */
+	uint64_t claim_timeout, fill_timeout; /* seconds; 0: for ever; UINT64_MAX: not said */
 	bool insecure_listen;
 	struct net_settings net;
 };

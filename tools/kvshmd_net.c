@@ -149,8 +149,10 @@ struct net *net_open(struct settings *settings)
 	if (net->end < 0)
 		tool_say("--listen: no descriptor: %s", strerror(errno));
 	else if (net_options_apply(&settings->net, &net->options)) {
-		net->options.claim_timeout = settings->claim_timeout * 1000000000;
-		net->options.fill_timeout = settings->fill_timeout * 1000000000;
+		if (settings->claim_timeout != UINT64_MAX)
+			net->options.claim_timeout = settings->claim_timeout * 1000000000;
+		if (settings->fill_timeout != UINT64_MAX)
+			net->options.fill_timeout = settings->fill_timeout * 1000000000;
 		net->options.open = settings->insecure_listen;
 		if (attach(net) && start_listening(net) && start_thread(net)) {
 			if (settings->insecure_listen && !settings->net.key_file)

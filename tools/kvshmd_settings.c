@@ -23,8 +23,6 @@ enum {
 	POPULATE_MAX = 256, /* the library's limit */
 	PIN_TIMEOUT = 300,  /* seconds */
 	PIN_TIMEOUT_MAX = 365 * 24 * 3600,
-	CLAIM_TIMEOUT = 60, /* seconds */
-	FILL_TIMEOUT = 300, /* seconds */
 };
 
 static const char *const pools[] = { "host", NULL };
@@ -45,13 +43,9 @@ static void check_net(const struct settings *settings)
 		tool_bad_use("--%s is of a store that other nodes fill: add --listen URL, or leave it out", given);
 }
 
-static void check_settings(struct settings *settings)
+static void check_settings(const struct settings *settings)
 {
 	check_net(settings);
-	if (settings->claim_timeout == UINT64_MAX)
-		settings->claim_timeout = CLAIM_TIMEOUT;
-	if (settings->fill_timeout == UINT64_MAX)
-		settings->fill_timeout = FILL_TIMEOUT;
 	if (settings->adopt && settings->replace_dead)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define SECRET_MIN 16 /* the library's limit */
-#define TIMEOUT 10000 /* ms */
 
 /* Reads the whole file, or one byte more than a key may have. -1: errno says why. */
 static ssize_t read_all(int fd, char *bytes, size_t size)
@@ -92,8 +91,8 @@ bool net_options_apply(struct net_settings *net, struct kvshm_net_options *optio
 		options->gid_index = (int32_t)net->gid_index;
 	if (net->traffic_class != NET_UNSET)
 		options->traffic_class = (int32_t)net->traffic_class;
-	if (!net->timeout)
-		net->timeout = TIMEOUT;
-	options->timeout = net->timeout * 1000000;
+	if (net->timeout)
+		options->timeout = net->timeout * 1000000;
+	net->timeout = options->timeout / 1000000;
 	return true;
 }

@@ -6,16 +6,22 @@
 # shellcheck source=tests/rdma/replay.sh
 . "$top_srcdir/tests/rdma/replay.sh"
 
-# receiver_restarts URL N: the receiving kvshmd is killed while N requests are sent, and a new one adopts its store.
-# Senders connect again, and send again what was not complete; every request is decoded whole, what had arrived is not
-# sent twice, and nothing is left of those that were cut off.
-receiver_restarts()
+# half_sent URL N: a receiver, and a sender that stands still in the middle of N requests.
+half_sent()
 {
 	receive "$1" --size 128M --block-size 64K
 	conversation "$2"
 	decode
 	start_replay "$url" --in-flight 8
 	midway
+}
+
+# receiver_restarts URL N: the receiving kvshmd is killed while N requests are sent, and a new one adopts its store.
+# Senders connect again, and send again what was not complete; every request is decoded whole, what had arrived is not
+# sent twice, and nothing is left of those that were cut off.
+receiver_restarts()
+{
+	half_sent "$1" "$2"
 	end_kvshmd KILL
 	receive "$url" --adopt
 	kill -CONT "$sender"
@@ -34,11 +40,7 @@ receiver_restarts()
 # all of the first 40 requests, which that engine had.
 sender_dies()
 {
-	receive "$1" --size 128M --block-size 64K
-	conversation "$2"
-	decode
-	start_replay "$url" --in-flight 8
-	midway
+	half_sent "$1" "$2"
 	kill -KILL "$sender"
 	head -n 40 "$tmp/trace" >"$tmp/first"
 	"$KVSHM_BIN/kvshm-replay" --store "$store" --json "$tmp/first" >"$tmp/local" 2>&1 ||
