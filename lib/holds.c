@@ -213,17 +213,3 @@ int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct k
 	memcpy(meta->opaque, info->opaque, sizeof(meta->opaque));
 	return 0;
 }
-
-int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address)
-{
-	struct kvs_actor actor;
-	struct kvs_block *block;
-	int rc = begin_held(store, &actor, held, &block, address);
-
-	if (rc)
-		return rc;
-	if (plane >= store->map.g.planes)
-		return kvl_no_plane(store, plane);
-	*address = store->map.planes[plane] + held->block * store->map.g.block_size;
-	return 0;
-}

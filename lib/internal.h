@@ -13,6 +13,9 @@
 #include "fault.h"
 #include "map.h"
 
+struct kvg_attached;
+struct kvg_planes;
+struct kvg_share;
 struct kvl_pins;
 struct kvl_request;
 
@@ -41,6 +44,7 @@ struct kvshm_store {
 	struct kvshm_store *next;		 /* of this process's attachments */
 	_Atomic(struct kvl_request *) *requests; /* this client's, by their slots: see request.h */
 	struct kvl_poll poll;
+	struct kvg_attached *gpu;
 	struct kvs_map map;
 };
 
@@ -54,6 +58,8 @@ struct kvl_overdue {
 struct kvshm_owner {
 	uint64_t alive;
 	struct kvs_map map;
+	struct kvg_planes *planes; /* in GPU memory; else NULL. And who hands them out, if anyone does */
+	struct kvg_share *share;
 	_Atomic uint64_t next_look; /* when to look for the store's names again; UINT64_MAX once they are gone */
 	struct kvl_overdue overdue;
 	char name[KVSHM_NAME_MAX + 1];
@@ -82,15 +88,15 @@ int kvl_thread_find(struct kvshm_store *store, struct kvs_reader **reader);
 void kvl_thread_add_store(struct kvshm_store *store);
 void kvl_thread_remove_store(struct kvshm_store *store);
 
-/* The errors that a call can begin with, out of line. */
-int kvl_refuse(const struct kvshm_store *store);
+/* What a call with a store that is not simply open begins with, out of line: its error, or 0. */
+int kvl_look_closer(const struct kvshm_store *store);
 
 /* May a call with this store go on? Relaxed: nothing else is read because of the state. */
 static inline int kvl_check(const struct kvshm_store *store)
 {
 	if (__builtin_expect(!store || store->alive != KVL_ALIVE, 0) ||
 	    __builtin_expect(atomic_load_explicit(&store->map.head->state, memory_order_relaxed) != KVS_STORE_OPEN, 0))
-		return kvl_refuse(store);
+		return kvl_look_closer(store);
 	return 0;
 }
 
@@ -136,6 +142,9 @@ static inline int kvl_begin(struct kvshm_store *store, struct kvs_actor *actor)
 	*actor = (struct kvs_actor){.map = &store->map, .reader = reader, .row = store->row, .self = store->slot};
 	return 0;
 }
+
+/* Where a plane is mapped; one of GPU memory is mapped first, if it is not. In planes.c. */
+int kvl_plane(struct kvshm_store *store, unsigned plane, char **base);
 
 /* Every call with a handle: the block that it names, if this client holds it in that life; else -EBADF. */
 int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, struct kvs_block **block);

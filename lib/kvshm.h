@@ -94,6 +94,16 @@ enum kvshm_retain {
 	KVSHM_DROP = 1, /* a transfer buffer: the block is freed at once */
 };
 
+/* How engine processes come by the planes of a store in GPU memory. */
+enum kvshm_export {
+	/* The owner hands out file descriptors at its socket, at attach: also to processes in other pid namespaces. The
+	 * memory lives as long as anyone has it, so that a store whose owner died goes on, and can be adopted. */
+	KVSHM_EXPORT_FD = 0,
+	/* Legacy CUDA IPC handles: for drivers or devices that can't do the other. The memory is gone with its owner:
+	 * from 50 ms after that on every call returns -ESTALE. */
+	KVSHM_EXPORT_IPC = 1,
+};
+
 /* How far the making of a store is. */
 enum kvshm_phase {
 	KVSHM_RESERVING = 0,  /* the kernel sets the memory aside; done and total are bytes */
@@ -121,6 +131,11 @@ struct kvshm_create_options {
 	int32_t numa_node; /* all memory of this NUMA node; -1: any, unless told */
 	int64_t group;	   /* numeric group of the files; -1: the process's, unless told */
 	uint32_t populate; /* threads that populate the memory, this one included, at most 256; 0: only reserve it */
+	/* Which memory the planes have. NULL or "host": the machine's. Else GPUs, with commas between them, a plane on
+	 * each: "cuda:N", the Nth that CUDA shows this process; or a UUID as nvidia-smi -L has it ("GPU-...", "MIG-...").
+	 * planes is 0, 1 or their number then, hugepages 0; numa_node, populate and mode are of the segment alone. */
+	const char *pool;
+	enum kvshm_export export; /* of GPU memory; KVSHM_EXPORT_FD unless told */
 	kvshm_progress_fn *progress; /* NULL: nobody is told */
 	void *progress_arg;
 };
@@ -145,13 +160,18 @@ void kvshm_create_defaults(struct kvshm_create_options *options);
  *   -ENOENT  there is no such directory, or no hugetlbfs is mounted
  *   -ENODEV  there is no such NUMA node with memory
  *   -ECANCELED  progress called it off
+ *   -ENODEV, -EOPNOTSUPP, -EBUSY, -EPERM, -EIO  also: no driver, no such GPU, or it can't do what is asked:
+ *            kvshm_error() says what to do
  *   -EOPNOTSUPP  no membarrier here (set fence), or a file system without O_TMPFILE */
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner);
 
 /* Becomes the owner of a sound store whose owner is gone, with all its blocks. The contents and the attached clients
- * stay as they are. dir as above.
+ * stay as they are. dir as above. Of a store in GPU memory (KVSHM_EXPORT_FD) the memory's descriptors come back from
+ * whichever client makes a call first: it waits for that, up to 10 s.
  *   -ENOENT  no such store     -EEXIST  it has a living owner      -EUCLEAN  it is not sound: replace it
- *   -ESTALE  it was being destroyed when its owner died: replace it
+ *   -ESTALE  it was being destroyed when its owner died; or its GPU memory has gone with the owner (KVSHM_EXPORT_IPC) or
+ *            the last client: replace it
+ *   -ETIMEDOUT  clients that have its GPU memory live, but none made a call: try again
  *   -EPROTO, -EACCES, -EOPNOTSUPP as in kvshm_attach() */
 int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
 
@@ -159,6 +179,11 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner);
  * once a second, whether the store still has its names, and tells the log, once, when it has lost them: attached
  * clients go on, and nobody new can attach. */
 int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered);
+
+/* Readable when a client wants the descriptors of a store in GPU memory, which it gets from the next
+ * kvshm_owner_recover(): an owner that looks at it lets them wait no longer than that. The library's, as that of
+ * kvshm_poll_fd(). *fd is -1 where nothing is ever to be done. */
+int kvshm_owner_fd(kvshm_owner *owner, int *fd);
 
 /* Tells the log of each pin of a living client that is older than timeout (ns), with owner, request and age, once each;
  * *overdue (may be NULL): how many pins were told by this call. The pins of one request are told together; so are those
@@ -205,7 +230,10 @@ struct kvshm_attach_options {
  *   -EUSERS  no client slot is left         -ENOSPC, -ENOMEM  no memory for the row of counts
  *   -EMFILE  256 stores are attached or owned by this process, or no descriptor is left
  *   -EOPNOTSUPP  the store uses membarrier(2) and this process can't
- *   -ENODEV  its planes are in a hugetlbfs that is not mounted here */
+ *   -ENODEV  its planes are in a hugetlbfs that is not mounted here
+ * Of a store in GPU memory (KVSHM_EXPORT_FD) it waits up to 5 s for the owner, who hands out what the memory is reached
+ * by. Neither a driver nor a GPU is needed before the first call that says so.
+ *   -EOWNERDEAD  the owner is dead: adopt the store (kvshmd --adopt)      -ETIMEDOUT  the owner does not answer */
 int kvshm_attach(const char *name, const struct kvshm_attach_options *options, kvshm_store **store);
 
 /* Lets go of everything that this client holds (refs and pins; fills and parts are given up, blocks without a key go
@@ -232,23 +260,46 @@ int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry);
 /* Which memory a plane has. */
 enum kvshm_memory {
 	KVSHM_MEMORY_HOST = 0, /* of the machine */
-	KVSHM_MEMORY_CUDA = 1, /* of a GPU; no store of this version has such planes yet */
+	KVSHM_MEMORY_CUDA = 1, /* of a GPU, as CUDA has it: its addresses are for CUDA's calls and kernels only */
 };
+
+#define KVSHM_GPU_SIZE 48 /* of a GPU's name: "GPU-" or "MIG-" and its UUID */
 
 /* A plane as this process sees it. */
 struct kvshm_plane_info {
 	void *address;		  /* of block 0, at a page's beginning; block n is at n * block_size */
 	uint64_t size;		  /* bytes of all blocks: blocks * block_size; mapped up to the end of the last page */
-	uint64_t page_size;	  /* of its pages: those of the store's huge pages, or the system's */
+	uint64_t page_size;	  /* of its pages: those of the store's huge pages, or the system's; of a GPU what its
+				   * memory is allocated in */
 	enum kvshm_memory memory; /* which memory it is */
 	int device;		  /* the GPU's ordinal in this process; -1 of host memory */
+	char gpu[KVSHM_GPU_SIZE]; /* its UUID, which is the same in all processes; "" of host memory */
 };
+
+/* Who owns the store, looked at by the call: an engine that asks now and then knows of the owner's death at once. The
+ * store goes on without one (but see KVSHM_EXPORT_IPC). */
+struct kvshm_owner_info {
+	int alive;
+	int32_t pid; /* as the owner saw itself */
+};
+int kvshm_get_owner_info(kvshm_store *store, struct kvshm_owner_info *info);
 
 /* Where a plane, counted from 0, is mapped, without a hold: for an engine that registers it, whole, with a driver or a
  * NIC, or sees all blocks as one tensor. Who may read and write a block's bytes, and when, is as in kvshm_address(). It
  * stays mapped there until kvshm_detach(), also where the store is destroyed meanwhile, and is missing in children of
  * fork().
- *   -EINVAL  there is no such plane */
+ *
+ * A plane of GPU memory is mapped by the first call that needs it, in the calling thread's CUDA context, or in its GPU's
+ * primary context where it has none, which is not made current. Its address is good in all contexts of its GPU in this
+ * process; of KVSHM_EXPORT_IPC in that one context only, which must live until kvshm_detach(). The client is marked as
+ * one that does DMA: when it dies, its holds are given back when its whole process has ended.
+ *   -EINVAL  there is no such plane
+ * of GPU memory, here and in all calls that need it mapped, kvshm_error() says what to do:
+ *   -ENODEV  there is no driver, or this process can't see the GPU (CUDA_VISIBLE_DEVICES, MIG, the container)
+ *   -EOPNOTSUPP  the driver is too old, or can't import the memory; or others could not see this process's end
+ *   -EPERM   importing is not permitted here      -EBUSY  the GPU, or MPS, takes no more processes
+ *   -ENOMEM  no GPU memory, or no addresses        -EXDEV  it is mapped in another context already (KVSHM_EXPORT_IPC)
+ *   -ECHILD  CUDA was initialized before fork()    -EIO  the context has failed */
 int kvshm_get_plane_info(kvshm_store *store, unsigned plane, struct kvshm_plane_info *info);
 
 /* ---- Keys and holds -------------------------------------------------------------------------------------- */
@@ -411,9 +462,21 @@ int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct k
 /* The address of a held block's bytes in a plane: block_size bytes, valid while it is held. Only the holder of a fill,
  * of a block without a key, or of that plane's part may write there, and nobody may read there before the block is
  * ready. plane counts from 0. The address is this process's own; it stays mapped until kvshm_detach(), also where the
- * store is destroyed meanwhile.
+ * store is destroyed meanwhile. Of GPU memory it is a CUdeviceptr, mapped as kvshm_get_plane_info() tells, with its
+ * errors.
  *   -EBADF  not held by this client      -EINVAL  there is no such plane */
 int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address);
+
+/* Copies bytes of a held block in a plane to, or from, this process's memory, whichever memory the plane has; it returns
+ * when that is done. Who may read and write, and when, is as in kvshm_address(). Of GPU memory kvshm_get_plane_info()
+ * tells more, with its errors; what an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
+ *   -EBADF  not held by this client; of kvshm_write(): not to be written by it
+ *   -EAGAIN  kvshm_read(): it is still being filled, by others
+ *   -EINVAL  there is no such plane, or the block ends before offset + length */
+int kvshm_read(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, uint64_t offset, void *to,
+	       uint64_t length);
+int kvshm_write(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, uint64_t offset, const void *from,
+		uint64_t length);
 
 /* Looks for dead clients and recovers them; *recovered (may be NULL): how many were finished by this call. Attach,
  * kvshm_wait() and a get-or-fill that finds no room do so by themselves. */
@@ -741,6 +804,65 @@ struct kvshm_request_info {
 /* Anyone. A moving picture, as of views. */
 int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *request, struct kvshm_request_info *info);
 
+/* ---- On a GPU's streams -------------------------------------------------------------------------------------- */
+
+/* Calls that take effect when a CUDA stream gets there: behind the kernels and copies that were put on it before. stream
+ * is a CUstream, or cudaStream_t, of this process; NULL is the legacy default stream of the calling thread's context (or
+ * of the primary context of the plane's GPU, where it has none). Each call puts one thing on the stream, whatever count
+ * is. A store in host memory will do, too. Errors of all of them:
+ *   -EBUSY   the stream is being captured into a graph: such a graph would do it again and again; end the capture before
+ *   -ENODEV, -EOPNOTSUPP, -EIO and others as in kvshm_get_plane_info(); -ENOMEM
+ *
+ * A context that fails (a kernel that touches what it may not) swallows what is on its streams: these calls then take no
+ * effect, and what they would have ended ends with the client. kvshm_detach() waits until all of them have taken effect,
+ * or their contexts have failed; so no stream may be waiting for something that only its caller can do. What they come
+ * to, where no caller is left to be told, the log is told (kvshm_set_log()); that a key was removed meanwhile is
+ * ordinary, and only those who wait are told.
+ *
+ * Batches as above: each item's result is that of taking it over. A failure to put it on the stream is the call's, and
+ * changes nothing. results may be NULL where count is 0. */
+
+/* kvshm_publish() of fills and parts. Each handle is a ref (KVSHM_REF) of its block at once, to be given to
+ * kvshm_release(): pending until the stream gets there, which kvshm_wait() waits for. metas NULL: none for any.
+ *   -EBADF, -EINVAL, -EMFILE as in kvshm_publish() and kvshm_pin() */
+int kvshm_publish_on(kvshm_store *store, void *stream, struct kvshm_handle *handles, const struct kvshm_meta *metas,
+		     size_t count, int *results);
+
+/* kvshm_give_up() of fills, parts and blocks without a key; kvshm_release() of refs. The handles are KVSHM_NONE at
+ * once; the blocks are what they were until the stream gets there. */
+int kvshm_give_up_on(kvshm_store *store, void *stream, struct kvshm_handle *handles, size_t count, int *results);
+int kvshm_release_on(kvshm_store *store, void *stream, struct kvshm_handle *refs, size_t count, int *results);
+
+/* kvshm_request_end(). A request that has ended by then is none the worse. */
+int kvshm_request_end_on(kvshm_store *store, void *stream, const struct kvshm_request *request);
+
+/* Bytes of a block in a plane, and where they are to go, or come from: an engine's own memory on the plane's GPU, or host
+ * memory that is pinned (cuMemHostAlloc(), cuMemHostRegister()), or a host plane that kvshm_register_plane() has
+ * registered. */
+struct kvshm_piece {
+	const struct kvshm_handle *held;
+	uint64_t offset; /* in the block */
+	void *memory;
+	uint64_t length;
+};
+
+/* Copies many pieces into blocks of a plane, or out of them, in one call on a stream: small ones all together by a
+ * kernel, large ones by the copy engine. It returns when they are on the stream; the holds must last until the stream
+ * has got there (kvshm_publish_on(), kvshm_release_on()). Pieces that overlap in what they write are written in no
+ * certain order. A plane of host memory is to be registered before (kvshm_register_plane()).
+ *   -EBADF  a block is not held by this client; of kvshm_copy_in(): not to be written by it. Nothing is copied
+ *   -EINVAL  there is no such plane, or a block ends before offset + length: nothing is copied
+ *   -ENOTSUP  a plane of host memory that is not registered */
+int kvshm_copy_in(kvshm_store *store, void *stream, unsigned plane, const struct kvshm_piece *pieces, size_t count);
+int kvshm_copy_out(kvshm_store *store, void *stream, unsigned plane, const struct kvshm_piece *pieces, size_t count);
+
+/* Registers a plane of host memory with the CUDA driver in this process, until kvshm_detach(): kernels, and copies at
+ * full speed, reach it at the addresses that kvshm_address() gives. Again is no error. It pins the plane's pages, and marks
+ * the client as one that does DMA (kvshm_get_plane_info()).
+ *   -EINVAL  there is no such plane     -EALREADY  it is GPU memory, which needs no registering
+ *   -ENODEV, -EOPNOTSUPP, -ENOMEM, -EPERM as in kvshm_get_plane_info() */
+int kvshm_register_plane(kvshm_store *store, unsigned plane);
+
 /* ---- Event loops --------------------------------------------------------------------------------------------- */
 
 /* A descriptor for poll(2), epoll(7) and the like: readable when a call that has returned "not yet" in this process
@@ -1066,9 +1188,23 @@ struct kvshm_store_info {
 	uint32_t group;	    /* likewise */
 	int32_t numa_node;  /* that its memory is bound to; -1: none */
 	uint64_t huge_page; /* size of the planes' huge pages; 0: they have ordinary ones */
+	enum kvshm_memory memory; /* of the planes */
+	enum kvshm_export export; /* of planes in GPU memory */
 };
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info);
+
+/* A plane, as everyone sees it. */
+struct kvshm_plane_view {
+	unsigned plane;
+	enum kvshm_memory memory;
+	uint64_t size;		  /* bytes of all blocks */
+	uint32_t mapped;	  /* of GPU memory: how many clients have it mapped; else all of them */
+	char gpu[KVSHM_GPU_SIZE]; /* as in struct kvshm_plane_info */
+};
+
+/* Calls fn for each plane of the store. fn's non-zero result ends the walk and is returned. */
+int kvshm_view_planes(kvshm_view *view, int (*fn)(const struct kvshm_plane_view *plane, void *arg), void *arg);
 
 struct kvshm_usage {
 	uint64_t free;	/* nobody's */
@@ -1105,6 +1241,7 @@ struct kvshm_client_info {
 	uint64_t fills;	 /* that it has begun */
 	uint64_t parts;	 /* planes that it writes for fills */
 	uint64_t owned;	 /* blocks without a key */
+	uint32_t planes; /* of GPU memory, that it has mapped: bit n is plane n */
 };
 
 /* Calls fn for each attached client, and each dead one that waits for recovery. fn's non-zero result ends the walk and

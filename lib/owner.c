@@ -7,15 +7,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "check.h"
 #include "epoch.h"
 #include "files.h"
 #include "internal.h"
 #include "numa.h"
+#include "planes.h"
 #include "pool.h"
 #include "recover.h"
 #include "segment.h"
+#include "share.h"
 #include "wait.h"
 
 #define NAMES_PERIOD_NS UINT64_C(1000000000)
@@ -75,6 +78,8 @@ static int check_numbers(const struct kvshm_create_options *o)
 				 (long long)o->group);
 	if (o->populate > KVS_POPULATE_MAX)
 		return kvs_fault(EINVAL, "%u threads to populate: the most is %d", o->populate, KVS_POPULATE_MAX);
+	if (o->export != KVSHM_EXPORT_FD && o->export != KVSHM_EXPORT_IPC)
+		return kvs_fault(EINVAL, "export %d: it is KVSHM_EXPORT_FD or KVSHM_EXPORT_IPC", (int)o->export);
 	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
 		return kvs_fault(EINVAL, "a label of %zu bytes: the longest is %d", strlen(o->label), KVSHM_LABEL_MAX);
 	return 0;
@@ -103,6 +108,8 @@ static int new_owner(const char *name, const char *dir, struct kvshm_owner **own
 
 static void free_owner(struct kvshm_owner *owner)
 {
+	kvg_share_close(owner->share);
+	kvg_planes_free(owner->planes);
 	(void)pthread_mutex_destroy(&owner->overdue.lock);
 	free(owner->overdue.told);
 	kvl_memory_give_back(owner, sizeof(*owner) + strlen(owner->dir) + 1);
@@ -118,6 +125,64 @@ static void tell_rounding(const struct kvshm_create_options *o)
 			(unsigned long long)o->block_size, (unsigned long long)(o->size % o->block_size));
 }
 
+/* ---- Planes in GPU memory --------------------------------------------------------------------------------- */
+
+/* What the options ask for, in the place of what they say of planes. */
+static int wish_planes(const struct kvshm_create_options *o, struct kvg_planes_wish *wish, uint32_t *planes)
+{
+	int rc;
+
+	if (!kvg_devices_asked(o->pool))
+		return 0;
+	if (o->hugepages)
+		return kvs_fault(EINVAL, "huge pages are of host memory, and the pool is '%s': leave one out", o->pool);
+	rc = kvg_devices_parse(o->pool, wish->uuids, planes);
+	if (rc)
+		return rc;
+	if (o->planes > 1 && o->planes != *planes)
+		return kvs_fault(EINVAL, "%u planes are asked for, and the pool '%s' has %u: leave the number out",
+				 o->planes, o->pool, *planes);
+	wish->export = (enum kvs_export)o->export;
+	return 0;
+}
+
+/* Lets clients come for the planes' descriptors, where these are how they get them. */
+static int share_planes(struct kvshm_owner *owner)
+{
+	struct kvs_files_access access;
+	struct stat st;
+
+	if (!owner->planes || !kvg_planes_fds(owner->planes))
+		return 0;
+	if (fstat(owner->map.fd, &st))
+		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
+	access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
+	return kvg_share_open(owner->dir, owner->name, &owner->map, &access, kvg_planes_fds(owner->planes),
+			      &owner->share);
+}
+
+/* Gets them for a new owner of an old store. */
+static int adopt_planes(struct kvshm_owner *owner)
+{
+	struct kvs_files_access access;
+	int fds[KVS_PLANES_MAX];
+	struct stat st;
+	int rc;
+
+	if (owner->map.files.memory != KVS_MEMORY_CUDA)
+		return 0;
+	if (owner->map.files.export == KVS_EXPORT_IPC)
+		return kvs_fault(ESTALE, "the GPU memory of store '%s' has gone with its owner: make a new one by "
+					 "--replace-dead", owner->name);
+	if (fstat(owner->map.fd, &st))
+		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
+	access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
+	rc = kvg_share_ask(owner->dir, owner->name, &owner->map, &access, fds);
+	if (rc == 0)
+		rc = kvg_planes_take(fds, owner->map.g.planes, &owner->planes);
+	return rc ? rc : share_planes(owner);
+}
+
 /* The callback, as the inner library calls it. */
 static int tell_progress(int phase, uint64_t done, uint64_t total, void *arg)
 {
@@ -128,8 +193,10 @@ static int tell_progress(int phase, uint64_t done, uint64_t total, void *arg)
 
 int kvshm_create(const char *name, const struct kvshm_create_options *options, kvshm_owner **owner)
 {
+	struct kvg_planes_wish wish = {.planes = NULL};
 	struct kvs_segment_options how;
 	struct kvshm_owner *made;
+	uint32_t planes;
 	int rc;
 
 	if (!owner)
@@ -137,6 +204,9 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 	if (!options)
 		return kvs_fault(EINVAL, "no options were given (NULL): a store needs a size and a block size");
 	rc = check_numbers(options);
+	planes = options->planes;
+	if (rc == 0)
+		rc = wish_planes(options, &wish, &planes);
 	if (rc == 0)
 		rc = kvs_epoch_register(options->fence);
 	if (rc == 0)
@@ -148,7 +218,7 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 		.label = options->label,
 		.shape = {.block_size = options->block_size,
 			  .blocks = (uint32_t)(options->size / options->block_size),
-			  .planes = options->planes,
+			  .planes = planes,
 			  .key_max = options->key_max,
 			  .clients = options->clients,
 			  .requests = options->requests,
@@ -161,16 +231,27 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
 		.threads = options->populate,
 		.progress = options->progress ? tell_progress : NULL,
 		.progress_arg = (void *)options,
+		.planes = kvg_devices_asked(options->pool) ? kvg_planes_make : NULL,
+		.planes_arg = &wish,
 	};
 	rc = kvs_segment_create(made->name, &how, &made->map);
-	if (rc) {
-		free_owner(made);
-		return rc;
-	}
+	made->planes = wish.planes;
+	if (rc)
+		goto free_memory;
+	rc = share_planes(made);
+	if (rc)
+		goto destroy;
 	tell_rounding(options);
 	made->alive = KVL_ALIVE;
 	*owner = made;
 	return 0;
+
+destroy:
+	kvs_segment_destroy(made->name, made->dir, &made->map);
+	kvs_map_close(&made->map);
+free_memory:
+	free_owner(made);
+	return rc;
 }
 
 /* Is a store that is to be adopted sound? */
@@ -212,6 +293,8 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 	rc = kvs_epoch_register(made->map.g.fence);
 	if (rc == 0)
 		rc = prove_sound(made->name, made->dir);
+	if (rc == 0)
+		rc = adopt_planes(made);
 	if (rc)
 		goto close_map;
 	made->alive = KVL_ALIVE;
@@ -219,6 +302,8 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 	return 0;
 
 close_map:
+	kvg_share_close(made->share);
+	made->share = NULL;
 	kvs_map_close(&made->map);
 free_memory:
 	free_owner(made);
@@ -257,12 +342,26 @@ int kvshm_owner_recover(kvshm_owner *owner, unsigned *recovered)
 
 	if (rc)
 		return rc;
+	if (owner->share)
+		kvg_share_work(owner->share);
 	look_for_names(owner);
 	rc = kvs_recover_dead(&owner->map);
 	if (rc < 0)
 		return rc;
 	if (recovered)
 		*recovered = (unsigned)rc;
+	return 0;
+}
+
+int kvshm_owner_fd(kvshm_owner *owner, int *fd)
+{
+	int rc = kvl_check_owner(owner);
+
+	if (rc)
+		return rc;
+	if (!fd)
+		return kvl_no_place();
+	*fd = owner->share ? kvg_share_fd(owner->share) : -1;
 	return 0;
 }
 
@@ -283,6 +382,8 @@ int kvshm_disown(kvshm_owner *owner)
 	if (rc)
 		return rc;
 	owner->alive = 0;
+	kvg_share_close(owner->share); /* under the owner's lock, which falls with the map */
+	owner->share = NULL;
 	kvs_map_close(&owner->map);
 	free_owner(owner);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * store.c: attaching, detaching, what a store is and where its planes lie, recovering, and the library's own texts.
+ * store.c: attaching, detaching, what a store is, recovering, and the library's own texts.
  * Contracts in kvshm.h.
  */
 #include "config.h"
@@ -11,8 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "attached.h"
 #include "client.h"
 #include "epoch.h"
+#include "files.h"
+#include "lock.h"
 #include "recover.h"
 #include "request.h"
 #include "segment.h"
@@ -72,7 +75,7 @@ static bool is_gone(const struct kvs_map *map)
 {
 	struct stat st;
 
-	return atomic_load(&map->head->state) != KVS_STORE_OPEN || (fstat(map->fd, &st) == 0 && st.st_nlink == 0);
+	return !kvs_store_is_open(atomic_load(&map->head->state)) || (fstat(map->fd, &st) == 0 && st.st_nlink == 0);
 }
 
 static int take_slot(struct kvshm_store *s, const char *name)
@@ -128,12 +131,17 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	if (rc)
 		goto free_requests;
 	s->row = kvs_row(&s->map, s->slot);
+	rc = kvg_attached_open(&s->map, s->slot, kvs_files_dir(options->dir), name, &s->gpu);
+	if (rc)
+		goto leave_slot;
 	kvl_poll_init(s);
 	s->alive = KVL_ALIVE;
 	kvl_thread_add_store(s);
 	*store = s;
 	return 0;
 
+leave_slot:
+	kvs_client_leave(&s->map, s->slot);
 free_requests:
 	kvl_requests_free(s);
 close_map:
@@ -167,6 +175,8 @@ int kvshm_detach(kvshm_store *store)
 		return kvs_fault(EINVAL, "no store was given (NULL)");
 	if (store->alive != KVL_ALIVE)
 		return kvs_routine(ECHILD, "the store was attached before fork(): the parent detaches it");
+	kvg_attached_close(store->gpu); /* first: what is on streams ends holds */
+	store->gpu = NULL;
 	rc = kvs_map_whole(&store->map);
 	if (rc == 0)
 		rc = leave(store);
@@ -203,7 +213,7 @@ int kvshm_get_geometry(kvshm_store *store, struct kvshm_geometry *geometry)
 	return 0;
 }
 
-int kvshm_get_plane_info(kvshm_store *store, unsigned plane, struct kvshm_plane_info *info)
+int kvshm_get_owner_info(kvshm_store *store, struct kvshm_owner_info *info)
 {
 	struct kvs_actor actor;
 	int rc = kvl_begin(store, &actor);
@@ -212,14 +222,12 @@ int kvshm_get_plane_info(kvshm_store *store, unsigned plane, struct kvshm_plane_
 		return rc;
 	if (!info)
 		return kvl_no_place();
-	if (plane >= store->map.g.planes)
-		return kvl_no_plane(store, plane);
-	*info = (struct kvshm_plane_info){
-		.address = store->map.planes[plane],
-		.size = store->map.g.blocks * store->map.g.block_size,
-		.page_size = store->map.files.page ? store->map.files.page : (uint64_t)sysconf(_SC_PAGESIZE),
-		.memory = KVSHM_MEMORY_HOST,
-		.device = -1,
+	rc = kvs_lock_alive(store->map.probe, KVS_LOCK_OWNER);
+	if (rc < 0)
+		return rc;
+	*info = (struct kvshm_owner_info){
+		.alive = rc,
+		.pid = atomic_load_explicit(&store->map.head->owner_pid, memory_order_relaxed),
 	};
 	return 0;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "attached.h"
 #include "hold.h"
 #include "internal.h"
 
@@ -159,13 +160,19 @@ void kvl_memory_give_back(void *memory, size_t size)
 	(void)munmap(memory, size);
 }
 
-int kvl_refuse(const struct kvshm_store *store)
+int kvl_look_closer(const struct kvshm_store *store)
 {
+	uint32_t state;
+
+
 	if (!store)
 		return kvs_routine(EINVAL, "no store was given (NULL)");
 	if (store->alive != KVL_ALIVE)
 		return kvs_routine(ECHILD, "the store was attached before fork(): the child must attach it for itself");
-	return kvs_routine(ESTALE, "the store was destroyed or replaced: detach, and attach the new one");
+	state = atomic_load_explicit(&store->map.head->state, memory_order_relaxed);
+	if (!kvs_store_is_open(state))
+		return kvs_routine(ESTALE, "the store was destroyed or replaced: detach, and attach the new one");
+	return kvg_attached_look(store->gpu, state);
 }
 
 int kvl_held(const struct kvs_actor *actor, const struct kvshm_handle *handle, struct kvs_block **block)

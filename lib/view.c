@@ -82,10 +82,12 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 	info->layout = head->layout;
 	info->readers = g->readers;
 	info->owner_pid = atomic_load_explicit(&head->owner_pid, memory_order_relaxed);
-	info->destroyed = atomic_load_explicit(&head->state, memory_order_relaxed) != KVS_STORE_OPEN;
+	info->destroyed = !kvs_store_is_open(atomic_load_explicit(&head->state, memory_order_relaxed));
 	info->fence = g->fence != 0;
 	info->numa_node = head->plane_node;
-	info->huge_page = head->planes.page;
+	info->memory = (enum kvshm_memory)head->planes.memory;
+	info->export = (enum kvshm_export)head->planes.export;
+	info->huge_page = info->memory == KVSHM_MEMORY_HOST ? head->planes.page : 0;
 	info->clears = atomic_load_explicit(&head->floor, memory_order_relaxed) >> KVS_CLEARS_SHIFT;
 }
 

@@ -123,20 +123,19 @@ AS_IF([test "$enable_$1" = no], [kvs_$1=no kvs_why_$1=" (--disable-$1)"],
 	[test -n "$kvs_lacks"], [kvs_$1=no kvs_why_$1=" (missing:$kvs_lacks)"])
 AS_IF([test "$enable_$1:$kvs_$1" = yes:no], [AS_VAR_APPEND([kvs_missing], ["$kvs_lacks"])])])
 
-# KVS_FIND_CUDA: looks for cuda.h. Nothing is linked: the driver's library is loaded at run time.
+# KVS_FIND_CUDA: looks for cuda.h, which a test compares our declarations with. Sets kvs_found_CUDA to yes or no.
 AC_DEFUN([KVS_FIND_CUDA],
-[AS_CASE([$with_cuda],
-	[yes], [with_cuda=],
-	[no], [enable_cuda=no])
+[AS_CASE([$with_cuda], [yes], [with_cuda=])
 kvs_cuda_dir=${with_cuda:-${CUDA_HOME:-/usr/local/cuda}}
+kvs_found_CUDA=no
 AC_MSG_CHECKING([for cuda.h in $kvs_cuda_dir/include])
-AS_IF([test "$enable_cuda" = no], [AC_MSG_RESULT([not wanted])],
+AS_IF([test "$with_cuda" = no], [AC_MSG_RESULT([not wanted])],
 	[test -f "$kvs_cuda_dir/include/cuda.h"],
 	[AC_MSG_RESULT([yes]); kvs_found_CUDA=yes; CUDA_CFLAGS="-isystem $kvs_cuda_dir/include"
 	kvs_why_cuda=" ($kvs_cuda_dir)"],
-	[AC_MSG_RESULT([no]); kvs_found_CUDA=cuda.h
+	[AC_MSG_RESULT([no])
 	AS_IF([test -n "$with_cuda"], [AC_MSG_ERROR([--with-cuda=$with_cuda: there is no include/cuda.h.
-    Name the directory of a CUDA toolkit, or use --disable-cuda])])])
+    Name the directory of a CUDA toolkit, or use --without-cuda])])])
 AC_SUBST([CUDA_CFLAGS])])
 
 # KVS_PYTHON: looks for Python 3.8 or newer, which the module of lib/python is installed for, and its tests run with:

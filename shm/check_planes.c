@@ -18,7 +18,7 @@ static bool has_planes(struct kvs_view *view)
 {
 	struct stat st;
 
-	return kvs_inspect_refresh(view) == 0 && atomic_load(&view->head.state) == KVS_STORE_OPEN &&
+	return kvs_inspect_refresh(view) == 0 && kvs_store_is_open(atomic_load(&view->head.state)) &&
 	       fstat(view->file, &st) == 0 && kvs_files_is(view->path, st.st_dev, st.st_ino);
 }
 
@@ -32,7 +32,7 @@ static uint64_t judge(const struct kvs_view *view, const char *name, void (*fn)(
 
 	memcpy(dir, view->path, sizeof(dir));
 	dir[end - view->path] = '\0';
-	for (uint32_t i = 0; i < view->g.planes; i++) {
+	for (uint32_t i = 0; i < kvs_segment_files(&view->g, &view->head.planes); i++) {
 		struct kvs_plane plane;
 
 		kvs_segment_plane(&plane, &view->g, &view->head.planes, dir, name, i);

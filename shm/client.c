@@ -68,6 +68,7 @@ static int move_in(const struct kvs_map *map, uint32_t slot, const char *name)
 	atomic_store_explicit(&client->attached, (int64_t)time(NULL), memory_order_relaxed);
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
 	atomic_store_explicit(&client->dma, KVS_DMA_NONE, memory_order_relaxed); /* it may be the last client's */
+	atomic_store_explicit(&client->planes, 0, memory_order_relaxed);
 	set_slot(map, slot, KVS_SLOT_LIVE);
 	return 0;
 }

@@ -50,6 +50,27 @@ int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, 
 	return 0;
 }
 
+int kvs_files_socket(char path[KVS_PATH_SIZE], const char *dir, const char *name, enum kvs_socket which)
+{
+	const char *stem = which == KVS_SOCKET_GIVES ? "kvshmd" : "kvshmd-asks";
+
+	if (snprintf(path, KVS_PATH_SIZE, "%s/%s.%s", dir, stem, name) < KVS_PATH_SIZE)
+		return 0;
+	return kvs_fault(ENAMETOOLONG, "the path of store '%s' in its directory is too long", name);
+}
+
+/* What is no socket, somebody has put there: it is left alone. */
+void kvs_files_unlink_sockets(const char *dir, const char *name)
+{
+	char path[KVS_PATH_SIZE];
+	struct stat st;
+
+	for (int which = KVS_SOCKET_GIVES; which <= KVS_SOCKET_ASKS; which++)
+		if (kvs_files_socket(path, dir, name, (enum kvs_socket)which) == 0 && lstat(path, &st) == 0 &&
+		    S_ISSOCK(st.st_mode))
+			(void)unlink(path);
+}
+
 bool kvs_files_plane_name(const char *name, size_t *stem)
 {
 	const char *dot = strrchr(name, '.');

@@ -25,6 +25,13 @@ const char *kvs_files_dir(const char *dir);
 /* The path of a store's segment, or of its plane (plane >= 0). 0 or -ENAMETOOLONG. */
 int kvs_files_path(char path[KVS_PATH_SIZE], const char *dir, const char *name, int plane);
 
+/* The sockets of a store whose planes are handed out as descriptors (gpu/share.h): where the owner gives, and where one
+ * who becomes it asks. Their names are no store's segment's, whatever stores are called. They are made, and taken away,
+ * under the owner's lock only. */
+enum kvs_socket { KVS_SOCKET_GIVES = 0, KVS_SOCKET_ASKS = 1 };
+int kvs_files_socket(char path[KVS_PATH_SIZE], const char *dir, const char *name, enum kvs_socket which);
+void kvs_files_unlink_sockets(const char *dir, const char *name);
+
 /* How a store's files are made: permission bits whatever the umask is, and group; KVS_GROUP_OWN: the process's. */
 #define KVS_GROUP_OWN (-1)
 struct kvs_files_access {

@@ -40,7 +40,7 @@
 #include "word.h"
 
 #define KVS_MAGIC "kvshm\r\n\032" /* as PNG's: notices a transfer as text */
-#define KVS_LAYOUT 4U
+#define KVS_LAYOUT 5U
 #define KVS_FROZEN 64
 #define KVS_PAGE 4096U	    /* alignment of the sections */
 #define KVS_ROW_UNIT 65536U /* of the rows: they are given back in whole pages, which have 64 KiB on some machines */
@@ -83,14 +83,44 @@ struct kvs_geometry {
 	uint32_t requests;
 };
 
+/* Which memory the planes have, and how processes come by it where it is a GPU's. */
+enum kvs_memory_kind { KVS_MEMORY_HOST = 0, KVS_MEMORY_CUDA = 1 };
+enum kvs_export {
+	KVS_EXPORT_FD = 0,  /* as file descriptors, which the owner hands out, and which keep the memory */
+	KVS_EXPORT_IPC = 1, /* by the handles below; the memory is gone with the owner */
+};
+#define KVS_UUID_SIZE 16
+#define KVS_IPC_HANDLE_SIZE 64
+
 /* Where the planes are, fixed as well. */
 struct kvs_plane_files {
-	uint64_t device[KVS_PLANES_MAX]; /* the inodes that belong to it, so that */
-	uint64_t inode[KVS_PLANES_MAX];	 /* another store's file of that name is noticed */
-	uint64_t page; /* 0: they lie beside the segment; else in the hugetlbfs of that device and page size */
+	uint32_t memory; /* enum kvs_memory_kind */
+	uint32_t export; /* enum kvs_export */
+	/* Of host memory, 0: they lie beside the segment; else in the hugetlbfs of that device and page size. Of a
+	 * GPU's: what its memory is allocated in. */
+	uint64_t page;
+	union {
+		struct { /* host: the inodes that belong to it, so that another store's file of that name is noticed */
+			uint64_t device[KVS_PLANES_MAX];
+			uint64_t inode[KVS_PLANES_MAX];
+		};
+		uint8_t uuid[KVS_PLANES_MAX][KVS_UUID_SIZE]; /* GPU: which; ordinals differ between processes */
+	};
+	uint8_t handle[KVS_PLANES_MAX][KVS_IPC_HANDLE_SIZE]; /* of KVS_EXPORT_IPC */
 };
 
+/* What the word of a store's state has: one of these two, */
 enum kvs_store_state { KVS_STORE_OPEN = 1, KVS_STORE_DESTROYED = 2 };
+#define KVS_STORE_STATE 3U
+/* and what every call of an open store is to look at, which costs the others nothing: */
+#define KVS_STORE_ASKS 4U     /* a new owner asks for the planes' descriptors, which died with the old one */
+#define KVS_STORE_WATCHED 8U  /* the planes go with the owner: does it live? Fixed */
+#define KVS_STORE_BITS (KVS_STORE_STATE | KVS_STORE_ASKS | KVS_STORE_WATCHED)
+
+static inline int kvs_store_is_open(uint32_t state)
+{
+	return (state & KVS_STORE_STATE) == KVS_STORE_OPEN;
+}
 
 /* What the line for room has, at most: see room.c. */
 enum kvs_line { KVS_LINE_EMPTY = 0, KVS_LINE_GATHERS = 1, KVS_LINE_SLEEPS = 2 };
@@ -115,12 +145,13 @@ struct kvs_head { // NOLINT(clang-analyzer-optin.performance.Padding)
 	char label[KVS_LABEL_SIZE];
 
 	/* Read by every call, written almost never. */
-	_Alignas(128) _Atomic uint32_t state; /* enum kvs_store_state */
+	_Alignas(128) _Atomic uint32_t state; /* enum kvs_store_state, and bits */
 	_Atomic uint32_t readers_top;	      /* no reader slot from here on was ever used */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t floor;	    /* the clear count, as the lowest life that is not cleared: see clear.h */
 	_Atomic uint8_t generation; /* of the stamps: see evict.c. Relaxed: a hint */
 	_Atomic int32_t owner_pid;  /* for people, so relaxed; the lock decides whether the owner lives */
+	_Atomic uint32_t asks;	    /* how often owners have asked for the planes' descriptors: see gpu/share.h */
 
 	/* Hints of the allocator, written at fills. Relaxed: the blocks' words decide. */
 	_Alignas(128) _Atomic uint64_t free_hand; /* where to look for a free block */
@@ -167,7 +198,7 @@ struct kvs_client {
 	 * behind the fall of its lock, and of that of the recoverer before; other looks are hints. */
 	_Atomic uint64_t started, home; /* struct kvs_process, with pid */
 	_Atomic uint32_t dma;		/* enum kvs_dma */
-	uint32_t reserved;
+	_Atomic uint32_t planes;	/* of a GPU's memory, that it has mapped: a bit each. For people, so relaxed */
 };
 
 /* A thread's reader slot: the epoch that its section entered at, 0 outside; whose it is; and what the thread counts.

@@ -32,6 +32,8 @@ struct making {
 	const char *dir;
 	const struct kvs_segment_options *options;
 	struct kvs_geometry geometry;
+	struct kvs_plane_files ids; /* what the head says of the planes */
+	uint32_t files;		    /* planes that are files: all, or none */
 	struct kvs_plane planes[KVS_PLANES_MAX];
 	int plane_files[KVS_PLANES_MAX];
 	uint32_t planes_made, planes_shown;
@@ -78,7 +80,7 @@ static int choose_place(struct making *m)
 /* Is there memory for all of it? */
 static int look_for_room(const struct making *m)
 {
-	uint64_t planes = m->geometry.planes * kvs_layout_plane(&m->geometry, m->page);
+	uint64_t planes = m->files * kvs_layout_plane(&m->geometry, m->page);
 	uint64_t ordinary = m->geometry.rows_at + (m->page ? 0 : planes);
 	char dir[KVS_PATH_SIZE];
 	int rc = kvs_files_room(m->dir, ordinary, "the store");
@@ -95,7 +97,10 @@ static int look_for_room(const struct making *m)
 
 static int make_planes(struct making *m)
 {
-	for (uint32_t i = 0; i < m->geometry.planes; i++) {
+	if (m->options->planes)
+		return m->options->planes(m->options->planes_arg, &m->geometry, &m->ids);
+	m->ids.page = m->page;
+	for (uint32_t i = 0; i < m->files; i++) {
 		int rc;
 
 		m->planes[i] = (struct kvs_plane){
@@ -110,6 +115,8 @@ static int make_planes(struct making *m)
 		if (rc)
 			return rc;
 		m->planes_made++;
+		m->ids.device[i] = m->planes[i].device;
+		m->ids.inode[i] = m->planes[i].inode;
 	}
 	return 0;
 }
@@ -129,7 +136,7 @@ static int get_memory(struct making *m, const struct kvs_map *map)
 	uint32_t mapped = 0;
 	int rc = 0;
 
-	while (rc == 0 && mapped < m->geometry.planes) {
+	while (rc == 0 && mapped < m->files) {
 		struct kvs_plane *plane = &m->planes[mapped];
 		struct kvs_memory *file = &files[mapped];
 
@@ -163,17 +170,15 @@ static void write_head(const struct making *m, struct kvs_head *head)
 	kvs_segment_boot_id(head->boot_id);
 	head->created = (int64_t)time(NULL);
 	head->geometry = m->geometry;
-	for (uint32_t i = 0; i < m->geometry.planes; i++) {
-		head->planes.device[i] = m->planes[i].device;
-		head->planes.inode[i] = m->planes[i].inode;
-	}
-	head->planes.page = m->page;
+	head->planes = m->ids;
 	head->plane_node = m->options->node;
 	(void)snprintf(head->label, sizeof(head->label), "%s", m->options->label ? m->options->label : "");
 	atomic_store(&head->epoch, KVS_EPOCH_FIRST);
 	atomic_store(&head->idle, m->geometry.blocks);
 	atomic_store(&head->owner_pid, (int32_t)getpid());
-	atomic_store(&head->state, KVS_STORE_OPEN);
+	atomic_store(&head->state, KVS_STORE_OPEN | (m->ids.memory == KVS_MEMORY_CUDA && m->ids.export == KVS_EXPORT_IPC
+							     ? KVS_STORE_WATCHED
+							     : 0));
 }
 
 /* Gives the planes and then the segment their names. */
@@ -182,7 +187,7 @@ static int show(struct making *m, int file)
 	char path[KVS_PATH_SIZE];
 	int rc = kvs_files_path(path, m->dir, m->name, -1);
 
-	for (uint32_t i = 0; rc == 0 && i < m->geometry.planes; i++) {
+	for (uint32_t i = 0; rc == 0 && i < m->files; i++) {
 		rc = kvs_pool_host.show(&m->planes[i], m->plane_files[i]);
 		if (rc == 0)
 			m->planes_shown++;
@@ -246,6 +251,7 @@ int kvs_segment_create(const char *name, const struct kvs_segment_options *optio
 	rc = kvs_layout_make(&options->shape, &m.geometry);
 	if (rc)
 		return kvs_fault(-rc, "a store of that shape can't be made");
+	m.files = options->planes ? 0 : m.geometry.planes;
 	rc = random_numbers(&m.geometry);
 	if (rc == 0)
 		rc = choose_place(&m);

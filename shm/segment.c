@@ -140,7 +140,8 @@ int kvs_segment_read_head(int file, const char *path, struct kvs_head *head)
 	if (rc)
 		return rc;
 	if (head->geometry.size != head->size || kvs_layout_check(&head->geometry, (uint64_t)st.st_size) ||
-	    head->planes.page & (head->planes.page - 1) || head->planes.page > UINT64_C(1) << 40)
+	    head->planes.page & (head->planes.page - 1) || head->planes.page > UINT64_C(1) << 40 ||
+	    head->planes.memory > KVS_MEMORY_CUDA || head->planes.export > KVS_EXPORT_IPC)
 		return kvs_fault(EUCLEAN, "the geometry in %s makes no sense: destroy the store", path);
 	head->label[KVS_LABEL_SIZE - 1] = '\0';
 	kvs_segment_boot_id(boot_id);
@@ -181,7 +182,7 @@ void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_geometry *geome
 static int import_planes(struct kvs_map *map, const char *dir, const char *name)
 {
 	map->plane_size = kvs_layout_plane(&map->g, map->files.page);
-	for (uint32_t i = 0; i < map->g.planes; i++) {
+	for (uint32_t i = 0; i < kvs_segment_files(&map->g, &map->files); i++) {
 		struct kvs_plane plane;
 		int rc;
 
@@ -213,7 +214,7 @@ int kvs_segment_open(const char *name, const char *dir, const char *label, struc
 	if (rc)
 		return rc;
 	rc = kvs_segment_read_head(file, path, &head);
-	if (rc == 0 && atomic_load(&head.state) != KVS_STORE_OPEN)
+	if (rc == 0 && !kvs_store_is_open(atomic_load(&head.state)))
 		rc = kvs_fault(ESTALE, "store '%s' was destroyed: ask again, or make a new one (kvshmd --replace-dead)",
 			       name);
 	if (rc == 0)
@@ -257,7 +258,7 @@ int kvs_segment_adopt(const char *name, const char *dir, struct kvs_map *map)
 	rc = kvs_files_path(path, kvs_files_dir(dir), name, -1);
 	if (rc == 0)
 		rc = become_owner(map, name, path);
-	if (rc == 0 && atomic_load(&map->head->state) != KVS_STORE_OPEN)
+	if (rc == 0 && !kvs_store_is_open(atomic_load(&map->head->state)))
 		rc = kvs_fault(ESTALE, "store '%s' was being destroyed when its owner died: replace it", name);
 	if (rc)
 		kvs_map_close(map);

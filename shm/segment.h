@@ -14,6 +14,10 @@
 #include "map.h"
 #include "memory.h"
 
+/* Makes planes that are no files, when the way is clear: sets what *planes has of them. What it has made is its
+ * maker's to give back where the store is not made after all. */
+typedef int kvs_planes_fn(void *arg, const struct kvs_geometry *geometry, struct kvs_plane_files *planes);
+
 struct kvs_segment_options {
 	const char *dir;
 	const char *label;
@@ -25,6 +29,8 @@ struct kvs_segment_options {
 	unsigned threads; /* that populate it */
 	kvs_progress_fn *progress;
 	void *progress_arg;
+	kvs_planes_fn *planes; /* NULL: they are files of host memory */
+	void *planes_arg;
 };
 
 /* Makes a store, maps it, and holds the owner's lock on it. Errors as in kvshm_create(). */

@@ -17,7 +17,13 @@ bool kvs_segment_is_kin(int file);
 /* Has it a head of this layout, which can be read and marked, whatever it says? */
 bool kvs_segment_is_ours(int file, struct kvs_head *head);
 
-/* One plane of the store of that geometry. */
+/* How many of its planes are files: all, or none. */
+static inline uint32_t kvs_segment_files(const struct kvs_geometry *geometry, const struct kvs_plane_files *files)
+{
+	return files->memory == KVS_MEMORY_HOST ? geometry->planes : 0;
+}
+
+/* One plane, which is a file, of the store of that geometry. */
 void kvs_segment_plane(struct kvs_plane *plane, const struct kvs_geometry *geometry,
 		       const struct kvs_plane_files *files, const char *dir, const char *name, uint32_t number);
 

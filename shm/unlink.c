@@ -40,7 +40,7 @@ static int hide_planes(const struct kvs_geometry *geometry, const struct kvs_pla
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < geometry->planes && i < KVS_PLANES_MAX; i++) {
+	for (uint32_t i = 0; rc == 0 && i < kvs_segment_files(geometry, files) && i < KVS_PLANES_MAX; i++) {
 		struct kvs_plane plane;
 
 		kvs_segment_plane(&plane, geometry, files, dir, name, i);
@@ -56,6 +56,7 @@ void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 
 	if (kvs_map_whole(map) == 0) {
 		atomic_store(&map->head->state, KVS_STORE_DESTROYED);
+		kvs_files_unlink_sockets(kvs_files_dir(dir), name);
 		(void)hide_planes(&map->g, &map->files, dir, name);
 	} else { /* touching what is gone raises SIGBUS: its planes are known by their names only */
 		(void)kvs_pool_host.sweep(kvs_files_dir(dir), name, KVS_SWEEP_OWNED);
@@ -72,7 +73,7 @@ bool kvs_segment_named(const char *name, const char *dir, const struct kvs_map *
 	if (kvs_files_path(path, kvs_files_dir(dir), name, -1) || fstat(map->fd, &st) ||
 	    !kvs_files_is(path, st.st_dev, st.st_ino))
 		return false;
-	for (uint32_t i = 0; i < map->g.planes; i++) {
+	for (uint32_t i = 0; i < kvs_segment_files(&map->g, &map->files); i++) {
 		struct kvs_plane plane;
 
 		kvs_segment_plane(&plane, &map->g, &map->files, dir, name, i);
@@ -125,6 +126,7 @@ static int take_away(struct dead *dead)
 		rc = kvs_pool_host.sweep(dead->dir, dead->name, KVS_SWEEP_OWNED);
 	if (rc < 0)
 		return rc;
+	kvs_files_unlink_sockets(dead->dir, dead->name);
 	if (dead->ours)
 		mark_destroyed(dead->file);
 	return kvs_files_unlink(dead->path, st.st_dev, st.st_ino);
