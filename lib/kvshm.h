@@ -135,7 +135,7 @@ struct kvshm_create_options {
 	 * each: "cuda:N", the Nth that CUDA shows this process; or a UUID as nvidia-smi -L has it ("GPU-...", "MIG-...").
 	 * planes is 0, 1 or their number then, hugepages 0; numa_node, populate and mode are of the segment alone. */
 	const char *pool;
-	enum kvshm_export export; /* of GPU memory; KVSHM_EXPORT_FD unless told */
+	enum kvshm_export gpu_export; /* of GPU memory; KVSHM_EXPORT_FD unless told */
 	kvshm_progress_fn *progress; /* NULL: nobody is told */
 	void *progress_arg;
 };
@@ -1189,7 +1189,7 @@ struct kvshm_store_info {
 	int32_t numa_node;  /* that its memory is bound to; -1: none */
 	uint64_t huge_page; /* size of the planes' huge pages; 0: they have ordinary ones */
 	enum kvshm_memory memory; /* of the planes */
-	enum kvshm_export export; /* of planes in GPU memory */
+	enum kvshm_export gpu_export; /* of planes in GPU memory */
 };
 
 int kvshm_view_store(kvshm_view *view, struct kvshm_store_info *info);

@@ -78,8 +78,8 @@ static int check_numbers(const struct kvshm_create_options *o)
 				 (long long)o->group);
 	if (o->populate > KVS_POPULATE_MAX)
 		return kvs_fault(EINVAL, "%u threads to populate: the most is %d", o->populate, KVS_POPULATE_MAX);
-	if (o->export != KVSHM_EXPORT_FD && o->export != KVSHM_EXPORT_IPC)
-		return kvs_fault(EINVAL, "export %d: it is KVSHM_EXPORT_FD or KVSHM_EXPORT_IPC", (int)o->export);
+	if (o->gpu_export != KVSHM_EXPORT_FD && o->gpu_export != KVSHM_EXPORT_IPC)
+		return kvs_fault(EINVAL, "gpu_export %d: it is KVSHM_EXPORT_FD or KVSHM_EXPORT_IPC", (int)o->gpu_export);
 	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
 		return kvs_fault(EINVAL, "a label of %zu bytes: the longest is %d", strlen(o->label), KVSHM_LABEL_MAX);
 	return 0;
@@ -142,7 +142,7 @@ static int wish_planes(const struct kvshm_create_options *o, struct kvg_planes_w
 	if (o->planes > 1 && o->planes != *planes)
 		return kvs_fault(EINVAL, "%u planes are asked for, and the pool '%s' has %u: leave the number out",
 				 o->planes, o->pool, *planes);
-	wish->export = (enum kvs_export)o->export;
+	wish->export = (enum kvs_export)o->gpu_export;
 	return 0;
 }
 

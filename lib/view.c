@@ -86,7 +86,7 @@ static void describe(const struct kvshm_view *view, struct kvshm_store_info *inf
 	info->fence = g->fence != 0;
 	info->numa_node = head->plane_node;
 	info->memory = (enum kvshm_memory)head->planes.memory;
-	info->export = (enum kvshm_export)head->planes.export;
+	info->gpu_export = (enum kvshm_export)head->planes.export;
 	info->huge_page = info->memory == KVSHM_MEMORY_HOST ? head->planes.page : 0;
 	info->clears = atomic_load_explicit(&head->floor, memory_order_relaxed) >> KVS_CLEARS_SHIFT;
 }
