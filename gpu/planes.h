@@ -22,7 +22,8 @@ struct kvg_planes_wish {
 };
 int kvg_planes_make(void *wish, const struct kvs_geometry *geometry, struct kvs_plane_files *files);
 
-/* Of descriptors that came from elsewhere (share.h), which are its own from now on. */
+/* Of descriptors that came from elsewhere (kvg_share_ask()) and are in kvs_kept: its own from now on, also where this
+ * fails. */
 int kvg_planes_take(const int *fds, uint32_t count, struct kvg_planes **planes);
 
 /* A descriptor for each plane, in order; NULL of KVS_EXPORT_IPC. They are in kvs_kept (children of fork() close them). */

@@ -31,12 +31,13 @@ int kvg_share_fd(const struct kvg_share *share); /* readable: somebody waits */
 void kvg_share_work(struct kvg_share *share);	 /* gives to all who wait; never blocks */
 void kvg_share_close(struct kvg_share *share);	 /* and takes its name away, if it still leads to it; NULL is none */
 
-/* Client, at attach: one descriptor for each plane, which are the caller's. Waits up to 5 s for the owner.
+/* Client, at attach: one descriptor for each plane, which are the caller's, and in kvs_kept from the moment that they
+ * arrive: kvs_kept_close() ends them. None is below 3. Waits up to 5 s for the owner.
  *   -EOWNERDEAD  it is dead     -ETIMEDOUT  it does not answer     -ESTALE  that is another store's by now
  *   -EMFILE */
 int kvg_share_fetch(const char *dir, const char *name, const struct kvs_map *map, int fds[KVS_PLANES_MAX]);
 
-/* Adopter, with the owner's lock held: asks the clients for them, up to 10 s.
+/* Adopter, with the owner's lock held: asks the clients for them, up to 10 s. They are in kvs_kept, too.
  *   -ESTALE  no client has them any more      -ETIMEDOUT  clients live, but none made a call */
 int kvg_share_ask(const char *dir, const char *name, const struct kvs_map *map, const struct kvs_files_access *access,
 		  int fds[KVS_PLANES_MAX]);
