@@ -10,11 +10,11 @@
  * KVSHM_STANDIN_GUARD is not 0. What no program may do of the driver's (work for a stream that is being captured,
  * memory that is unmapped while it is registered) ends the test with a message.
  *
- * The environment, read once, when the library is loaded (README.md has what follows from each):
+ * The environment, read by the first call (README.md says more):
  *   KVSHM_STANDIN_DIR      the folder that is shared by the processes of a test; else $TMPDIR/standin
  *   KVSHM_STANDIN_DEVICES  how many devices there are, unless the folder has a file `devices`; 2
  *   KVSHM_STANDIN_VERSION  what cuDriverGetVersion() says; 13000
- *   KVSHM_STANDIN_WITHOUT  functions that the library does not have: NAME,NAME
+ *   KVSHM_STANDIN_WITHOUT  functions that the library does not have: NAME,NAME; read when it is loaded
  *   KVSHM_STANDIN_FAIL     calls that fail: NAME:RESULT (each one) or NAME:RESULT:NTH, with commas between
  *   KVSHM_STANDIN_GUARD    0: devices' addresses can be read and written as any others
  *   CUDA_VISIBLE_DEVICES   as the real one: ordinals, GPU-... or MIG-..., with commas between
@@ -27,15 +27,15 @@
 
 /* ---- What engines call beyond driver.h ---------------------------------------------------------------------- */
 
-#define STANDIN_FUNCTIONS(FUNCTION)                                                                                   \
-	FUNCTION(context_create, "cuCtxCreate_v2", (kvg_context *context, unsigned flags, kvg_device device))         \
-	FUNCTION(context_destroy, "cuCtxDestroy_v2", (kvg_context context))                                           \
-	FUNCTION(context_set, "cuCtxSetCurrent", (kvg_context context))                                               \
-	FUNCTION(stream_create, "cuStreamCreate", (kvg_stream *stream, unsigned flags))                               \
-	FUNCTION(stream_query, "cuStreamQuery", (kvg_stream stream))                                                  \
-	FUNCTION(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                                      \
-	FUNCTION(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                           \
-	FUNCTION(capture_begin, "cuStreamBeginCapture_v2", (kvg_stream stream, int mode))                             \
+#define STANDIN_FUNCTIONS(FUNCTION)                                                                            \
+	FUNCTION(context_create, "cuCtxCreate_v2", (kvg_context *context, unsigned flags, kvg_device device)) \
+	FUNCTION(context_destroy, "cuCtxDestroy_v2", (kvg_context context))                                    \
+	FUNCTION(context_set, "cuCtxSetCurrent", (kvg_context context))                                        \
+	FUNCTION(stream_create, "cuStreamCreate", (kvg_stream *stream, unsigned flags))                       \
+	FUNCTION(stream_query, "cuStreamQuery", (kvg_stream stream))                                           \
+	FUNCTION(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                               \
+	FUNCTION(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                    \
+	FUNCTION(capture_begin, "cuStreamBeginCapture_v2", (kvg_stream stream, int mode))                      \
 	FUNCTION(capture_end, "cuStreamEndCapture", (kvg_stream stream, void **graph))
 
 enum { STANDIN_CAPTURE_GLOBAL = 0, STANDIN_CAPTURE_OF_THREAD = 1, STANDIN_CAPTURE_RELAXED = 2 };
@@ -101,7 +101,7 @@ struct standin_leaks {
 
 /* Returns their sum; leaks may be NULL. */
 unsigned standin_leaks(struct standin_leaks *leaks);
-/* The same as text, for a test's message: "2 handles, 1 event", or "nothing". Overwritten by this thread's next call. */
+/* The same as text, for a message: "2 handles, 1 events", or "nothing". This thread's next call overwrites it. */
 const char *standin_leaks_text(void);
 
 /* ---- Contexts ----------------------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
 # house: the rules of HACKING that a machine can see.
 set -eu
 cd "${top_srcdir:?}"
-files=$(find .ci .clang-format .clang-tidy .editorconfig doc lib rdma shm tools tests m4 \
+files=$(find .ci .clang-format .clang-tidy .editorconfig doc gpu lib rdma shm tools tests m4 \
 	configure.ac Makefile.am autogen.sh -type f \
 	! -path 'm4/l*' ! -name '*.md' ! -name '*~' ! -name '*.orig' ! -name '*.jsonl' ! -path 'tests/fuzz/seeds/*' \
 	! -path '*/__pycache__/*')
@@ -44,13 +44,13 @@ complain "a line of more than 120 columns" <"$TMPDIR/places"
 find lib tests -name '*.py' -exec grep -n "$(printf '\t')" /dev/null {} + >"$TMPDIR/places" || :
 complain "a tab in Python" <"$TMPDIR/places"
 
-find shm lib rdma tools tests -name '*.c' | while read -r file; do
+find shm lib rdma gpu tools tests -name '*.c' | while read -r file; do
 	[ "$(sed -n '/^#/{p;q}' "$file")" = '#include "config.h"' ] || echo "$file"
 done >"$TMPDIR/places"
 complain 'config.h is not the first thing that it includes' <"$TMPDIR/places"
 
 # A file that no list has is built by nobody, or missing in a release. Programs of one file stand without their .c.
-find shm lib rdma tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o -path 'tests/*/*.sh' \
+find shm lib rdma gpu tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o -path 'tests/*/*.sh' \
 	-o -name '*.[1378]' -o -name '*.py' -o -name py.typed |
 	while read -r file; do
 		grep -qF -e "$file" -e "${file%.c}" -- */Makemodule.am lib/python/Makemodule.am || echo "$file"
@@ -58,7 +58,7 @@ find shm lib rdma tools tests -name '*.[ch]' -o -name '*.cc' -o -name '*.pml' -o
 complain "is in no Makemodule.am" <"$TMPDIR/places"
 
 # (That a model's functions are there, and name it, is seen by tests/model/check.sh.)
-grep -rnoE 'tests/model(/[a-z_]+\.pml)?' shm lib rdma | while IFS=: read -r file line model; do
+grep -rnoE 'tests/model(/[a-z_]+\.pml)?' shm lib rdma gpu | while IFS=: read -r file line model; do
 	[ -f "$model" ] || echo "$file:$line"
 done >"$TMPDIR/places"
 complain "names a model that is not there" <"$TMPDIR/places"
