@@ -202,6 +202,7 @@ static void describe_client(uint32_t slot, const struct kvs_slot_view *from, str
 	to->fills = from->fills;
 	to->parts = from->parts;
 	to->owned = from->owned;
+	to->planes = from->planes;
 }
 
 int kvshm_view_clients(kvshm_view *view, int (*fn)(const struct kvshm_client_info *client, void *arg), void *arg)

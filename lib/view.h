@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * view.h: what the files of the views share: view.c (a store), view_blocks.c (its blocks), view_requests.c (its
- * requests, and the pins of all clients), view_peers.c (its connections), list.c (which stores there are, and their
- * heads); and owner_pins.c, which looks at the pins of its store in the same way.
+ * view.h: what the files of the views share: view.c (a store), view_blocks.c (its blocks), view_planes.c (its planes),
+ * view_requests.c (its requests, and the pins of all clients), view_peers.c (its connections), list.c (which stores
+ * there are, and their heads); and owner_pins.c, which looks at the pins of its store in the same way.
  */
 #ifndef KVSHM_VIEW_H
 #define KVSHM_VIEW_H

@@ -82,6 +82,7 @@ static void fill_slot(const struct kvs_view *view, uint32_t slot, const struct k
 	to->recovering = to->live && !to->alive && kvs_lock_recovering(view->file, slot) == 1;
 	to->dma = atomic_load_explicit(&client->dma, memory_order_relaxed);
 	to->waits = to->live && !to->alive && to->dma == KVS_DMA_WAITS;
+	to->planes = atomic_load_explicit(&client->planes, memory_order_relaxed);
 	to->pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
 	to->attached = atomic_load_explicit(&client->attached, memory_order_relaxed);
 	memcpy(to->name, client->name, sizeof(to->name));

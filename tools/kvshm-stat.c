@@ -101,6 +101,8 @@ static int show(const struct stat_settings *settings, kvshm_view *view, const ch
 	if (settings->table == &stat_stores)
 		return stat_show_row(view, columns, sink);
 	rc = stat_show_store(view, sink);
+	if (!rc && settings->prometheus)
+		rc = stat_show_mappings(view, name, sink);
 	return !rc && settings->prometheus ? stat_show_all_of_peers(view, name, sink) : rc;
 }
 

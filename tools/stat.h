@@ -33,7 +33,7 @@ enum stat_kind {
 	STAT_TEXT,
 	/* Others: */
 	STAT_RETAIN,	/* an enum kvshm_retain; sinks get its name as STAT_TEXT */
-	STAT_REQUEST,	/* a request's id, as text; sinks get it as STAT_TEXT, NULL where it is empty: no name */
+	STAT_MAYBE,	/* text that may be empty; sinks get it as STAT_TEXT, NULL where it is */
 	STAT_HISTOGRAM, /* a struct kvshm_histogram */
 	STAT_NONE,	/* there is no such value here; what fields have no value of get it too */
 };
@@ -52,7 +52,7 @@ struct stat_value {
 	const struct stat_metric *metric; /* NULL: as usual */
 	uint64_t number;
 	double real;			  /* of STAT_RATE */
-	const char *text;		  /* of STAT_TEXT; NULL: there is none, in a column of texts */
+	const char *text;		  /* of STAT_TEXT; NULL: there is none, where others have one */
 	const struct kvshm_histogram *histogram;
 };
 
@@ -127,6 +127,7 @@ struct stat_table {
 struct stat_store {
 	struct kvshm_store_info info;
 	char state[16];
+	char memory[8], gpu_export[8]; /* as words; no export: host memory */
 };
 
 struct stat_head {
@@ -137,7 +138,20 @@ struct stat_head {
 struct stat_client {
 	char store[KVSHM_NAME_MAX + 1];
 	struct kvshm_client_info info;
-	uint64_t age; /* ns */
+	uint64_t age;					/* ns */
+	char planes[3 * KVSHM_PLANES_MAX]; /* of GPU memory, that it has mapped */
+};
+
+/* A plane; and one that a client has mapped. */
+struct stat_plane {
+	struct kvshm_plane_view info;
+	char memory[8];
+};
+
+struct stat_mapping {
+	struct kvshm_client_info info;
+	uint32_t plane;
+	uint32_t mapped;
 };
 
 struct stat_block {
@@ -186,7 +200,7 @@ struct stat_summary { /* of a histogram */
 
 extern const struct stat_part stat_store_part, stat_usage_part, stat_work_part, stat_head_part;
 extern const struct stat_table stat_stores, stat_clients, stat_blocks, stat_requests, stat_pins, stat_peers,
-	stat_histograms;
+	stat_histograms, stat_planes, stat_mappings;
 
 /* The columns of a table's rows, in the order in which they are shown. */
 enum { STAT_COLUMNS_MAX = 96 };
@@ -222,7 +236,7 @@ void stat_columns_help(const struct stat_table *table);
 
 /* Each returns 0, or a negative errno with a text from kvshm_error(). */
 
-/* A whole store: sections store, usage, work, counters, histograms, clients, and the remarks. */
+/* A whole store: sections store, planes, usage, work, counters, histograms, clients, and the remarks. */
 int stat_show_store(kvshm_view *view, struct stat_sink *sink);
 
 /* The rows of a store's clients, blocks, requests, pins or connections, or one that tells a store from others, into a
@@ -237,6 +251,14 @@ int stat_show_row(kvshm_view *view, const struct stat_columns *columns, struct s
 
 /* All that can be shown of a store's connections, as a section of its own. */
 int stat_show_all_of_peers(kvshm_view *view, const char *store, struct stat_sink *sink);
+
+/* A store's planes, and which client has which of them mapped: a section each. */
+int stat_show_planes(kvshm_view *view, struct stat_sink *sink);
+int stat_show_mappings(kvshm_view *view, const char *store, struct stat_sink *sink);
+
+/* Which memory planes have; and a mask of planes, as their numbers: 0-3,7. */
+const char *stat_memory_text(enum kvshm_memory memory);
+void stat_planes_text(uint32_t mask, char *text, size_t size);
 
 /* Counts a store's requests and pins. */
 int stat_view_work(kvshm_view *view, struct stat_work *work);

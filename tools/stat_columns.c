@@ -126,7 +126,7 @@ static void read_member(const struct stat_field *field, const char *from, struct
 	case STAT_TEXT:
 		value->text = from;
 		break;
-	case STAT_REQUEST:
+	case STAT_MAYBE:
 		value->kind = STAT_TEXT;
 		value->text = *from ? from : NULL;
 		break;

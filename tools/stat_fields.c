@@ -21,6 +21,7 @@ static const struct stat_metric blocks_cleared = { .name = "blocks_cleared" };
 static const struct stat_metric blocks_evictable = { .name = "blocks_evictable" };
 static const struct stat_metric requests_by_state = { "requests", "state", "requests in this state" };
 static const struct stat_metric requests_waiting = { .name = "requests_waiting" };
+static const struct stat_metric maps_plane = { .name = "client_maps_plane" };
 static const struct stat_metric key_max = { .name = "store_key_max_bytes" };
 
 #define INFO(member, what, ...) .kind = (what), MEMBER(stat_store, info.member), __VA_ARGS__
@@ -33,6 +34,10 @@ static const struct stat_field store_fields[] = {
 	{ "blocks", "blocks in all", INFO(geometry.blocks, STAT_NUMBER) },
 	{ "block_size", "bytes of a block in each plane", INFO(geometry.block_size, STAT_BYTES) },
 	{ "planes", "planes of a block", INFO(geometry.planes, STAT_NUMBER) },
+	{ "memory", "which memory the planes have: host, or cuda (of GPUs)",
+	  MEMBER(stat_store, memory), STAT_TEXT, STAT_ASKED, STAT_ALL, NULL },
+	{ "export", "how processes come by GPU memory: fd or ipc",
+	  MEMBER(stat_store, gpu_export), STAT_MAYBE, STAT_ASKED, STAT_ALL, NULL },
 	{ "retain", "keep (a cache) or drop (a transfer buffer)",
 	  INFO(geometry.retain, STAT_RETAIN, .when = STAT_ASKED) },
 	{ "key_max", "bytes of the longest key", INFO(geometry.key_max, STAT_NUMBER, .when = STAT_ASKED,
@@ -142,7 +147,32 @@ static const struct stat_field client_fields[] = {
 	CLIENT(fills, STAT_NUMBER, "fills that it has begun"),
 	CLIENT(parts, STAT_NUMBER, "planes that it writes for fills"),
 	CLIENT(owned, STAT_NUMBER, "blocks without a key that it has"),
+	{ "planes", "planes of GPU memory that it has mapped", MEMBER(stat_client, planes), STAT_MAYBE, STAT_SHOWN,
+	  STAT_ALL, &hidden },
 	CLIENT(name, STAT_TEXT, "its name"),
+};
+
+#define PLANE(member, what, text, ...) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_plane, info.member), __VA_ARGS__ }
+
+static const struct stat_field plane_fields[] = {
+	PLANE(plane, STAT_ID, "its number"),
+	PLANE(size, STAT_BYTES, "bytes of all blocks of a plane"),
+	PLANE(mapped, STAT_NUMBER, "clients that have a plane mapped"),
+	{ "memory", "host, or cuda (of a GPU)", MEMBER(stat_plane, memory), STAT_TEXT, STAT_SHOWN, STAT_ALL, NULL },
+	PLANE(gpu, STAT_MAYBE, "the GPU's UUID"),
+};
+
+#define MAPPING(member, what, text) \
+	{ .name = #member, .help = (text), .kind = (what), MEMBER(stat_mapping, info.member) }
+
+static const struct stat_field mapping_fields[] = {
+	MAPPING(slot, STAT_ID, "the client's slot"),
+	MAPPING(pid, STAT_PID, "its process, as it sees itself"),
+	MAPPING(name, STAT_TEXT, "its name"),
+	{ "plane", "the plane's number", MEMBER(stat_mapping, plane), STAT_ID, STAT_SHOWN, STAT_ALL, NULL },
+	{ "mapped", "which plane of GPU memory a client has mapped; always 1", MEMBER(stat_mapping, mapped),
+	  STAT_NUMBER, STAT_SHOWN, STAT_ALL, &maps_plane },
 };
 
 #define BLOCK(member, what, text, ...) \
@@ -194,7 +224,7 @@ static const struct stat_field request_fields[] = {
 	  MEMBER(stat_request_row, info.request.number), .when = STAT_ASKED },
 	REQUEST(attempt, STAT_ID, "its attempt"),
 	{ .name = "id", .help = "its id, or its bytes as 0x and hexadecimal digits where they are no text, or \"-\"",
-	  .kind = STAT_REQUEST, MEMBER(stat_request_row, id) },
+	  .kind = STAT_MAYBE, MEMBER(stat_request_row, id) },
 };
 
 #define PINS(member, what, text) \
@@ -210,7 +240,7 @@ static const struct stat_field pins_fields[] = {
 	PINS(pid, STAT_PID, "its process, as it sees itself"),
 	PINS_OWN(block, STAT_SLOT, "the block of pins that are of no request"),
 	PINS_OWN(attempt, STAT_SLOT, "attempt of their request"),
-	PINS_OWN(id, STAT_REQUEST, "id of their request, or its bytes as 0x and hexadecimal digits"),
+	PINS_OWN(id, STAT_MAYBE, "id of their request, or its bytes as 0x and hexadecimal digits"),
 	PINS(name, STAT_TEXT, "the client's name"),
 };
 
@@ -288,4 +318,6 @@ const struct stat_table stat_blocks = { "blocks", "--blocks", { FIELDS(block_fie
 const struct stat_table stat_requests = { "requests", "--requests", { FIELDS(request_fields) } };
 const struct stat_table stat_peers = { "peers", "--peers", { FIELDS(peer_fields) } };
 const struct stat_table stat_pins = { "pins", "--pins", { FIELDS(pins_fields) } };
+const struct stat_table stat_planes = { "planes", NULL, { FIELDS(plane_fields) } };
+const struct stat_table stat_mappings = { "mappings", NULL, { FIELDS(mapping_fields) } };
 const struct stat_table stat_histograms = { "histograms", NULL, { FIELDS(histogram_fields) } };

@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * stat_prometheus.c: kvshm-stat's exposition for Prometheus (text format 0.0.4). Every sample has the label store;
- * those of clients have slot, pid and name as well, those of connections whose they are and where they lead. Quantities
- * are metrics: kvshm_, the section's prefix, the value's name, its unit (seconds, bytes), and _total if it only grows.
+ * those of clients have slot, pid and name as well, those of planes which they are and whose memory they have, those of
+ * connections whose they are and where they lead. Quantities are metrics: kvshm_, the section's prefix, the value's name, its unit (seconds, bytes), and _total if it only grows.
  * What names something are labels: of a row's samples, or else of kvshm_store_info, which is always 1.
  *
  * An exposition has all samples of a family together, also those of several stores: so families are collected, each in
@@ -111,7 +111,7 @@ static void value_label(char labels[LABELS_SIZE], const struct stat_value *value
 	char text[32];
 
 	if (value->kind == STAT_TEXT) {
-		add_label(labels, value->name, value->text);
+		add_label(labels, value->name, value->text ? value->text : ""); /* empty: as if it had no such label */
 		return;
 	}
 	if (value->kind == STAT_HEX)
@@ -129,6 +129,8 @@ static const char *prefix(const char *section)
 		return "store_";
 	if (!strcmp(section, "peers"))
 		return "peer_";
+	if (!strcmp(section, "planes"))
+		return "plane_";
 	return !strcmp(section, "clients") ? "client_" : "";
 }
 

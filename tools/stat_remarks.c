@@ -24,12 +24,34 @@ __attribute__((format(printf, 2, 3))) static void remark(struct stat_sink *sink,
 	sink->remark(sink, text);
 }
 
+/* No process owns a store in GPU memory. Does that memory live? */
+static void on_gpu_memory(struct stat_sink *sink, const struct kvshm_store_info *info)
+{
+	if (info->gpu_export == KVSHM_EXPORT_IPC)
+		remark(sink,
+		       "no living process owns the store, and its GPU memory has gone with its owner (--export ipc): its "
+		       "clients get -ESTALE; 'kvshmd --store %s --replace-dead' makes a new one",
+		       info->name);
+	else if (info->clients_alive)
+		remark(sink,
+		       "no living process owns the store: its clients, who have its GPU memory, go on; nobody else can "
+		       "attach until 'kvshmd --store %s --adopt' (in its --dir) has got it from them",
+		       info->name);
+	else
+		remark(sink,
+		       "no living process owns the store, and its GPU memory has gone with its last client: 'kvshmd "
+		       "--store %s --replace-dead' makes a new one",
+		       info->name);
+}
+
 static void on_owner(struct stat_sink *sink, const struct kvshm_store_info *info)
 {
 	if (info->destroyed)
 		remark(sink, "the store was destroyed: its clients get -ESTALE, and should attach its successor");
 	else if (info->unlinked)
 		remark(sink, "the segment's file has lost its name (logind's RemoveIPC does that): nobody can attach");
+	else if (!info->owner_alive && info->memory == KVSHM_MEMORY_CUDA)
+		on_gpu_memory(sink, info);
 	else if (!info->owner_alive)
 		remark(sink,
 		       "no living process owns the store: 'kvshmd --store %s --adopt' goes on with it (in its --dir)",

@@ -30,6 +30,11 @@ static int view_store(kvshm_view *view, struct stat_store *store)
 	else if (!store->info.owner_alive)
 		state = "dead";
 	snprintf(store->state, sizeof(store->state), "%s", state);
+	snprintf(store->memory, sizeof(store->memory), "%s", stat_memory_text(store->info.memory));
+	*store->gpu_export = '\0';
+	if (store->info.memory == KVSHM_MEMORY_CUDA)
+		snprintf(store->gpu_export, sizeof(store->gpu_export), "%s",
+			 store->info.gpu_export == KVSHM_EXPORT_FD ? "fd" : "ipc");
 	return 0;
 }
 
@@ -139,6 +144,7 @@ static int show_client(const struct kvshm_client_info *info, void *arg)
 	const void *from[STAT_PARTS_MAX] = { &client, NULL };
 
 	snprintf(client.store, sizeof(client.store), "%s", walk->store);
+	stat_planes_text(info->planes, client.planes, sizeof(client.planes));
 	if (info->attached < walk->now)
 		client.age = (uint64_t)(walk->now - info->attached) * 1000000000;
 	stat_row(walk->sink, walk->columns, from, STAT_ALL);
@@ -293,6 +299,9 @@ int stat_show_store(kvshm_view *view, struct stat_sink *sink)
 	sink->open(sink, "store", STAT_FIELDS);
 	stat_fields(sink, &stat_store_part, &store, STAT_ALL);
 	sink->close(sink);
+	rc = stat_show_planes(view, sink);
+	if (rc)
+		return rc;
 	sink->open(sink, "usage", STAT_FIELDS);
 	stat_fields(sink, &stat_usage_part, &usage, STAT_ALL);
 	sink->close(sink);

@@ -59,6 +59,13 @@ static int pass_block(const struct kvshm_block_info *block, void *arg)
 	return 0;
 }
 
+static int pass_plane(const struct kvshm_plane_view *plane, void *arg)
+{
+	(void)plane;
+	(void)arg;
+	return 0;
+}
+
 static int pass_client(const struct kvshm_client_info *client, void *arg)
 {
 	(void)client;
@@ -110,6 +117,7 @@ static void look(kvshm_view *view, bool readers_left, bool requests_left, bool p
 	ck_rc(kvshm_view_peers(view, pass_peer, NULL), peers_left ? 0 : -EPROTO);
 	ck_rc(kvshm_view_pins(view, pass_pins, NULL), row_left ? 0 : -EPROTO);
 	(void)kvshm_view_clients(view, pass_client, NULL); /* of no row that is gone: it may do */
+	(void)kvshm_view_planes(view, pass_plane, NULL);   /* likewise, of clients */
 }
 
 START_TEST(views_of_a_segment_that_is_cut_at_any_section_say_so)

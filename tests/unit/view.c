@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "epoch.h"
 
 static kvshm_view *look(void)
@@ -177,6 +178,80 @@ START_TEST(clients_are_shown_with_their_holds_and_whether_they_live)
 }
 END_TEST
 
+static struct kvshm_plane_view planes[KVSHM_PLANES_MAX];
+static unsigned plane_count;
+
+static int keep_plane(const struct kvshm_plane_view *plane, void *arg)
+{
+	(void)arg;
+	planes[plane_count++] = *plane;
+	return plane_count == 3 ? 7 : 0;
+}
+
+START_TEST(planes_of_host_memory_are_mapped_by_all_clients)
+{
+	kvshm_store *store = unit_planes(2), *other = unit_attach();
+	struct kvshm_store_info info;
+	kvshm_view *view = look();
+
+	ck_rc(kvshm_view_planes(view, keep_plane, NULL), 0);
+	ck_assert_uint_eq(plane_count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_uint_eq(planes[i].plane, i);
+		ck_assert_int_eq(planes[i].memory, KVSHM_MEMORY_HOST);
+		ck_assert_uint_eq(planes[i].size, store->map.g.blocks * store->map.g.block_size);
+		ck_assert_uint_eq(planes[i].mapped, 2);
+		ck_assert_str_eq(planes[i].gpu, "");
+	}
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert_int_eq(info.memory, KVSHM_MEMORY_HOST);
+	ck_rc(kvshm_view_clients(view, keep_client, NULL), 0);
+	ck_assert(infos[0].planes == 0 && infos[1].planes == 0);
+	ck_rc(kvshm_view_planes(view, NULL, NULL), -EINVAL);
+	ck_rc(kvshm_view_planes(NULL, keep_plane, NULL), -EINVAL);
+	unit_detach(other);
+	kvshm_view_close(view);
+}
+END_TEST
+
+/* The head and a slot as a store in GPU memory has them; no driver is needed to look. */
+START_TEST(planes_of_gpu_memory_are_told_by_their_gpus_and_who_has_them_mapped)
+{
+	kvshm_store *store = unit_planes(3), *other = unit_attach();
+	struct kvs_plane_files *files = &store->map.head->planes, before = *files;
+	struct kvshm_store_info info;
+	char gpu[KVSHM_GPU_SIZE];
+	kvshm_view *view;
+
+	files->memory = KVS_MEMORY_CUDA;
+	files->export = KVS_EXPORT_IPC;
+	for (unsigned i = 0; i < 3 * KVS_UUID_SIZE; i++)
+		files->uuid[i / KVS_UUID_SIZE][i % KVS_UUID_SIZE] = (uint8_t)i;
+	atomic_store(&store->map.clients[store->slot].planes, 5);
+	atomic_store(&store->map.clients[other->slot].planes, 4);
+	view = look();
+	ck_rc(kvshm_view_store(view, &info), 0);
+	ck_assert(info.memory == KVSHM_MEMORY_CUDA && info.gpu_export == KVSHM_EXPORT_IPC && info.huge_page == 0);
+	ck_rc(kvshm_view_planes(view, keep_plane, NULL), 7); /* the third ends the walk */
+	ck_assert_uint_eq(plane_count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		kvg_uuid_text(gpu, files->uuid[i]);
+		ck_assert_int_eq(planes[i].memory, KVSHM_MEMORY_CUDA);
+		ck_assert_str_eq(planes[i].gpu, gpu);
+	}
+	ck_assert_uint_eq(planes[0].mapped, 1);
+	ck_assert_uint_eq(planes[1].mapped, 0);
+	ck_assert_uint_eq(planes[2].mapped, 2);
+	ck_rc(kvshm_view_clients(view, keep_client, NULL), 0);
+	ck_assert_uint_eq(infos[0].planes, 5);
+	ck_assert_uint_eq(infos[1].planes, 4);
+	kvshm_view_close(view);
+	*files = before;
+	atomic_store(&store->map.clients[store->slot].planes, 0);
+	atomic_store(&store->map.clients[other->slot].planes, 0);
+}
+END_TEST
+
 static int find_name(const char *name, void *arg)
 {
 	if (strcmp(name, unit_name()) == 0)
@@ -258,6 +333,8 @@ int main(void)
 		a_view_of_a_store_without_owner_or_name_says_so,
 		usage_counts_blocks_by_state_and_holds,
 		clients_are_shown_with_their_holds_and_whether_they_live,
+		planes_of_host_memory_are_mapped_by_all_clients,
+		planes_of_gpu_memory_are_told_by_their_gpus_and_who_has_them_mapped,
 		stores_are_listed_once_each,
 		a_view_of_what_is_no_store_is_refused,
 		a_view_checks_the_store,
