@@ -73,10 +73,14 @@ static void begin(struct CUctx_st *context)
 	context->stream = NULL;
 }
 
+/* In a ruined context nothing could be given back. */
 static void end(struct CUctx_st *context)
 {
-	abandoned += si_streams_abandon(context) + si_events_abandon(context) + si_modules_abandon(context) +
-		     si_ranges_abandon(context);
+	unsigned count = si_streams_abandon(context) + si_events_abandon(context) + si_modules_abandon(context) +
+			 si_ranges_abandon(context);
+
+	if (atomic_load(&context->ruin) == KVG_SUCCESS)
+		abandoned += count;
 	context->alive = false;
 }
 
