@@ -31,13 +31,6 @@ void kvg_attached_close(struct kvg_attached *attached)
 	free(attached);
 }
 
-int kvg_attached_look(struct kvg_attached *attached, uint32_t state)
-{
-	(void)attached;
-	(void)state;
-	return 0;
-}
-
 int kvg_attached_map(struct kvg_attached *attached, uint32_t plane, kvg_pointer *base)
 {
 	(void)attached;

@@ -161,6 +161,17 @@ static int share_planes(struct kvshm_owner *owner)
 			      &owner->share);
 }
 
+/* Has the memory gone with the owner? Whoever gets the owner's lock behind that, its clients take for a living one: so
+ * it tells them, before it does anything that takes time. */
+static int look_for_planes(struct kvshm_owner *owner)
+{
+	if (owner->map.files.memory != KVS_MEMORY_CUDA || owner->map.files.export != KVS_EXPORT_IPC)
+		return 0;
+	atomic_store(&owner->map.head->state, KVS_STORE_DESTROYED);
+	return kvs_fault(ESTALE, "the GPU memory of store '%s' has gone with its owner: make a new one by --replace-dead",
+			 owner->name);
+}
+
 /* Gets them for a new owner of an old store. */
 static int adopt_planes(struct kvshm_owner *owner)
 {
@@ -171,9 +182,6 @@ static int adopt_planes(struct kvshm_owner *owner)
 
 	if (owner->map.files.memory != KVS_MEMORY_CUDA)
 		return 0;
-	if (owner->map.files.export == KVS_EXPORT_IPC)
-		return kvs_fault(ESTALE, "the GPU memory of store '%s' has gone with its owner: make a new one by "
-					 "--replace-dead", owner->name);
 	if (fstat(owner->map.fd, &st))
 		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
 	access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
@@ -290,7 +298,9 @@ int kvshm_adopt(const char *name, const char *dir, kvshm_owner **owner)
 	rc = kvs_segment_adopt(made->name, made->dir, &made->map);
 	if (rc)
 		goto free_memory;
-	rc = kvs_epoch_register(made->map.g.fence);
+	rc = look_for_planes(made);
+	if (rc == 0)
+		rc = kvs_epoch_register(made->map.g.fence);
 	if (rc == 0)
 		rc = prove_sound(made->name, made->dir);
 	if (rc == 0)

@@ -47,9 +47,9 @@ int kvs_lock_write_clients(int fd)
 }
 
 /* The type of another description's lock that is in the way of one of that type; F_UNLCK: none; or a negative errno. */
-static int in_the_way(int fd, uint32_t byte, short type)
+static int in_the_way(int fd, uint32_t byte, uint32_t count, short type)
 {
-	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = count};
 
 	if (fcntl(fd, F_OFD_GETLK, &lock))
 		return kvs_fault(errno, "cannot look at byte %u of the segment: %s", byte, strerror(errno));
@@ -58,14 +58,21 @@ static int in_the_way(int fd, uint32_t byte, short type)
 
 int kvs_lock_alive(int fd, uint32_t byte)
 {
-	int found = in_the_way(fd, byte, F_RDLCK);
+	int found = in_the_way(fd, byte, 1, F_RDLCK);
+
+	return found < 0 ? found : found != F_UNLCK;
+}
+
+int kvs_lock_any_client(int fd)
+{
+	int found = in_the_way(fd, 0, KVS_CLIENTS_MAX, F_RDLCK);
 
 	return found < 0 ? found : found != F_UNLCK;
 }
 
 int kvs_lock_recovering(int fd, uint32_t byte)
 {
-	int found = in_the_way(fd, byte, F_WRLCK);
+	int found = in_the_way(fd, byte, 1, F_WRLCK);
 
 	return found < 0 ? found : found == F_RDLCK;
 }

@@ -34,6 +34,9 @@ void kvs_lock_close(int fd);
  * would take a recoverer for a living owner. */
 int kvs_lock_alive(int fd, uint32_t byte);
 
+/* Does any client live? 1, 0 or a negative errno. Those of this process count as well. */
+int kvs_lock_any_client(int fd);
+
 /* Is anyone at the recovery of a byte's dead holder? 1, 0 or a negative errno. Recoverers keep read locks, which only
  * a write lock would meet; what is in the way of that is a living holder's write lock, or a recoverer's read lock, and
  * never both. (The last recoverer has the write lock for its last walk, and looks like a living holder then.) */

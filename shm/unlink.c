@@ -53,15 +53,19 @@ void kvs_segment_destroy(const char *name, const char *dir, struct kvs_map *map)
 {
 	char path[KVS_PATH_SIZE];
 	struct stat st;
+	bool whole = kvs_map_whole(map) == 0; /* touching what is gone raises SIGBUS */
+	bool named = kvs_files_path(path, kvs_files_dir(dir), name, -1) == 0 && fstat(map->fd, &st) == 0 &&
+		     kvs_files_is(path, st.st_dev, st.st_ino);
 
-	if (kvs_map_whole(map) == 0) {
+	if (whole)
 		atomic_store(&map->head->state, KVS_STORE_DESTROYED);
+	if (named) /* else the sockets of that name are another store's by now */
 		kvs_files_unlink_sockets(kvs_files_dir(dir), name);
+	if (whole)
 		(void)hide_planes(&map->g, &map->files, dir, name);
-	} else { /* touching what is gone raises SIGBUS: its planes are known by their names only */
+	else /* its planes are known by their names only */
 		(void)kvs_pool_host.sweep(kvs_files_dir(dir), name, KVS_SWEEP_OWNED);
-	}
-	if (kvs_files_path(path, kvs_files_dir(dir), name, -1) == 0 && fstat(map->fd, &st) == 0)
+	if (named)
 		(void)kvs_files_unlink(path, st.st_dev, st.st_ino);
 }
 
