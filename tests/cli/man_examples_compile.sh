@@ -30,6 +30,12 @@ cat >"$tmp/before" <<-'END'
 	void decode(const struct kvshm_handle *refs, size_t count);
 	void register_memory(void *address, uint64_t size);
 	void send_to_all_ranks(const char *what, const struct kvshm_ticket *ticket);
+	void launch_prefill(void *stream, void *bytes);
+	void launch_decode(void *stream, const void *bytes);
+	void *page_of_layer(unsigned layer);
+	extern void *stream, *other_stream;
+	extern unsigned layer, layers;
+	extern size_t layer_size;
 	extern const char id[64], key[32], prefix_hash[32];
 	extern const struct kvshm_key *keys, *hashes;
 	extern size_t length;
@@ -49,6 +55,8 @@ cat >"$tmp/before" <<-'END'
 	extern enum kvshm_outcome outcome, *outcomes;
 	extern enum kvshm_next next;
 	extern struct pollfd event;
+	extern struct kvshm_plane_info plane;
+	extern struct kvshm_piece *pieces;
 	extern struct kvshm_net_options net;
 	extern kvshm_peer *peer;
 	extern kvshm_transfer *transfer;
