@@ -58,10 +58,15 @@ struct kvg_attached {
 	struct kvs_map *map;
 	uint32_t slot;
 	pthread_mutex_t lock; /* of all below, and of what is made in contexts. A leaf: nothing is called under it but
-			       * the driver, and never what may wait for a stream */
+			       * the driver, and never what may wait for a stream. What a stream calls must not take it
+			       * either: the driver may wait for that where nobody expects it (loading a module) */
 	struct kvg_contexts contexts;
+	struct kvg_device_of {
+		kvg_device device;
+		int known;
+	} devices[KVS_PLANES_MAX];
 	_Atomic uint64_t bases[KVS_PLANES_MAX]; /* kvg_pointer; 0: not mapped. Of KVS_EXPORT_IPC: in owners[] */
-	kvg_context owners[KVS_PLANES_MAX];
+	kvg_context owners[KVS_PLANES_MAX];	/* also of what is registered */
 	_Atomic uint32_t registered; /* host planes: a bit each */
 	int fds[KVS_PLANES_MAX];     /* -1 where there are none; in kvs_kept */
 	_Atomic uint32_t answered;   /* see kvg_share_answer() */
@@ -72,8 +77,14 @@ struct kvg_attached {
 };
 
 /* Enters a context of a plane's GPU (of host memory: the calling thread's, or the primary one of device 0), with the
- * lock held until kvg_attached_leave(). */
+ * lock held until kvg_attached_leave(). Of KVS_EXPORT_IPC it is the one that the GPU's planes are mapped in: -EXDEV if the
+ * calling thread's is another one of that GPU. */
 int kvg_attached_enter(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver, kvg_context *context);
 void kvg_attached_leave(struct kvg_attached *attached, const struct kvg_driver *driver);
+
+/* The same context, without entering it, and without the lock: for what waits for a stream. It lives until the attachment
+ * is closed. */
+int kvg_attached_context(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
+			 kvg_context *context);
 
 #endif

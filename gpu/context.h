@@ -36,9 +36,21 @@ struct kvg_contexts {
 	uint32_t count;
 };
 
-/* Makes a context of the device current: the calling thread's, if it has one of that device; else its primary one.
- * *context: which. Each success is to be followed by kvg_context_leave(), on the same thread. The caller sees to it that
- * one thread at a time uses contexts. */
+/* The calling thread's context, if it is one of that device; else *context is NULL. */
+int kvg_context_current(const struct kvg_driver *driver, kvg_device device, kvg_context *context);
+
+/* The device's primary context. One thread at a time uses contexts, which the caller sees to. */
+int kvg_context_primary(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,
+			kvg_context *context);
+
+/* The first of these, or else the second. */
+int kvg_context_find(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,
+		     kvg_context *context);
+
+/* Makes a context current. Each success is to be followed by kvg_context_leave(), on the same thread. */
+int kvg_context_push(const struct kvg_driver *driver, kvg_context context);
+
+/* Finds, and pushes. *context: which. */
 int kvg_context_enter(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,
 		      kvg_context *context);
 void kvg_context_leave(const struct kvg_driver *driver);

@@ -92,8 +92,7 @@ int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 
 /* ---- A plane's part -------------------------------------------------------------------------------------- */
 
-/* Is the handle that of a part which has not ended yet? */
-static bool is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+bool kvl_is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle)
 {
 	return handle->plane < actor->map->g.planes &&
 	       kvs_hold_counts(actor, handle->block, handle->life) & KVS_ENTRY_WRITERS &&
@@ -114,7 +113,7 @@ static int publish_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 
 	if (meta)
 		return kvs_fault(EINVAL, "meta was given with a part of a fill: its filler says what the block is");
-	if (!is_part(actor, handle))
+	if (!kvl_is_part(actor, handle))
 		return no_fill();
 	kvs_enter(actor);
 	rc = kvs_table_end_part(actor, handle->block, kvs_part_plane(handle->plane));
@@ -128,7 +127,7 @@ static int publish_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 
 static int give_up_part(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
-	if (!is_part(actor, handle))
+	if (!kvl_is_part(actor, handle))
 		return no_fill();
 	kvs_enter(actor);
 	kvs_table_fail_part(actor, handle->block);

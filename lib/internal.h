@@ -163,6 +163,9 @@ int kvl_give_back(const struct kvs_actor *actor, struct kvshm_handle *handle);
 int kvl_publish_fill(const struct kvs_actor *actor, struct kvshm_handle *handle, const struct kvshm_meta *meta);
 int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle);
 
+/* Is the handle that of a part which has not ended yet? */
+bool kvl_is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle);
+
 /* What a held block's word says to one who waits for it: 0, -ECANCELED, or -EAGAIN: not yet. */
 int kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);
 

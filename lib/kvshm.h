@@ -472,6 +472,7 @@ int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned 
  * tells more, with its errors; what an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
  *   -EBADF  not held by this client; of kvshm_write(): not to be written by it
  *   -EAGAIN  kvshm_read(): it is still being filled, by others
+ *   -ECANCELED  kvshm_read(): its fill has failed: there is nothing to be read
  *   -EINVAL  there is no such plane, or the block ends before offset + length */
 int kvshm_read(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, uint64_t offset, void *to,
 	       uint64_t length);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * attached_card.c: what network cards need of planes in GPU memory: buffers that they reach, and that what they wrote is
+ * seen. See attached.h.
+ */
+#include "config.h"
+
+#include "attached.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fault.h"
+
+static int no_dma_buf(const char *why)
+{
+	return kvs_fault(EOPNOTSUPP, "GPU memory can't be given to network cards as a dma-buf: %s", why);
+}
+
+/* Of a plane that is mapped, in its context. */
+static int export_range(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver, int *theirs)
+{
+	size_t size = kvs_layout_plane(&attached->map->g, attached->map->files.page);
+	int can = 0;
+	kvg_result result =
+		driver->device_attribute(&can, KVG_ATTRIBUTE_DMA_BUF, attached->devices[plane].device);
+
+	if (result != KVG_SUCCESS || !can)
+		return no_dma_buf("this GPU, or its driver, has none (it takes the open kernel modules, and Linux 5.12)");
+	result = driver->range_handle(theirs, atomic_load(&attached->bases[plane]), size, KVG_RANGE_DMA_BUF, 0);
+	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
+}
+
+int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
+{
+	const struct kvg_driver *driver;
+	kvg_context context;
+	kvg_pointer base;
+	int theirs = -1, rc = kvg_attached_map(attached, plane, &base);
+
+	if (rc == 0)
+		rc = kvg_attached_enter(attached, plane, &driver, &context);
+	if (rc)
+		return rc;
+	rc = driver->range_handle ? export_range(attached, plane, driver, &theirs)
+				  : no_dma_buf("the driver is older than CUDA 11.7");
+	kvg_attached_leave(attached, driver);
+	if (rc)
+		return rc;
+	*fd = fcntl(theirs, F_DUPFD_CLOEXEC, 3);
+	if (*fd < 0)
+		rc = kvs_fault(errno, "cannot keep a dma-buf: %s", strerror(errno));
+	(void)close(theirs);
+	return rc;
+}
+
+/* ---- Flushes ----------------------------------------------------------------------------------------------- */
+
+/* In a context of the device. A driver that knows neither attribute is one whose devices need a flush. */
+static int flush_device(const struct kvg_driver *driver, kvg_device device)
+{
+	int ordering = KVG_ORDERING_NONE, options = 0;
+	kvg_result result;
+
+	if (driver->device_attribute(&ordering, KVG_ATTRIBUTE_WRITES_ORDERING, device) != KVG_SUCCESS)
+		ordering = KVG_ORDERING_NONE;
+	if (ordering >= KVG_ORDERING_ALL_DEVICES)
+		return 0;
+	if (driver->device_attribute(&options, KVG_ATTRIBUTE_FLUSH_OPTIONS, device) != KVG_SUCCESS)
+		options = 0;
+	if (driver->flush_writes && options & KVG_FLUSH_OPTION_HOST) {
+		result = driver->flush_writes(KVG_FLUSH_CURRENT_CONTEXT, KVG_FLUSH_TO_ALL_DEVICES);
+		return result == KVG_SUCCESS
+			       ? 0
+			       : kvg_fault(driver, result, "flush what network cards have written to GPU %d", device);
+	}
+	if (ordering >= KVG_ORDERING_OWNER)
+		return 0; /* its planes are mapped for the GPU alone that they are on */
+	return kvs_fault(EOPNOTSUPP,
+			 "GPU %d does not order what network cards write to it, and the driver can't flush that: blocks that are "
+			 "filled by other nodes need another GPU, a newer driver, or a pool of host memory",
+			 device);
+}
+
+int kvg_attached_flush(struct kvg_attached *attached)
+{
+	const struct kvs_map *map = attached->map;
+	int rc = 0;
+
+	for (uint32_t plane = 0; rc == 0 && plane < map->g.planes; plane++) {
+		const struct kvg_driver *driver;
+		kvg_context context;
+		bool done = false;
+
+		for (uint32_t i = 0; i < plane && !done; i++)
+			done = atomic_load(&attached->bases[i]) &&
+			       memcmp(map->files.uuid[i], map->files.uuid[plane], KVS_UUID_SIZE) == 0;
+		if (done || !atomic_load(&attached->bases[plane]))
+			continue;
+		rc = kvg_attached_enter(attached, plane, &driver, &context);
+		if (rc)
+			return rc;
+		rc = flush_device(driver, attached->devices[plane].device);
+		kvg_attached_leave(attached, driver);
+	}
+	return rc;
+}

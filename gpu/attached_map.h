@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) the kvshm authors
+ *
+ * attached_map.h: what attached.c needs of attached_map.c.
+ */
+#ifndef KVG_ATTACHED_MAP_H
+#define KVG_ATTACHED_MAP_H
+
+#include "attached.h"
+
+/* Unmaps, or unregisters, a plane, if it is mapped or registered. Nobody uses it any more. */
+void kvg_attached_unmap(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane);
+
+#endif
