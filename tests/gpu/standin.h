@@ -118,15 +118,15 @@ void standin_ruin(kvg_context context, kvg_result result);
 
 /* Each stream is a thread; NULL is the default stream of the current context. Held, it stops before its next item
  * (copy, kernel, host function, event); held inside, in the middle of its next copy or kernel. */
-void standin_stream_hold(kvg_stream stream);
-void standin_stream_hold_inside(kvg_stream stream);
-void standin_stream_go(kvg_stream stream);
+void standin_stream_hold(kvg_stream handle);
+void standin_stream_hold_inside(kvg_stream handle);
+void standin_stream_go(kvg_stream handle);
 /* Until it stands: held, with something before it, or inside. */
-void standin_stream_await_held(kvg_stream stream);
+void standin_stream_await_held(kvg_stream handle);
 /* One item, of a stream that is held; returns when it is done. */
-void standin_stream_step(kvg_stream stream);
+void standin_stream_step(kvg_stream handle);
 /* The items that are queued or under way. */
-unsigned standin_stream_queued(kvg_stream stream);
+unsigned standin_stream_queued(kvg_stream handle);
 /* Captures that this process has made invalid by calls that the driver does not allow meanwhile. */
 unsigned standin_captures_spoiled(void);
 /* Asynchronous copies from or to host memory that is neither pinned nor registered: the caller had to wait for them. */

@@ -57,6 +57,12 @@ static kvg_pointer map(kvg_handle handle)
 	return at;
 }
 
+/* A descriptor, as the driver takes it. */
+static void *descriptor(int fd)
+{
+	return (void *)(intptr_t)fd; // NOLINT(performance-no-int-to-ptr)
+}
+
 static void unmap(kvg_pointer at)
 {
 	ck_cu(cu_memory_unmap(at, PIECE));
@@ -81,13 +87,13 @@ static void *pin(size_t size)
 
 static void set_devices(const char *text)
 {
-	char path[4096];
+	char dir[2048], path[4096];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/machine-XXXXXX", getenv("TMPDIR"));
-	ck_assert_ptr_nonnull(mkdtemp(path));
-	setenv("KVSHM_STANDIN_DIR", path, 1);
-	strcat(path, "/devices");
+	snprintf(dir, sizeof(dir), "%s/machine-XXXXXX", getenv("TMPDIR"));
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	setenv("KVSHM_STANDIN_DIR", dir, 1);
+	snprintf(path, sizeof(path), "%s/devices", dir);
 	file = fopen(path, "w");
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_ge(fputs(text, file), 0);
@@ -153,7 +159,7 @@ START_TEST(memory_crosses_processes_by_descriptor_and_lives_as_long_as_someone_h
 	fd = receive_fd(ends[0]);
 	unit_await(&child);
 	begin();
-	ck_cu(cu_memory_import(&handle, (void *)(intptr_t)fd, KVG_HANDLE_FD));
+	ck_cu(cu_memory_import(&handle, descriptor(fd), KVG_HANDLE_FD));
 	close(fd);
 	at = map(handle);
 	unit_kill(&child);
@@ -174,7 +180,7 @@ START_TEST(no_other_descriptor_is_taken_for_memory)
 	begin();
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_eq(ftruncate(fileno(file), PIECE), 0);
-	ck_assert_int_eq(cu_memory_import(&handle, (void *)(intptr_t)fileno(file), KVG_HANDLE_FD), KVG_INVALID_VALUE);
+	ck_assert_int_eq(cu_memory_import(&handle, descriptor(fileno(file)), KVG_HANDLE_FD), KVG_INVALID_VALUE);
 	fclose(file);
 	end();
 }
@@ -260,7 +266,7 @@ START_TEST(a_load_of_the_processor_from_a_devices_address_faults)
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL);
-		_exit(*(volatile char *)(uintptr_t)at);
+		_exit(*(volatile char *)(uintptr_t)at); // NOLINT(performance-no-int-to-ptr)
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFSIGNALED(status));
@@ -437,7 +443,7 @@ START_TEST(a_copy_is_held_in_its_middle)
 	at = make();
 	from = pin(8);
 	ck_cu(cu_stream_create(&stream, 0));
-	memcpy(from, "12345678", 8);
+	memcpy(from, "1234567", 8);
 	to = standin_look(at, 8);
 	memset(to, '.', 8);
 	standin_stream_hold_inside(stream);
@@ -446,7 +452,7 @@ START_TEST(a_copy_is_held_in_its_middle)
 	ck_assert_mem_eq(to, "1234....", 8);
 	standin_stream_go(stream);
 	ck_cu(cu_context_synchronize());
-	ck_assert_mem_eq(to, "12345678", 8);
+	ck_assert_str_eq(to, "1234567");
 	ck_assert_uint_eq(standin_pageable_copies(), 0);
 	ck_cu(cu_copy_on(at, (uintptr_t) "a", 1, stream));
 	ck_assert_uint_eq(standin_pageable_copies(), 1);

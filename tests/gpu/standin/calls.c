@@ -35,9 +35,9 @@ static const bool frees[SI_CALLS] = {
 };
 
 struct order {
-	bool is, always;
 	unsigned long at; /* the number of the call */
 	kvg_result result;
+	bool is, always;
 };
 
 static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
@@ -182,7 +182,7 @@ static void hide(const char *name, size_t length)
 	if (!dladdr1(address, &info, &entry, RTLD_DL_SYMENT) || !entry)
 		si_die("%.*s can't be hidden: it has no symbol", (int)length, name);
 	symbol = entry;
-	from = (char *)((uintptr_t)symbol & ~(page - 1));
+	from = (char *)symbol - ((uintptr_t)symbol & (page - 1));
 	if (mprotect(from, (size_t)((char *)(symbol + 1) - from), PROT_READ | PROT_WRITE))
 		si_die("%.*s can't be hidden: %m", (int)length, name);
 	symbol->st_value = 0;

@@ -23,7 +23,7 @@
 uint64_t si_process;
 
 struct name {
-	char kind[8];
+	bool legacy;
 	int device;
 	uint64_t owner, number;
 };
@@ -55,13 +55,29 @@ static bool keep_locked(int fd)
 	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
+/* A number behind a dot, and what follows it. */
+static const char *number_of(const char *text, int base, uint64_t *number)
+{
+	char *end;
+
+	if (!text || *text != '.')
+		return NULL;
+	*number = strtoull(text + 1, &end, base);
+	return end != text + 1 ? end : NULL;
+}
+
 static bool read_name(const char *text, struct name *name)
 {
-	int length = 0;
+	uint64_t device = 0;
 
-	return sscanf(text, "%7[a-z].%d.%" SCNx64 ".%" SCNu64 "%n", name->kind, &name->device, &name->owner,
-		      &name->number, &length) == 4 &&
-	       text[length] == '\0';
+	name->legacy = strncmp(text, "alloc.", 6) == 0;
+	if (!name->legacy && strncmp(text, "memory.", 7) != 0)
+		return false;
+	text = number_of(strchr(text, '.'), 10, &device);
+	text = number_of(text, 16, &name->owner);
+	text = number_of(text, 10, &name->number);
+	name->device = (int)device;
+	return text && !*text;
 }
 
 static void path_of(char path[4096], bool legacy, int device, uint64_t owner, uint64_t number)
@@ -155,7 +171,7 @@ static bool name_of(const struct stat *file, struct name *name)
 	bool found = false;
 
 	while (dir && !found && (entry = readdir(dir)))
-		found = read_name(entry->d_name, name) && strcmp(name->kind, "memory") == 0 &&
+		found = read_name(entry->d_name, name) && !name->legacy &&
 			fstatat(dirfd(dir), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
 			status.st_dev == file->st_dev && status.st_ino == file->st_ino;
 	if (dir)

@@ -79,11 +79,11 @@ enum { SI_GRANULARITY = 2 << 20 };
 
 extern uint64_t si_process; /* a random number */
 
-kvg_result si_memory_make(struct si_memory **memory, int device, size_t bytes, bool legacy);
+kvg_result si_memory_make(struct si_memory **result, int device, size_t bytes, bool legacy);
 /* From a descriptor of any kind, which stays the caller's. */
-kvg_result si_memory_of(struct si_memory **memory, int fd);
+kvg_result si_memory_of(struct si_memory **result, int fd);
 /* Legacy memory of another process. What is opened does not keep it. */
-kvg_result si_memory_open(struct si_memory **memory, int device, uint64_t owner, uint64_t number);
+kvg_result si_memory_open(struct si_memory **result, int device, uint64_t owner, uint64_t number);
 /* Whether its maker, of legacy memory, has it still. */
 bool si_memory_is(const struct si_memory *memory);
 /* A descriptor that keeps it, and whose position is offset; -1. */
@@ -134,7 +134,7 @@ struct si_range *si_range_of(uintptr_t at, size_t size);
 bool si_ranges_overlap(uintptr_t at, size_t size);
 struct si_range *si_ranges_first(void);
 /* Puts a copy of it into the table. */
-kvg_result si_range_add(const struct si_range *range);
+kvg_result si_range_add(const struct si_range *from);
 /* Makes what its memory has visible at it. */
 kvg_result si_range_show(struct si_range *range);
 void si_range_remove(struct si_range *range);
@@ -158,7 +158,7 @@ unsigned si_reservations_count(void);
 struct CUstream_st;
 
 /* NULL and the special ones: the default stream of the current context. */
-kvg_result si_stream_of(kvg_stream handle, struct CUstream_st **stream);
+kvg_result si_stream_of(kvg_stream handle, struct CUstream_st **result);
 kvg_context si_stream_context(const struct CUstream_st *stream);
 unsigned si_streams_count(void);
 unsigned si_streams_abandon(kvg_context context);

@@ -7,6 +7,7 @@
  * bytes, or with K, M or G) and the numbers of attributes.
  */
 #include "config.h"
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,14 +57,29 @@ static void uuid_text(const struct si_device *device, char text[41])
 		 b[12], b[13], b[14], b[15]);
 }
 
+static int number_of(const char *text)
+{
+	char *end;
+	long number = strtol(text, &end, 10);
+
+	if (end == text || *end)
+		si_die("%s is no number", text);
+	return (int)number;
+}
+
 static void uuid_of(struct si_device *device, const char *text)
 {
-	unsigned i = 0, byte;
+	char byte[3] = "";
+	unsigned i = 0;
 
 	device->mig = strncmp(text, "MIG-", 4) == 0;
-	for (text += 4; i < 16 && sscanf(text, "%2x", &byte) == 1; text += 2 + (text[2] == '-'))
-		device->uuid.bytes[i++] = (uint8_t)byte;
-	if (i < 16)
+	text += strnlen(text, 4);
+	while (i < 16 && isxdigit((unsigned char)text[0]) && isxdigit((unsigned char)text[1])) {
+		memcpy(byte, text, 2);
+		device->uuid.bytes[i++] = (uint8_t)strtoul(byte, NULL, 16);
+		text += text[2] == '-' ? 3 : 2;
+	}
+	if (i < 16 || *text)
 		si_die("devices: a uuid is GPU- or MIG- and 16 bytes in hexadecimal");
 }
 
@@ -96,7 +112,7 @@ static void word(struct si_device *device, const char *key, const char *value)
 	else if (strcmp(key, "memory") == 0)
 		device->memory = bytes_of(value);
 	else if (*end == '\0' && attribute < SI_ATTRIBUTES)
-		device->attributes[attribute] = atoi(value);
+		device->attributes[attribute] = number_of(value);
 	else
 		si_die("devices: what is %s?", key);
 }
@@ -120,7 +136,7 @@ static void devices(void)
 	char path[4096], text[512];
 	FILE *file;
 
-	machine.count = count ? atoi(count) : 2;
+	machine.count = count ? number_of(count) : 2;
 	snprintf(path, sizeof(path), "%s/devices", machine.dir);
 	file = fopen(path, "re");
 	if (file)
@@ -198,7 +214,7 @@ static void find(void)
 	if (mkdir(machine.dir, 0777) && errno != EEXIST)
 		si_die("can't make %s: %m", machine.dir);
 	text = getenv("KVSHM_STANDIN_VERSION");
-	machine.version = text ? atoi(text) : 13000;
+	machine.version = text ? number_of(text) : 13000;
 	text = getenv("KVSHM_STANDIN_GUARD");
 	machine.guard = !text || strcmp(text, "0") != 0;
 	devices();

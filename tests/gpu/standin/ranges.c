@@ -18,6 +18,11 @@ static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static struct si_range *ranges;
 static uintptr_t space, next;
 
+static void *pointer(uintptr_t at)
+{
+	return (void *)at; // NOLINT(performance-no-int-to-ptr): addresses of devices are numbers
+}
+
 static bool take_space(void)
 {
 	size_t size = (size_t)1 << SPACE_BITS;
@@ -100,7 +105,7 @@ kvg_result si_range_show(struct si_range *range)
 
 	if (range->inner)
 		return KVG_SUCCESS;
-	inner = mmap(fixed ? (void *)range->at : NULL, range->size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed,
+	inner = mmap(fixed ? pointer(range->at) : NULL, range->size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed,
 		     range->memory->fd, (off_t)range->offset);
 	if (inner == MAP_FAILED)
 		return KVG_OPERATING_SYSTEM;
@@ -116,7 +121,7 @@ static void hide(struct si_range *range)
 	if (range->kind == SI_PINNED || (range->inner && range->memory && si_machine()->guard))
 		munmap(range->inner, range->size);
 	else if (range->inner && range->memory &&
-		 mmap((void *)range->at, range->size, PROT_NONE,
+		 mmap(pointer(range->at), range->size, PROT_NONE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
 		si_die("addresses can't be taken back: %m");
 }
@@ -129,7 +134,7 @@ static void check_registered(const struct si_range *range)
 	unsigned char here;
 
 	for (; at < range->at + range->size; at += page)
-		if (mincore((void *)at, page, &here) && errno == ENOMEM)
+		if (mincore(pointer(at), page, &here) && errno == ENOMEM)
 			si_die("memory at %#zx was unmapped while it was registered with the driver", (size_t)at);
 }
 
@@ -206,7 +211,7 @@ char *si_at(uintptr_t at, size_t size, int device, bool kernel)
 
 	if (range)
 		return range->inner && may(range, device, kernel) ? range->inner + (at - range->at) : NULL;
-	return kernel || si_is_device_address(at) ? NULL : (char *)at;
+	return kernel || si_is_device_address(at) ? NULL : pointer(at);
 }
 
 bool si_is_pageable(uintptr_t at, size_t size)
