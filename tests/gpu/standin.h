@@ -35,6 +35,9 @@
 	FUNCTION(stream_query, "cuStreamQuery", (kvg_stream stream))                                           \
 	FUNCTION(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                               \
 	FUNCTION(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                    \
+	FUNCTION(memory_info, "cuMemGetInfo_v2", (size_t *available, size_t *total))                           \
+	FUNCTION(event_synchronize, "cuEventSynchronize", (kvg_event event))                                   \
+	FUNCTION(event_elapsed, "cuEventElapsedTime", (float *ms, kvg_event from, kvg_event to))               \
 	FUNCTION(capture_begin, "cuStreamBeginCapture_v2", (kvg_stream stream, int mode))                      \
 	FUNCTION(capture_end, "cuStreamEndCapture", (kvg_stream stream, void **graph))
 

@@ -515,7 +515,7 @@ END_TEST
 /* ---- Kernels ---- */
 
 static const char ptx[] = "// of no compiler\n.version 6.0\n.visible .entry test_fill(.param .u64 a)\n"
-			  ".entry test_check (\n.visible .entry kvshm_copy_pieces(\n";
+			  ".entry test_check (\n.visible .entry kvshm_copy_pieces(\n.entry test_spin(";
 
 static void launch(kvg_module module, const char *name, void **parameters)
 {
@@ -562,6 +562,44 @@ START_TEST(kernels_fill_copy_and_check)
 }
 END_TEST
 
+START_TEST(events_measure_how_long_a_kernel_runs)
+{
+	uint64_t bytes = 4, ns = 2000000;
+	uint32_t value = 3;
+	size_t available, total;
+	kvg_pointer at;
+	kvg_event from, to, untimed;
+	kvg_module module;
+	float ms;
+
+	begin();
+	ck_cu(cu_module_load(&module, ptx));
+	at = make();
+	ck_cu(cu_memory_info(&available, &total));
+	ck_assert_uint_eq(available, total - standin_bytes_used(0));
+	ck_cu(cu_event_create(&from, 0));
+	ck_cu(cu_event_create(&to, 0));
+	ck_cu(cu_event_create(&untimed, KVG_EVENT_DISABLE_TIMING));
+	ck_assert_int_eq(cu_event_elapsed(&ms, from, to), KVG_INVALID_HANDLE);
+	ck_cu(cu_event_record(from, NULL));
+	launch(module, "test_spin", (void *[]){&at, &bytes, &value, &ns});
+	ck_cu(cu_event_record(to, NULL));
+	ck_cu(cu_event_record(untimed, NULL));
+	ck_cu(cu_event_synchronize(to));
+	ck_cu(cu_event_elapsed(&ms, from, to));
+	ck_assert(ms >= 2.0F);
+	ck_assert_uint_eq(*(uint32_t *)standin_look(at, 4), value);
+	ck_cu(cu_event_synchronize(untimed));
+	ck_assert_int_eq(cu_event_elapsed(&ms, from, untimed), KVG_INVALID_HANDLE);
+	ck_cu(cu_event_destroy(from));
+	ck_cu(cu_event_destroy(to));
+	ck_cu(cu_event_destroy(untimed));
+	unmap(at);
+	ck_cu(cu_module_unload(module));
+	end();
+}
+END_TEST
+
 START_TEST(a_kernel_that_reaches_memory_that_is_no_devices_ruins_its_context)
 {
 	uint64_t bytes = 8;
@@ -598,6 +636,7 @@ int main(void)
 		in_a_ruined_context_host_functions_never_run,
 		a_capture_is_seen_and_what_may_not_be_done_meanwhile_spoils_it,
 		kernels_fill_copy_and_check,
+		events_measure_how_long_a_kernel_runs,
 		a_kernel_that_reaches_memory_that_is_no_devices_ruins_its_context,
 	};
 

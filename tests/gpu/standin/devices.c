@@ -111,6 +111,22 @@ SI_PUBLIC kvg_result cu_device_memory(size_t *bytes, kvg_device device)
 	return si_leave(KVG_SUCCESS);
 }
 
+/* What the current context's device has left. */
+SI_PUBLIC kvg_result cu_memory_info(size_t *available, size_t *total)
+{
+	kvg_result result = si_enter(SI_memory_info);
+	kvg_context context;
+
+	if (result != KVG_SUCCESS)
+		return result;
+	result = si_current(&context);
+	if (result != KVG_SUCCESS)
+		return si_leave(result);
+	*total = si_machine()->devices[context->device].memory;
+	*available = *total - standin_bytes_used(context->device);
+	return si_leave(KVG_SUCCESS);
+}
+
 SI_PUBLIC kvg_result cu_flush_writes(int target, int scope)
 {
 	kvg_result result = si_enter(SI_flush_writes);

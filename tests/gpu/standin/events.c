@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * events.c: an event is how many items a stream had been given when it was recorded.
+ * events.c: an event is how many items a stream had been given when it was recorded; and when the stream got there.
  */
 #include "config.h"
 #include <stdlib.h>
+#include <time.h>
 #include "inner.h"
 
 struct CUevent_st {
 	struct CUevent_st *next;
 	kvg_context context;
+	bool timed;
 	struct CUstream_st *stream; /* NULL: never recorded */
 	unsigned long given;
+	_Atomic uint64_t *reached; /* one of times */
 };
 
+enum { TIMES = 4096 };
+
 static struct CUevent_st *events;
+
+/* An event may be gone when its stream gets there: the time has a place of its own, which is not used again soon. */
+static _Atomic uint64_t times[TIMES];
+static unsigned next_time;
 
 static struct CUevent_st **place_of(kvg_event event)
 {
@@ -69,6 +78,7 @@ SI_PUBLIC kvg_result cu_event_create(kvg_event *result, unsigned flags)
 	if (!event)
 		return si_leave(KVG_OUT_OF_MEMORY);
 	event->context = context;
+	event->timed = !(flags & KVG_EVENT_DISABLE_TIMING);
 	event->next = events;
 	events = event;
 	*result = event;
@@ -78,14 +88,19 @@ SI_PUBLIC kvg_result cu_event_create(kvg_event *result, unsigned flags)
 /* It is an item, so that a stream that is held stands before it. */
 static kvg_result run_record(struct CUstream_st *stream, void *argument)
 {
+	_Atomic uint64_t *const *reached = argument;
+	struct timespec now;
+
 	(void)stream;
-	(void)argument;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	atomic_store(*reached, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
 	return KVG_SUCCESS;
 }
 
 SI_PUBLIC kvg_result cu_event_record(kvg_event event, kvg_stream handle)
 {
 	kvg_result result = si_enter(SI_event_record);
+	_Atomic uint64_t *reached = &times[next_time++ % TIMES];
 	struct CUstream_st *stream;
 
 	if (result != KVG_SUCCESS)
@@ -96,11 +111,12 @@ SI_PUBLIC kvg_result cu_event_record(kvg_event event, kvg_stream handle)
 	if (result == KVG_SUCCESS)
 		result = si_capture_refuses(stream, "cuEventRecord()");
 	if (result == KVG_SUCCESS)
-		result = si_stream_push(stream, run_record, NULL, 0, false);
+		result = si_stream_push(stream, run_record, &reached, sizeof(reached), false);
 	if (result != KVG_SUCCESS)
 		return si_leave(result);
 	event->stream = stream;
 	event->given = si_stream_given(stream);
+	event->reached = reached;
 	return si_leave(KVG_SUCCESS);
 }
 
@@ -118,6 +134,39 @@ SI_PUBLIC kvg_result cu_event_query(kvg_event event)
 	if (result == KVG_SUCCESS && event->stream && !si_stream_has_done(event->stream, event->given))
 		result = KVG_NOT_READY;
 	return si_leave(result);
+}
+
+SI_PUBLIC kvg_result cu_event_synchronize(kvg_event event)
+{
+	kvg_result result = si_enter(SI_event_synchronize);
+	struct CUstream_st *stream = NULL;
+	unsigned long given = 0;
+
+	if (result != KVG_SUCCESS)
+		return result;
+	result = *place_of(event) ? si_usable(event->context) : KVG_INVALID_HANDLE;
+	if (result == KVG_SUCCESS)
+		result = si_capture_forbids();
+	if (result == KVG_SUCCESS) {
+		stream = event->stream;
+		given = event->given;
+	}
+	si_leave(result);
+	return stream ? si_stream_await(stream, given) : result;
+}
+
+SI_PUBLIC kvg_result cu_event_elapsed(float *ms, kvg_event from, kvg_event to)
+{
+	kvg_result result = si_enter(SI_event_elapsed);
+
+	if (result != KVG_SUCCESS)
+		return result;
+	if (!*place_of(from) || !*place_of(to) || !from->timed || !to->timed || !from->stream || !to->stream)
+		return si_leave(KVG_INVALID_HANDLE);
+	if (!si_stream_has_done(from->stream, from->given) || !si_stream_has_done(to->stream, to->given))
+		return si_leave(KVG_NOT_READY);
+	*ms = (float)((double)(atomic_load(to->reached) - atomic_load(from->reached)) / 1e6);
+	return si_leave(KVG_SUCCESS);
 }
 
 SI_PUBLIC kvg_result cu_event_destroy(kvg_event event)

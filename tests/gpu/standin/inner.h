@@ -173,6 +173,8 @@ unsigned long si_stream_given(struct CUstream_st *stream);
 bool si_stream_has_done(struct CUstream_st *stream, unsigned long count);
 /* Without si_lock: until it has done all that it was given; KVG_SUCCESS, or what its context is ruined by. */
 kvg_result si_stream_drain(struct CUstream_st *stream);
+/* The same, until it has done so many. */
+kvg_result si_stream_await(struct CUstream_st *stream, unsigned long count);
 /* The streams of a context: the next one after stream, or NULL. With si_lock. */
 struct CUstream_st *si_stream_next(struct CUstream_st *stream, kvg_context context);
 /* In the middle of a copy or a kernel: stands here if a test wants that. */

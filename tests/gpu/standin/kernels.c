@@ -5,7 +5,9 @@
  * reaches what a device may reach; what it may not is KVG_ILLEGAL_ADDRESS, which ruins the context.
  */
 #include "config.h"
+#include <sched.h>
 #include <string.h>
+#include <time.h>
 #include "inner.h"
 
 static char *at(struct CUstream_st *stream, uint64_t address, size_t bytes)
@@ -59,10 +61,31 @@ static kvg_result check(struct CUstream_st *stream, const uint64_t *parameters)
 	return KVG_SUCCESS;
 }
 
+/* test_spin(address, bytes, value, ns): writes what test_fill() does, again and again, until ns have passed */
+static kvg_result spin(struct CUstream_st *stream, const uint64_t *parameters)
+{
+	struct timespec begin, now;
+	uint64_t passed;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		kvg_result result = parameters[1] ? fill(stream, parameters) : KVG_SUCCESS;
+
+		if (result != KVG_SUCCESS)
+			return result;
+		sched_yield();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		passed = (uint64_t)(now.tv_sec - begin.tv_sec) * 1000000000 + (uint64_t)now.tv_nsec -
+			 (uint64_t)begin.tv_nsec;
+	} while (passed < parameters[3]);
+	return KVG_SUCCESS;
+}
+
 static const struct si_kernel kernels[] = {
 	{"kvshm_copy_pieces", 2, {8, 4}, copy_pieces},
 	{"test_fill", 3, {8, 8, 4}, fill},
 	{"test_check", 4, {8, 8, 4, 8}, check},
+	{"test_spin", 4, {8, 8, 4, 8}, spin},
 };
 
 const struct si_kernel *si_kernel(const char *name)

@@ -249,16 +249,18 @@ bool si_stream_has_done(struct CUstream_st *stream, unsigned long count)
 	return has;
 }
 
-kvg_result si_stream_drain(struct CUstream_st *stream)
+kvg_result si_stream_await(struct CUstream_st *stream, unsigned long count)
 {
-	unsigned long given;
-
 	pthread_mutex_lock(&si_work);
-	given = stream->given;
-	while (stream->done < given)
+	while (stream->done < count)
 		pthread_cond_wait(&changed, &si_work);
 	pthread_mutex_unlock(&si_work);
 	return atomic_load(&stream->context->ruin);
+}
+
+kvg_result si_stream_drain(struct CUstream_st *stream)
+{
+	return si_stream_await(stream, si_stream_given(stream));
 }
 
 struct CUstream_st *si_stream_next(struct CUstream_st *stream, kvg_context context)
