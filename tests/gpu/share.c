@@ -451,6 +451,38 @@ START_TEST(who_may_open_the_segment_may_connect)
 }
 END_TEST
 
+static void fetch_without_standard_streams(void *arg)
+{
+	struct scene client;
+	int fds[KVS_PLANES_MAX];
+
+	scene_attach(&client, arg);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		(void)close(fd);
+	if (fetch(&client, fds, SCENE_HOUR))
+		_exit(1);
+	for (int i = 0; i < SCENE_PLANES; i++)
+		if (fds[i] <= STDERR_FILENO)
+			_exit(2);
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			_exit(3);
+	scene_detach(&client);
+}
+
+/* It would print into the planes. */
+START_TEST(a_program_that_has_closed_its_standard_streams_has_no_plane_there)
+{
+	struct child owner, client;
+
+	scene_owner(&owner, NULL);
+	unit_child(&client, fetch_without_standard_streams, NULL);
+	unit_join(&client);
+	unit_kill(&owner);
+	take_away();
+}
+END_TEST
+
 static void count_in_a_child(void *arg)
 {
 	ck_assert_uint_eq(scene_count_fds(), *(const unsigned *)arg + 2); /* its two pipes */
@@ -637,6 +669,7 @@ int main(void)
 		clients_that_never_read_keep_nobody_from_it,
 		the_directorys_name_may_be_long,
 		who_may_open_the_segment_may_connect,
+		a_program_that_has_closed_its_standard_streams_has_no_plane_there,
 		a_child_of_fork_has_none_of_them,
 		a_child_of_the_owners_gets_them_as_others_do,
 		what_is_no_socket_at_its_name_is_left_alone,
