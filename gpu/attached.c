@@ -129,8 +129,9 @@ static kvg_context opened_in(const struct kvg_attached *attached, kvg_device dev
 
 static int other_context(void)
 {
-	return kvs_fault(EXDEV, "the GPU's planes are mapped in another context of this process, and legacy IPC handles "
-				"can be in one only: use that one, or make the store without --export ipc");
+	return kvs_fault(EXDEV,
+			 "the GPU's planes are mapped in another context of this process, and legacy IPC handles "
+			 "can be in one only: use that one, or make the store without --export ipc");
 }
 
 /* Which context a call is made in. Under the lock. */

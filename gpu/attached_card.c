@@ -24,11 +24,11 @@ static int export_range(struct kvg_attached *attached, uint32_t plane, const str
 {
 	size_t size = kvs_layout_plane(&attached->map->g, attached->map->files.page);
 	int can = 0;
-	kvg_result result =
-		driver->device_attribute(&can, KVG_ATTRIBUTE_DMA_BUF, attached->devices[plane].device);
+	kvg_result result = driver->device_attribute(&can, KVG_ATTRIBUTE_DMA_BUF, attached->devices[plane].device);
 
 	if (result != KVG_SUCCESS || !can)
-		return no_dma_buf("this GPU, or its driver, has none (it takes the open kernel modules, and Linux 5.12)");
+		return no_dma_buf(
+			"this GPU, or its driver, has none (it takes the open kernel modules, and Linux 5.12)");
 	result = driver->range_handle(theirs, atomic_load(&attached->bases[plane]), size, KVG_RANGE_DMA_BUF, 0);
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
 }
@@ -79,7 +79,8 @@ static int flush_device(const struct kvg_driver *driver, kvg_device device)
 	if (ordering >= KVG_ORDERING_OWNER)
 		return 0; /* its planes are mapped for the GPU alone that they are on */
 	return kvs_fault(EOPNOTSUPP,
-			 "GPU %d does not order what network cards write to it, and the driver can't flush that: blocks that are "
+			 "GPU %d does not order what network cards write to it, and the driver can't flush that: "
+			 "blocks that are "
 			 "filled by other nodes need another GPU, a newer driver, or a pool of host memory",
 			 device);
 }

@@ -32,7 +32,8 @@ static uint64_t size_of(const struct kvg_attached *attached)
 /* ---- Mapping ----------------------------------------------------------------------------------------------- */
 
 /* Maps memory to a range of addresses that was reserved for it. */
-static int map_handle(const struct kvg_driver *driver, kvg_handle handle, kvg_device device, kvg_pointer at, size_t size)
+static int map_handle(const struct kvg_driver *driver, kvg_handle handle, kvg_device device, kvg_pointer at,
+		      size_t size)
 {
 	const struct kvg_access access = {
 		.location = {.type = KVG_LOCATION_DEVICE, .id = device},
@@ -71,7 +72,8 @@ static void unmap_memory(const struct kvg_attached *attached, const struct kvg_d
 }
 
 /* By its descriptor: the mapping keeps the memory, as the descriptor does. */
-static int import_memory(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane, kvg_pointer *at)
+static int import_memory(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane,
+			 kvg_pointer *at)
 {
 	void *fd = (void *)(intptr_t)attached->fds[plane]; // NOLINT(performance-no-int-to-ptr): CUDA takes it so
 	kvg_handle handle;
@@ -79,8 +81,8 @@ static int import_memory(struct kvg_attached *attached, const struct kvg_driver 
 	int rc;
 
 	if (result != KVG_SUCCESS)
-		return kvg_fault(driver, result, "import plane %u, which the store's owner has exported as a file descriptor",
-				 plane);
+		return kvg_fault(driver, result,
+				 "import plane %u, which the store's owner has exported as a file descriptor", plane);
 	rc = reserve_and_map(attached, driver, plane, handle, at);
 	result = driver->memory_release(handle);
 	if (rc == 0 && result != KVG_SUCCESS) {
@@ -104,16 +106,20 @@ static int open_memory(struct kvg_attached *attached, const struct kvg_driver *d
 		return 0;
 	}
 	if (kvs_lock_alive(attached->map->probe, KVS_LOCK_OWNER) == 0)
-		return kvs_fault(ESTALE, "the store's owner is dead, and its GPU memory has gone with it: detach, and attach the "
-					 "new one");
-	return kvg_fault(driver, result,
-			 "open plane %u by its legacy IPC handle (which takes another process than the owner's, in its pid and "
-			 "ipc namespaces, and one context of the GPU)",
-			 plane);
+		return kvs_fault(
+			ESTALE,
+			"the store's owner is dead, and its GPU memory has gone with it: detach, and attach the "
+			"new one");
+	return kvg_fault(
+		driver, result,
+		"open plane %u by its legacy IPC handle (which takes another process than the owner's, in its pid and "
+		"ipc namespaces, and one context of the GPU)",
+		plane);
 }
 
 /* In the plane's context, under the lock. The mark and the bit are for others, and of an own slot: relaxed. */
-static int map_plane(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane, kvg_context context)
+static int map_plane(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane,
+		     kvg_context context)
 {
 	struct kvs_client *client = &attached->map->clients[attached->slot];
 	kvg_pointer at;
@@ -223,7 +229,8 @@ void kvg_attached_unmap(struct kvg_attached *attached, const struct kvg_driver *
 
 /* Enters the plane's context, without the lock: the copy waits for the context's default stream, and so for whatever is
  * on the program's. */
-static int begin_copy(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver, kvg_pointer *base)
+static int begin_copy(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
+		      kvg_pointer *base)
 {
 	kvg_context context;
 	int rc = kvg_attached_map(attached, plane, base);

@@ -94,15 +94,17 @@ static int not_seen(const struct kvg_driver *driver, const char *what)
 	if (rc)
 		return rc;
 	if (visible)
-		return kvs_fault(ENODEV,
-				 "this process can't see %s: CUDA shows it %d (%s%s), and CUDA_VISIBLE_DEVICES is '%.200s': "
-				 "name the GPU there too, by its UUID",
-				 what, count, list, count > 8 ? ", ..." : "", visible);
-	return kvs_fault(ENODEV,
-			 "this process can't see %s: CUDA shows it %d (%s%s), with no CUDA_VISIBLE_DEVICES: nvidia-smi -L "
-			 "lists what there is; a container must be started with that GPU, too (--gpus), and of instances of "
-			 "MIG a process sees one, which CUDA_VISIBLE_DEVICES names",
-			 what, count, list, count > 8 ? ", ..." : "");
+		return kvs_fault(
+			ENODEV,
+			"this process can't see %s: CUDA shows it %d (%s%s), and CUDA_VISIBLE_DEVICES is '%.200s': "
+			"name the GPU there too, by its UUID",
+			what, count, list, count > 8 ? ", ..." : "", visible);
+	return kvs_fault(
+		ENODEV,
+		"this process can't see %s: CUDA shows it %d (%s%s), with no CUDA_VISIBLE_DEVICES: nvidia-smi -L "
+		"lists what there is; a container must be started with that GPU, too (--gpus), and of instances of "
+		"MIG a process sees one, which CUDA_VISIBLE_DEVICES names",
+		what, count, list, count > 8 ? ", ..." : "");
 }
 
 int kvg_device_find(const struct kvg_driver *driver, const uint8_t uuid[KVS_UUID_SIZE], kvg_device *device)
@@ -148,10 +150,11 @@ static int parse_device(const char *text, const struct kvg_driver **driver, uint
 	int ordinal = -1, count, rc;
 
 	if (!parse_ordinal(text, &ordinal) && !parse_uuid(text, uuid))
-		return kvs_fault(EINVAL,
-				 "'%.60s' names no GPU: it is cuda:N, or a UUID as nvidia-smi -L has it (GPU-..., MIG-...), "
-				 "several with commas between them; or host",
-				 text);
+		return kvs_fault(
+			EINVAL,
+			"'%.60s' names no GPU: it is cuda:N, or a UUID as nvidia-smi -L has it (GPU-..., MIG-...), "
+			"several with commas between them; or host",
+			text);
 	rc = kvg_driver(driver);
 	if (rc)
 		return rc;

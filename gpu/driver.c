@@ -71,10 +71,11 @@ static void find_file(const struct kvg_driver *driver, char file[PATH_MAX])
 
 static int is_stub(const char *file)
 {
-	return kvs_fault(ENODEV,
-			 "%s is no driver, but a stub of the CUDA toolkit, which programs are linked with: install NVIDIA's "
-			 "driver, or take the stub's directory out of LD_LIBRARY_PATH",
-			 file);
+	return kvs_fault(
+		ENODEV,
+		"%s is no driver, but a stub of the CUDA toolkit, which programs are linked with: install NVIDIA's "
+		"driver, or take the stub's directory out of LD_LIBRARY_PATH",
+		file);
 }
 
 static int find_functions(void *library, struct kvg_driver *driver)
@@ -84,7 +85,8 @@ static int find_functions(void *library, struct kvg_driver *driver)
 
 		if (!function && functions[i].need)
 			return kvs_fault(EOPNOTSUPP,
-					 "the CUDA driver's " LIBRARY " has no %s, so it is older than 470 (CUDA 11.4): "
+					 "the CUDA driver's " LIBRARY
+					 " has no %s, so it is older than 470 (CUDA 11.4): "
 					 "update the driver",
 					 functions[i].name);
 		memcpy((char *)driver + functions[i].at, &function, sizeof(function));
@@ -96,10 +98,11 @@ static int no_library(void)
 {
 	const char *text = dlerror();
 
-	return kvs_fault(ENODEV,
-			 "there is no CUDA driver here (%s): install NVIDIA's driver; a container gets it from NVIDIA's "
-			 "container toolkit, where it is started with GPUs (--gpus all)",
-			 text ? text : LIBRARY);
+	return kvs_fault(
+		ENODEV,
+		"there is no CUDA driver here (%s): install NVIDIA's driver; a container gets it from NVIDIA's "
+		"container toolkit, where it is started with GPUs (--gpus all)",
+		text ? text : LIBRARY);
 }
 
 /* ---- Initializing it --------------------------------------------------------------------------------------- */
@@ -115,10 +118,11 @@ static int judge_files(void)
 		if (fd >= 0)
 			(void)close(fd);
 		else if (errno == EACCES || errno == EPERM)
-			return kvs_fault(EACCES,
-					 "CUDA can't be initialized, since this process may not open %s (%s): let its user "
-					 "into the group of that file, or start the container with GPUs (--gpus all)",
-					 paths[i], strerror(errno));
+			return kvs_fault(
+				EACCES,
+				"CUDA can't be initialized, since this process may not open %s (%s): let its user "
+				"into the group of that file, or start the container with GPUs (--gpus all)",
+				paths[i], strerror(errno));
 	}
 	return 0;
 }
@@ -134,10 +138,11 @@ static int judge_init(const struct kvg_driver *driver, kvg_result result, const 
 	if (rc)
 		return rc;
 	if (result == KVG_NO_DEVICE && visible)
-		return kvs_fault(ENODEV,
-				 "CUDA shows this process no GPU, and CUDA_VISIBLE_DEVICES is '%.200s': unset it, or name "
-				 "a GPU there that nvidia-smi -L lists",
-				 visible);
+		return kvs_fault(
+			ENODEV,
+			"CUDA shows this process no GPU, and CUDA_VISIBLE_DEVICES is '%.200s': unset it, or name "
+			"a GPU there that nvidia-smi -L lists",
+			visible);
 	return kvg_fault(driver, result, "initialize CUDA");
 }
 
@@ -199,8 +204,9 @@ int kvg_driver(const struct kvg_driver **driver)
 	if (once_error)
 		return kvs_fault(once_error, "cannot register a fork handler: %s", strerror(once_error));
 	if (atomic_load(&forked))
-		return kvs_fault(ECHILD, "CUDA was initialized before fork(), and can't be used in the child: start the "
-					 "process anew (exec; in Python, multiprocessing's \"spawn\")");
+		return kvs_fault(ECHILD,
+				 "CUDA was initialized before fork(), and can't be used in the child: start the "
+				 "process anew (exec; in Python, multiprocessing's \"spawn\")");
 	atomic_fetch_add(&under_way, 1);
 	(void)pthread_mutex_lock(&loading);
 	if (!atomic_load(&loaded))

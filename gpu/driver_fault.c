@@ -11,32 +11,33 @@
 #include "driver.h"
 #include "fault.h"
 
-static const char no_memory[] = "make the pool smaller, or end what else uses the GPU (nvidia-smi shows it)",
-		  after_fork[] = "CUDA was initialized before fork(), and can't be used in the child: start the process "
-				 "anew (exec; in Python, multiprocessing's \"spawn\")",
-		  update[] = "update the driver",
-		  busy[] = "the GPU takes no more processes: it is in an exclusive mode (nvidia-smi -c DEFAULT ends that; "
-			   "MPS shares it), or is being reset",
-		  lost[] = "the context is ruined by an earlier error of the program's own work on the GPU, and with it all "
-			   "that it had: end the process",
-		  gone[] = "the calling thread's context is no more, or none of CUDA's: make one current that lives",
-		  permit[] = "this process may not: in a container, it takes NVIDIA's container toolkit, and for --export "
-			     "ipc the pid and ipc namespaces of kvshmd",
-		  support[] = "this GPU, or its driver, can't do that",
-		  compiler[] = "the driver can't take the copy kernel: install all of it (libnvidia-ptxjitcompiler.so.1), "
-			       "or update it",
-		  fabric[] = "start the fabric manager (systemctl start nvidia-fabricmanager), and wait until it is ready",
-		  mismatch[] = "the driver's library and its kernel module are of different versions: restart the machine, or "
-			       "the container, since the driver was updated",
-		  compat[] = "a library of CUDA's forward compatibility is found first, and this GPU can't use it: take its "
-			     "directory out of LD_LIBRARY_PATH",
-		  mps[] = "MPS does not answer: is nvidia-cuda-mps-control running, and CUDA_MPS_PIPE_DIRECTORY the same "
-			  "here?",
-		  mps_full[] = "MPS has as many clients as it can take: end some",
-		  mps_ended[] = "MPS has ended this client: end the process",
-		  capture[] = "a stream is being captured into a graph meanwhile: end the capture before",
-		  registered[] = "the program has registered that memory itself: leave it to one of both",
-		  exits[] = "the process is about to end";
+static const char
+	no_memory[] = "make the pool smaller, or end what else uses the GPU (nvidia-smi shows it)",
+	after_fork[] = "CUDA was initialized before fork(), and can't be used in the child: start the process "
+		       "anew (exec; in Python, multiprocessing's \"spawn\")",
+	update[] = "update the driver",
+	busy[] = "the GPU takes no more processes: it is in an exclusive mode (nvidia-smi -c DEFAULT ends that; "
+		 "MPS shares it), or is being reset",
+	lost[] = "the context is ruined by an earlier error of the program's own work on the GPU, and with it all "
+		 "that it had: end the process",
+	gone[] = "the calling thread's context is no more, or none of CUDA's: make one current that lives",
+	permit[] = "this process may not: in a container, it takes NVIDIA's container toolkit, and for --export "
+		   "ipc the pid and ipc namespaces of kvshmd",
+	support[] = "this GPU, or its driver, can't do that",
+	compiler[] = "the driver can't take the copy kernel: install all of it (libnvidia-ptxjitcompiler.so.1), "
+		     "or update it",
+	fabric[] = "start the fabric manager (systemctl start nvidia-fabricmanager), and wait until it is ready",
+	mismatch[] = "the driver's library and its kernel module are of different versions: restart the machine, or "
+		     "the container, since the driver was updated",
+	compat[] = "a library of CUDA's forward compatibility is found first, and this GPU can't use it: take its "
+		   "directory out of LD_LIBRARY_PATH",
+	mps[] = "MPS does not answer: is nvidia-cuda-mps-control running, and CUDA_MPS_PIPE_DIRECTORY the same "
+		"here?",
+	mps_full[] = "MPS has as many clients as it can take: end some",
+	mps_ended[] = "MPS has ended this client: end the process",
+	capture[] = "a stream is being captured into a graph meanwhile: end the capture before",
+	registered[] = "the program has registered that memory itself: leave it to one of both",
+	exits[] = "the process is about to end";
 
 static const struct meaning {
 	kvg_result result;
@@ -50,7 +51,8 @@ static const struct meaning {
 	{KVG_NEWER_DRIVER_NEEDED, EOPNOTSUPP, update},
 	{KVG_DEVICE_UNAVAILABLE, EBUSY, busy},
 	{KVG_NO_DEVICE, ENODEV, "nvidia-smi -L lists the GPUs that there are; a container gets them by --gpus all"},
-	{KVG_INVALID_DEVICE, ENODEV, "nvidia-smi -L lists the GPUs that there are; a container gets them by --gpus all"},
+	{KVG_INVALID_DEVICE, ENODEV,
+	 "nvidia-smi -L lists the GPUs that there are; a container gets them by --gpus all"},
 	{KVG_NOT_LICENSED, EPERM, "the virtual GPU has no license: see to its license server"},
 	{KVG_INVALID_CONTEXT, EIO, gone},
 	{KVG_CONTEXT_IS_DESTROYED, EIO, gone},
@@ -61,7 +63,8 @@ static const struct meaning {
 	{KVG_INVALID_PTX, EOPNOTSUPP, compiler},
 	{KVG_JIT_COMPILER_NOT_FOUND, EOPNOTSUPP, compiler},
 	{KVG_UNSUPPORTED_PTX, EOPNOTSUPP, compiler},
-	{KVG_JIT_COMPILATION_DISABLED, EOPNOTSUPP, "unset CUDA_DISABLE_PTX_JIT: the copy kernel is compiled by the driver"},
+	{KVG_JIT_COMPILATION_DISABLED, EOPNOTSUPP,
+	 "unset CUDA_DISABLE_PTX_JIT: the copy kernel is compiled by the driver"},
 	{KVG_OPERATING_SYSTEM, EPERM, permit},
 	{KVG_ILLEGAL_ADDRESS, EIO, lost},
 	{KVG_LAUNCH_TIMEOUT, EIO, lost},
@@ -87,7 +90,8 @@ static const struct meaning {
 	{KVG_MPS_CLIENT_TERMINATED, EIO, mps_ended},
 	{KVG_CAPTURE_UNSUPPORTED, EBUSY, capture},
 	{KVG_CAPTURE_IMPLICIT, EBUSY, capture},
-	{KVG_UNKNOWN, EIO, "the kernel's log may say why (dmesg, NVRM); nvidia-uvm must be loaded (nvidia-modprobe -u)"},
+	{KVG_UNKNOWN, EIO,
+	 "the kernel's log may say why (dmesg, NVRM); nvidia-uvm must be loaded (nvidia-modprobe -u)"},
 };
 
 /* Of one that is not in the table the driver's own text has to do. */

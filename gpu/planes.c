@@ -18,7 +18,7 @@
 #define PAGE_MIN (UINT64_C(2) << 20) /* what drivers allocate a GPU's memory in, where they do not say */
 
 struct kvg_planes {
-	uint32_t count;	 /* of those that are made */
+	uint32_t count; /* of those that are made */
 	enum kvs_export export;
 	int fds[KVS_PLANES_MAX];
 	kvg_pointer memory[KVS_PLANES_MAX]; /* of KVS_EXPORT_IPC, as the next two */
@@ -198,8 +198,10 @@ static int find_page(const struct kvg_driver *driver, kvg_device device, uint64_
 			return kvg_fault(driver, result, "ask what memory of GPU %d is allocated in", device);
 	}
 	if (rc == 0 && (granularity == 0 || granularity & (granularity - 1) || granularity > UINT64_C(1) << 40))
-		return kvs_fault(EOPNOTSUPP, "GPU %d allocates memory in %zu bytes, which is no power of two: update the "
-					     "driver", device, granularity);
+		return kvs_fault(EOPNOTSUPP,
+				 "GPU %d allocates memory in %zu bytes, which is no power of two: update the "
+				 "driver",
+				 device, granularity);
 	if (granularity > *page)
 		*page = granularity;
 	return rc;
