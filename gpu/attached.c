@@ -59,18 +59,28 @@ int kvg_attached_open(struct kvs_map *map, uint32_t slot, const char *dir, const
 	return rc;
 }
 
+/* Whatever the driver says meanwhile: there is no way back. */
+static void let_go(struct kvg_attached *attached, const struct kvg_driver *driver)
+{
+	bool bears;
+
+	kvg_streams_close(attached, driver);
+	bears = kvg_capture_bear(driver) == KVG_SUCCESS;
+	for (uint32_t i = 0; i < attached->map->g.planes; i++)
+		kvg_attached_unmap(attached, driver, i);
+	kvg_contexts_close(driver, &attached->contexts);
+	if (bears)
+		kvg_capture_mind(driver);
+}
+
 void kvg_attached_close(struct kvg_attached *attached)
 {
 	const struct kvg_driver *driver = kvg_driver_loaded();
 
 	if (!attached)
 		return;
-	if (driver) {
-		kvg_streams_close(attached, driver);
-		for (uint32_t i = 0; i < attached->map->g.planes; i++)
-			kvg_attached_unmap(attached, driver, i);
-		kvg_contexts_close(driver, &attached->contexts);
-	}
+	if (driver)
+		let_go(attached, driver);
 	for (uint32_t i = 0; i < KVS_PLANES_MAX; i++)
 		if (attached->fds[i] >= 0)
 			kvs_kept_close(attached->fds[i]);
@@ -127,7 +137,7 @@ static kvg_context opened_in(const struct kvg_attached *attached, kvg_device dev
 	return NULL;
 }
 
-static int other_context(void)
+int kvg_attached_other_context(void)
 {
 	return kvs_fault(EXDEV,
 			 "the GPU's planes are mapped in another context of this process, and legacy IPC handles "
@@ -151,7 +161,7 @@ static int choose(struct kvg_attached *attached, uint32_t plane, const struct kv
 	if (rc)
 		return rc;
 	if (*context && *context != opened)
-		return other_context();
+		return kvg_attached_other_context();
 	*context = opened;
 	return 0;
 }

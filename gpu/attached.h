@@ -22,7 +22,8 @@ struct kvg_streams; /* streams.h: what is on streams and has not taken effect ye
 
 /* At attach: fetches the planes' descriptors, where there are such (share.h), with its errors. dir and name are copied.
  * The map outlives it. */
-int kvg_attached_open(struct kvs_map *map, uint32_t slot, const char *dir, const char *name, struct kvg_attached **attached);
+int kvg_attached_open(struct kvs_map *map, uint32_t slot, const char *dir, const char *name,
+		      struct kvg_attached **attached);
 
 /* Fence, drain, unmap: no other thread is in a call with it; waits until what is on streams has taken effect or its
  * context has failed; unmaps, unregisters, releases. NULL is none. */
@@ -67,11 +68,11 @@ struct kvg_attached {
 	} devices[KVS_PLANES_MAX];
 	_Atomic uint64_t bases[KVS_PLANES_MAX]; /* kvg_pointer; 0: not mapped. Of KVS_EXPORT_IPC: in owners[] */
 	kvg_context owners[KVS_PLANES_MAX];	/* also of what is registered */
-	_Atomic uint32_t registered; /* host planes: a bit each */
-	int fds[KVS_PLANES_MAX];     /* -1 where there are none; in kvs_kept */
-	_Atomic uint32_t answered;   /* see kvg_share_answer() */
-	_Atomic uint64_t looked;     /* when the owner was last looked at */
-	struct kvg_streams *streams; /* NULL: nothing was ever put on one */
+	_Atomic uint32_t registered;		/* host planes: a bit each */
+	int fds[KVS_PLANES_MAX];		/* -1 where there are none; in kvs_kept */
+	_Atomic uint32_t answered;		/* see kvg_share_answer() */
+	_Atomic uint64_t looked;		/* when the owner was last looked at */
+	struct kvg_streams *streams;		/* NULL: nothing was ever put on one */
 	char name[KVS_NAME_MAX + 1];
 	char *dir;
 };
@@ -79,7 +80,8 @@ struct kvg_attached {
 /* Enters a context of a plane's GPU (of host memory: the calling thread's, or the primary one of device 0), with the
  * lock held until kvg_attached_leave(). Of KVS_EXPORT_IPC it is the one that the GPU's planes are mapped in: -EXDEV if the
  * calling thread's is another one of that GPU. */
-int kvg_attached_enter(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver, kvg_context *context);
+int kvg_attached_enter(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
+		       kvg_context *context);
 void kvg_attached_leave(struct kvg_attached *attached, const struct kvg_driver *driver);
 
 /* The same context, without entering it, and without the lock: for what waits for a stream. It lives until the attachment

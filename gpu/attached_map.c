@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "fault.h"
@@ -92,28 +93,41 @@ static int import_memory(struct kvg_attached *attached, const struct kvg_driver 
 	return rc;
 }
 
-/* By its IPC handle, in the current context. */
+static int owner_is_dead(void)
+{
+	return kvs_fault(ESTALE,
+			 "the store's owner is dead, and its GPU memory has gone with it: detach, and attach the "
+			 "new one");
+}
+
+/* By its IPC handle, in the current context. What the driver says of handles that it can't open is too little. */
 static int open_memory(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane,
 		       kvg_context context, kvg_pointer *at)
 {
+	const struct kvs_map *map = attached->map;
 	struct kvg_ipc_handle handle;
 	kvg_result result;
 
-	memcpy(handle.bytes, attached->map->files.handle[plane], sizeof(handle.bytes));
+	memcpy(handle.bytes, map->files.handle[plane], sizeof(handle.bytes));
 	result = driver->ipc_open(at, handle, KVG_IPC_LAZY_PEER_ACCESS);
 	if (result == KVG_SUCCESS) {
 		attached->owners[plane] = context;
 		return 0;
 	}
-	if (kvs_lock_alive(attached->map->probe, KVS_LOCK_OWNER) == 0)
-		return kvs_fault(
-			ESTALE,
-			"the store's owner is dead, and its GPU memory has gone with it: detach, and attach the "
-			"new one");
+	if (kvs_lock_alive(map->probe, KVS_LOCK_OWNER) == 0)
+		return owner_is_dead();
+	if (result == KVG_ALREADY_MAPPED)
+		return kvg_attached_other_context();
+	if (atomic_load(&map->head->owner_pid) == getpid())
+		return kvg_fault(
+			driver, result,
+			"open plane %u: its owner is this process, and legacy IPC handles are for others (make the "
+			"store without --export ipc)",
+			plane);
 	return kvg_fault(
 		driver, result,
-		"open plane %u by its legacy IPC handle (which takes another process than the owner's, in its pid and "
-		"ipc namespaces, and one context of the GPU)",
+		"open plane %u by its legacy IPC handle (in a container, that takes the pid and ipc namespaces of "
+		"kvshmd; a store without --export ipc takes neither)",
 		plane);
 }
 
@@ -206,7 +220,7 @@ int kvg_attached_is_registered(const struct kvg_attached *attached, uint32_t pla
 /* A context that was the caller's may be no more: what was opened or registered in it has gone with it. */
 static void let_go_in(struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane, kvg_pointer base)
 {
-	if (driver->context_push(attached->owners[plane]) != KVG_SUCCESS)
+	if (kvg_context_push_again(driver, attached->owners[plane]) != KVG_SUCCESS)
 		return;
 	if (base)
 		(void)driver->ipc_close(base);
@@ -235,6 +249,8 @@ static int begin_copy(struct kvg_attached *attached, uint32_t plane, const struc
 	kvg_context context;
 	int rc = kvg_attached_map(attached, plane, base);
 
+	if (rc == 0 && is_opened(attached) && kvs_lock_alive(attached->map->probe, KVS_LOCK_OWNER) == 0)
+		rc = owner_is_dead(); /* asked at each copy: one that finds no memory ruins the context */
 	if (rc == 0)
 		rc = kvg_attached_context(attached, plane, driver, &context);
 	return rc ? rc : kvg_context_push(*driver, context);

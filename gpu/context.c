@@ -188,6 +188,29 @@ int kvg_devices_parse(const char *pool, uint8_t uuids[KVS_PLANES_MAX][KVS_UUID_S
 	return rc;
 }
 
+/* ---- Captures ---------------------------------------------------------------------------------------------- */
+
+static _Thread_local struct {
+	unsigned depth;
+	int mode; /* what it was */
+} capture;
+
+kvg_result kvg_capture_bear(const struct kvg_driver *driver)
+{
+	int mode = KVG_CAPTURE_MODE_RELAXED;
+	kvg_result result = capture.depth ? KVG_SUCCESS : driver->capture_mode(&mode);
+
+	if (result == KVG_SUCCESS && !capture.depth++)
+		capture.mode = mode;
+	return result;
+}
+
+void kvg_capture_mind(const struct kvg_driver *driver)
+{
+	if (!--capture.depth)
+		(void)driver->capture_mode(&capture.mode);
+}
+
 /* ---- Contexts ---------------------------------------------------------------------------------------------- */
 
 int kvg_context_current(const struct kvg_driver *driver, kvg_device device, kvg_context *context)
@@ -214,7 +237,11 @@ int kvg_context_primary(const struct kvg_driver *driver, struct kvg_contexts *co
 			*context = contexts->contexts[i];
 			return 0;
 		}
-	result = driver->primary_retain(context, device);
+	result = kvg_capture_bear(driver);
+	if (result == KVG_SUCCESS) {
+		result = driver->primary_retain(context, device);
+		kvg_capture_mind(driver);
+	}
 	if (result != KVG_SUCCESS)
 		return kvg_fault(driver, result, "get the primary context of GPU %d", device);
 	contexts->devices[contexts->count] = device;
@@ -230,9 +257,21 @@ int kvg_context_find(const struct kvg_driver *driver, struct kvg_contexts *conte
 	return rc || *context ? rc : kvg_context_primary(driver, contexts, device, context);
 }
 
+kvg_result kvg_context_push_again(const struct kvg_driver *driver, kvg_context context)
+{
+	kvg_result result = kvg_capture_bear(driver);
+
+	if (result != KVG_SUCCESS)
+		return result;
+	result = driver->context_push(context);
+	if (result != KVG_SUCCESS)
+		kvg_capture_mind(driver);
+	return result;
+}
+
 int kvg_context_push(const struct kvg_driver *driver, kvg_context context)
 {
-	kvg_result result = driver->context_push(context);
+	kvg_result result = kvg_context_push_again(driver, context);
 
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "make a context current");
 }
@@ -250,6 +289,7 @@ void kvg_context_leave(const struct kvg_driver *driver)
 	kvg_context context;
 
 	(void)driver->context_pop(&context);
+	kvg_capture_mind(driver);
 }
 
 void kvg_contexts_close(const struct kvg_driver *driver, struct kvg_contexts *contexts)

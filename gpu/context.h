@@ -47,8 +47,17 @@ int kvg_context_primary(const struct kvg_driver *driver, struct kvg_contexts *co
 int kvg_context_find(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,
 		     kvg_context *context);
 
-/* Makes a context current. Each success is to be followed by kvg_context_leave(), on the same thread. */
+/* Between these two the driver bears calls that it would otherwise refuse while a stream is captured, by this thread or by
+ * another, and that would spoil the capture (cuThreadExchangeStreamCaptureMode()). They nest. The second is to follow each
+ * success. Without a text. */
+kvg_result kvg_capture_bear(const struct kvg_driver *driver);
+void kvg_capture_mind(const struct kvg_driver *driver);
+
+/* Makes a context current, and bears captures. Each success is to be followed by kvg_context_leave(), on the same
+ * thread. */
 int kvg_context_push(const struct kvg_driver *driver, kvg_context context);
+/* The same, without a text: for the way back from a failure that has one. */
+kvg_result kvg_context_push_again(const struct kvg_driver *driver, kvg_context context);
 
 /* Finds, and pushes. *context: which. */
 int kvg_context_enter(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,

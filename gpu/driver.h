@@ -135,6 +135,7 @@ enum {
 	KVG_HOST_DEVICE_MAP = 2,
 	KVG_EVENT_DISABLE_TIMING = 2,
 	KVG_CAPTURE_NONE = 0,
+	KVG_CAPTURE_MODE_RELAXED = 2,
 	KVG_FLUSH_OPTION_HOST = 1,
 	KVG_FLUSH_CURRENT_CONTEXT = 0,
 	KVG_FLUSH_TO_OWNER = 100,
@@ -194,6 +195,7 @@ enum {
 	NEED(copy_out, "cuMemcpyDtoH_v2", (void *to, kvg_pointer from, size_t size))                                  \
 	NEED(copy_on, "cuMemcpyAsync", (kvg_pointer to, kvg_pointer from, size_t size, kvg_stream stream))            \
 	NEED(stream_capturing, "cuStreamIsCapturing", (kvg_stream stream, int *status))                               \
+	NEED(capture_mode, "cuThreadExchangeStreamCaptureMode", (int *mode))                                          \
 	NEED(stream_context, "cuStreamGetCtx", (kvg_stream stream, kvg_context *context))                             \
 	NEED(call_on, "cuLaunchHostFunc", (kvg_stream stream, kvg_host_fn *fn, void *arg))                            \
 	NEED(event_create, "cuEventCreate", (kvg_event *event, unsigned flags))                                       \

@@ -161,7 +161,7 @@ static int make_ipc(struct making *m, uint8_t to[KVS_IPC_HANDLE_SIZE])
 static void free_memory(const struct kvg_driver *driver, struct kvg_planes *planes)
 {
 	for (uint32_t i = 0; i < planes->count; i++)
-		if (driver->context_push(planes->contexts[i]) == KVG_SUCCESS) {
+		if (kvg_context_push_again(driver, planes->contexts[i]) == KVG_SUCCESS) {
 			(void)driver->memory_free(planes->memory[i]);
 			kvg_context_leave(driver);
 		}
@@ -251,6 +251,7 @@ int kvg_planes_make(void *arg, const struct kvs_geometry *geometry, struct kvs_p
 {
 	struct kvg_planes_wish *wish = arg;
 	struct making m = {.driver = NULL};
+	kvg_result result;
 	int rc = kvg_driver(&m.driver);
 
 	if (rc)
@@ -259,7 +260,13 @@ int kvg_planes_make(void *arg, const struct kvs_geometry *geometry, struct kvs_p
 	if (!m.planes)
 		return kvs_fault(ENOMEM, "no memory");
 	m.planes->export = wish->export;
-	rc = make_all(&m, wish, geometry, files);
+	result = kvg_capture_bear(m.driver);
+	if (result == KVG_SUCCESS) {
+		rc = make_all(&m, wish, geometry, files);
+		kvg_capture_mind(m.driver);
+	} else {
+		rc = kvg_fault(m.driver, result, "make planes while a stream may be captured");
+	}
 	if (rc)
 		kvg_planes_free(m.planes);
 	else

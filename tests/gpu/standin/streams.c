@@ -273,15 +273,40 @@ struct CUstream_st *si_stream_next(struct CUstream_st *stream, kvg_context conte
 
 /* ---- Captures ----------------------------------------------------------------------------------------------- */
 
+static _Thread_local int interaction = STANDIN_CAPTURE_GLOBAL;
+
+/* Is a stream's capture in the way of this thread's calls? */
+static bool is_in_the_way(const struct CUstream_st *stream)
+{
+	if (!stream->alive || stream->captured == NOT_CAPTURED || stream->captured == STANDIN_CAPTURE_RELAXED ||
+	    interaction == STANDIN_CAPTURE_RELAXED)
+		return false;
+	if (pthread_equal(stream->capturer, pthread_self()))
+		return true;
+	return stream->captured == STANDIN_CAPTURE_GLOBAL && interaction == STANDIN_CAPTURE_GLOBAL;
+}
+
+SI_PUBLIC kvg_result cu_capture_mode(int *mode)
+{
+	kvg_result result = si_enter(SI_capture_mode);
+	int before = interaction;
+
+	if (result != KVG_SUCCESS)
+		return result;
+	if (*mode < STANDIN_CAPTURE_GLOBAL || *mode > STANDIN_CAPTURE_RELAXED)
+		return si_leave(KVG_INVALID_VALUE);
+	interaction = *mode;
+	*mode = before;
+	return si_leave(KVG_SUCCESS);
+}
+
 kvg_result si_capture_forbids(void)
 {
 	kvg_result result = KVG_SUCCESS;
 	struct CUstream_st *stream;
 
 	for (stream = streams; stream; stream = stream->next) {
-		if (!stream->alive ||
-		    (stream->captured != STANDIN_CAPTURE_GLOBAL && (stream->captured != STANDIN_CAPTURE_OF_THREAD ||
-								    !pthread_equal(stream->capturer, pthread_self()))))
+		if (!is_in_the_way(stream))
 			continue;
 		spoiled += !stream->spoiled;
 		stream->spoiled = true;
