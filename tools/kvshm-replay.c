@@ -8,6 +8,7 @@
 
 #include "replay.h"
 #include "replay_bytes.h"
+#include "replay_owner.h"
 #include "replay_remote.h"
 #include "replay_settings.h"
 #include "tool.h"
@@ -40,8 +41,14 @@ static bool get_trace(const struct replay_settings *settings, struct replay_trac
 
 /* ---- The store ------------------------------------------------------------------------------------------- */
 
+/* Its owner: this process, or, of GPU memory, another. */
+struct owned {
+	kvshm_owner *here;
+	struct replay_owner there;
+};
+
 /* A store of our process number that has no living owner is one that an earlier process could not clear away. */
-static bool make_store(const struct replay_settings *settings, const char *name, kvshm_owner **owner)
+static bool make_store(const struct replay_settings *settings, const char *name, struct owned *owned)
 {
 	struct kvshm_create_options options;
 
@@ -63,11 +70,25 @@ static bool make_store(const struct replay_settings *settings, const char *name,
 			 settings->capacity, settings->block_size);
 		return false;
 	}
-	if (kvshm_create(name, &options, owner)) {
+	options.pool = settings->pool;
+	if (settings->gpu_export >= 0)
+		options.gpu_export = (enum kvshm_export)settings->gpu_export;
+	if (replay_settings_gpu(settings))
+		return replay_owner_start(name, &options, &owned->there);
+	if (kvshm_create(name, &options, &owned->here)) {
 		tool_say("%s", kvshm_error());
 		return false;
 	}
 	return true;
+}
+
+static bool destroy_store(const struct owned *owned)
+{
+	if (owned->here && kvshm_destroy(owned->here)) {
+		tool_say("%s", kvshm_error());
+		return false;
+	}
+	return !owned->there.pid || replay_owner_end(&owned->there);
 }
 
 /* What the store counts of all its clients. */
@@ -103,6 +124,7 @@ static bool look_at_store(struct replay_job *job, struct counters *counters)
 		return false;
 	}
 	job->geometry = info.geometry;
+	job->memory = info.memory;
 	return true;
 }
 
@@ -193,7 +215,7 @@ int main(int argc, char **argv)
 {
 	struct replay_settings settings;
 	struct replay_job job = { 0 };
-	kvshm_owner *owner = NULL;
+	struct owned owned = { .here = NULL };
 	struct timespec now;
 	char own_name[32];
 	int status = EXIT_FAILURE;
@@ -217,12 +239,10 @@ int main(int argc, char **argv)
 		if (settings.remote)
 			status = replay_remote(&job, settings.remote, &settings.net, settings.block_size,
 					       settings.json);
-		else if (settings.store || make_store(&settings, own_name, &owner))
+		else if (settings.store || make_store(&settings, own_name, &owned))
 			status = replay(&settings, &job);
-		if (owner && kvshm_destroy(owner)) {
-			tool_say("%s", kvshm_error());
+		if (!destroy_store(&owned))
 			status = EXIT_FAILURE;
-		}
 	}
 	replay_trace_free(&job.trace);
 	return status;

@@ -26,6 +26,7 @@ struct replay_job {
 	const char *dir;
 	struct replay_trace trace;
 	struct kvshm_geometry geometry;
+	enum kvshm_memory memory;   /* of the planes */
 	const char *run;	    /* differs from that of every other replay: requests' ids begin with it */
 	struct replay_board *board; /* shared by parent and engines */
 	struct replay_mail mail;    /* the pair of engine e and its member m (from 1) is replay_pair(job, e, m) */

@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -151,13 +152,19 @@ int client_attach(struct client *client, const char *name)
 	}
 	if (rc == -EUSERS && client_stopping(client))
 		return -EINTR;
-	return rc ? client_fail(client, "an engine can't attach", rc) : 0;
+	if (rc)
+		return client_fail(client, "an engine can't attach", rc);
+	if (client->job->memory == KVSHM_MEMORY_HOST)
+		return 0;
+	client->staging = aligned_alloc(KVSHM_BLOCK_UNIT, client->job->geometry.block_size);
+	return client->staging ? 0 : client_detach(client, client_fail_memory(client));
 }
 
 int client_detach(struct client *client, int rc)
 {
 	int detached = kvshm_detach(client->store);
 
+	free(client->staging);
 	return !rc && detached ? client_fail(client, "an engine can't detach", detached) : rc;
 }
 
@@ -206,12 +213,15 @@ static int address_of(const struct client *client, const struct kvshm_handle *ha
 
 int client_write(const struct client *client, const struct kvshm_handle *handle, unsigned plane, const uint8_t *key)
 {
-	void *bytes;
-	int rc = address_of(client, handle, plane, &bytes);
+	uint64_t size = client->job->geometry.block_size;
+	void *bytes = client->staging;
+	int rc = bytes ? 0 : address_of(client, handle, plane, &bytes);
 
 	if (!rc)
-		replay_write(bytes, client->job->geometry.block_size, key, plane);
-	return rc;
+		replay_write(bytes, size, key, plane);
+	if (!rc && client->staging)
+		rc = kvshm_write(client->store, handle, plane, 0, bytes, size);
+	return rc && client->staging ? client_fail(client, "a block can't be written", rc) : rc;
 }
 
 struct kvshm_meta client_meta(const struct replay_job *job, const uint8_t *key, size_t position)
@@ -244,12 +254,14 @@ int client_check_meta(const struct client *client, const struct kvshm_handle *ha
 int client_check_plane(const struct client *client, const struct kvshm_handle *handle, unsigned plane,
 		       const uint8_t *key, bool *intact)
 {
-	void *bytes;
-	int rc = address_of(client, handle, plane, &bytes);
+	uint64_t size = client->job->geometry.block_size;
+	void *bytes = client->staging;
+	int rc = bytes ? kvshm_read(client->store, handle, plane, 0, bytes, size)
+		       : address_of(client, handle, plane, &bytes);
 
 	if (rc)
-		return rc;
-	*intact = replay_intact(bytes, client->job->geometry.block_size, key, plane);
+		return client->staging ? client_fail(client, "a block can't be read", rc) : rc;
+	*intact = replay_intact(bytes, size, key, plane);
 	if (!*intact)
 		say_corrupt(client, handle, "its bytes are not those of its key");
 	return 0;

@@ -14,6 +14,7 @@ struct client {
 	const struct replay_job *job;
 	struct replay_place *place;
 	kvshm_store *store;
+	void *staging; /* where bytes are made and compared of planes in GPU memory, a block; else NULL */
 	struct replay_tally tally;
 	uint32_t holds, fills; /* as on the board */
 	uint64_t random;
@@ -109,7 +110,7 @@ void client_show_holds(const struct client *client);
 int client_let_go_of(struct client *client, struct kvshm_handle *handle);
 int client_let_go(struct client *client, struct kvshm_handle *handles, size_t count);
 
-/* Writes the bytes of a block that this process fills, in one plane. */
+/* Writes the bytes of a block that this process fills, in one plane: of host memory in place. */
 int client_write(const struct client *client, const struct kvshm_handle *handle, unsigned plane, const uint8_t *key);
 
 /* What a block is published with. */

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stddef.h>
+#include <string.h>
 
 enum {
 	PROCESSES_MAX = KVSHM_CLIENTS_MAX - 1, /* one client is for the inspection */
@@ -19,12 +20,27 @@ enum {
 };
 
 const char *const replay_retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
+const char *const replay_exports[] = { [KVSHM_EXPORT_FD] = "fd", [KVSHM_EXPORT_IPC] = "ipc", NULL };
+
+bool replay_settings_gpu(const struct replay_settings *settings)
+{
+	return settings->pool && strcmp(settings->pool, "host") != 0;
+}
+
+static uint64_t planes_of(const struct replay_settings *settings)
+{
+	uint64_t gpus = 1;
+
+	if (settings->planes || !replay_settings_gpu(settings))
+		return settings->planes ? settings->planes : 1;
+	for (const char *c = settings->pool; *c; c++)
+		gpus += *c == ',';
+	return gpus < KVSHM_PLANES_MAX ? gpus : KVSHM_PLANES_MAX;
+}
 
 uint64_t replay_settings_processes(const struct replay_settings *settings)
 {
-	uint64_t planes = settings->planes ? settings->planes : 1;
-
-	return settings->procs * (settings->tickets ? 2 + planes : 2);
+	return settings->procs * (settings->tickets ? 2 + planes_of(settings) : 2);
 }
 
 uint64_t replay_settings_requests(const struct replay_settings *settings)
@@ -42,6 +58,8 @@ static void judge_remote(const struct replay_settings *settings)
 		{ "store", settings->store },
 		{ "capacity", settings->capacity },
 		{ "planes", settings->planes },
+		{ "pool", settings->pool },
+		{ "export", settings->gpu_export >= 0 },
 		{ "retain", settings->retain >= 0 },
 		{ "procs", settings->procs > 1 },
 		{ "tickets", settings->tickets },
@@ -66,6 +84,10 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		  .help = "size of its own store's blocks in each plane; 4K unless told" },
 		{ .name = "planes", .argument = "N", .kind = TOOL_NUMBER, .to.number = &to->planes, .min = 1,
 		  .max = KVSHM_PLANES_MAX, .help = "planes of its own store; 1 unless told" },
+		{ .name = "pool", .argument = "host|GPU,...", .kind = TOOL_TEXT, .to.text = &to->pool,
+		  .help = "GPUs with a plane of its own store on each, cuda:N or a UUID; host unless told" },
+		{ .name = "export", .argument = "fd|ipc", .kind = TOOL_CHOICE, .to.choice = &to->gpu_export,
+		  .choices = replay_exports, .help = "how its processes come by GPU memory; fd unless told" },
 		{ .name = "retain", .argument = "keep|drop", .kind = TOOL_CHOICE, .to.choice = &to->retain,
 		  .choices = replay_retains,
 		  .help = "what the last release does in its own store; keep unless told" },
@@ -104,7 +126,7 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 	uint64_t processes;
 	int operand;
 
-	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1, .net = NET_SETTINGS };
+	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1, .gpu_export = -1, .net = NET_SETTINGS };
 	operand = tool_options(&program, argc, argv, &to->dir);
 	processes = replay_settings_processes(to);
 	to->trace = argv[operand];
@@ -118,6 +140,10 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 		judge_remote(to);
 		return;
 	}
+	if (to->store && (to->pool || to->gpu_export >= 0))
+		tool_bad_use("--%s is for a store of its own: leave it or --store out", to->pool ? "pool" : "export");
+	if (to->gpu_export >= 0 && !replay_settings_gpu(to))
+		tool_bad_use("--export is of GPU memory: add --pool cuda:N, or leave it out");
 	if (net_options_given(&to->net))
 		tool_bad_use("--%s is for another node's store: add --remote URL, or leave it out",
 			     net_options_given(&to->net));

@@ -56,6 +56,11 @@ refused 1 "leave all but one out" kvshm-stat --blocks 1
 refused 1 "leave out" kvshm-stat --prometheus --clients
 refused 1 "leave out" kvshm-stat --prometheus 1
 refused 1 "as well" kvshm-stat --columns slot
+refused 1 "of GPU memory: add --pool" kvshm-replay --export ipc --capacity 10 --generate 3
+refused 1 "of GPU memory: add --pool" kvshm-replay --pool host --export fd --capacity 10 --generate 3
+refused 1 "leave it or --store out" kvshm-replay --pool cuda:0 --store "$store" --generate 3
+refused 1 "does not go with --remote" kvshm-replay --pool cuda:0 --remote tcp://127.0.0.1 --generate 3
+refused 1 "it can be fd.ipc" kvshm-replay --export nvlink --capacity 10 --generate 3
 refused 1 "--store NAME is missing" kvshm-send --to tcp://127.0.0.1 key
 refused 1 "is missing" kvshm-send --store "$store" key
 refused 1 "leave one out" kvshm-send --store "$store" --to tcp://127.0.0.1 --from tcp://127.0.0.1 key
