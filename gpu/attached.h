@@ -44,9 +44,11 @@ int kvg_attached_is_registered(const struct kvg_attached *attached, uint32_t pla
 int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at, void *to, uint64_t length);
 int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length);
 
-/* For network cards: a dma-buf of a plane, whose bytes begin at its beginning; *fd is the caller's. -EOPNOTSUPP: driver or
- * GPU can't; then the plane's addresses may still be registered as they are, where the kernel has peer memory.
- * Flush: what cards have written to planes of GPU memory before it is seen by whatever reads it behind. (E1) */
+/* For network cards: a dma-buf of a plane, whose bytes begin at its beginning; *fd is the caller's, who gives it to
+ * kvs_kept_close() (kept.h). -EOPNOTSUPP: driver or GPU can't; then the plane's addresses may still be registered as they
+ * are, where the kernel has peer memory.
+ * Flush: what cards have written to planes of GPU memory before it is seen by whatever reads it behind (E1).
+ * -EOPNOTSUPP: the GPU does not do without, and can't. */
 int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd);
 int kvg_attached_flush(struct kvg_attached *attached);
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "kept.h"
 
 static int no_dma_buf(const char *why)
 {
@@ -33,15 +34,13 @@ static int export_range(struct kvg_attached *attached, uint32_t plane, const str
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
 }
 
-int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
+/* The driver does not say whether what it makes is closed by exec(). */
+static int make_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
 {
 	const struct kvg_driver *driver;
 	kvg_context context;
-	kvg_pointer base;
-	int theirs = -1, rc = kvg_attached_map(attached, plane, &base);
+	int theirs = -1, rc = kvg_attached_enter(attached, plane, &driver, &context);
 
-	if (rc == 0)
-		rc = kvg_attached_enter(attached, plane, &driver, &context);
 	if (rc)
 		return rc;
 	rc = driver->range_handle ? export_range(attached, plane, driver, &theirs)
@@ -53,6 +52,23 @@ int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
 	if (*fd < 0)
 		rc = kvs_fault(errno, "cannot keep a dma-buf: %s", strerror(errno));
 	(void)close(theirs);
+	return rc;
+}
+
+/* A child of fork() would keep the memory by it. */
+int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
+{
+	kvg_pointer base;
+	int rc = kvg_attached_map(attached, plane, &base);
+
+	if (rc == 0)
+		rc = kvs_kept_begin(1);
+	if (rc)
+		return rc;
+	rc = make_dma_buf(attached, plane, fd);
+	if (rc == 0)
+		kvs_kept_add(*fd);
+	kvs_kept_end();
 	return rc;
 }
 
