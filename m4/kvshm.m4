@@ -123,6 +123,16 @@ AS_IF([test "$enable_$1" = no], [kvs_$1=no kvs_why_$1=" (--disable-$1)"],
 	[test -n "$kvs_lacks"], [kvs_$1=no kvs_why_$1=" (missing:$kvs_lacks)"])
 AS_IF([test "$enable_$1:$kvs_$1" = yes:no], [AS_VAR_APPEND([kvs_missing], ["$kvs_lacks"])])])
 
+# KVS_HAVE_DMABUF: whether libibverbs registers dma-bufs (rdma-core 34), which reach GPU memory.
+AC_DEFUN([KVS_HAVE_DMABUF],
+[kvs_dmabuf=no
+AS_IF([test "$kvs_rdma" = yes],
+	[kvs_save_LIBS=$LIBS
+	LIBS="$IBVERBS_LIBS $LIBS"
+	AC_CHECK_FUNC([ibv_reg_dmabuf_mr], [kvs_dmabuf=yes])
+	LIBS=$kvs_save_LIBS])
+AM_CONDITIONAL([DMABUF], [test "$kvs_dmabuf" = yes])])
+
 # KVS_FIND_CUDA: looks for cuda.h, which a test compares our declarations with. Sets kvs_found_CUDA to yes or no.
 AC_DEFUN([KVS_FIND_CUDA],
 [AS_CASE([$with_cuda], [yes], [with_cuda=])

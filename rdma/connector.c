@@ -62,7 +62,7 @@ static int begin(struct kvshm_peer *p, const char *url, const struct kvshm_net_o
 	struct kvr_endpoint endpoint;
 	int rc = kvr_url_read(url, &transport, &endpoint);
 
-	if (rc == 0 && p->node.store && transport != &kvr_tcp)
+	if (rc == 0 && p->node.store && transport->dma)
 		rc = kvs_client_set_dma(&p->node.store->map, p->node.store->slot);
 	if (rc == 0 && p->node.store)
 		rc = kvr_node_add_planes(&p->node);
@@ -227,7 +227,7 @@ int kvshm_peer_register(kvshm_peer *peer, void *address, size_t size)
 static bool is_plane(const struct kvr_node *node, const void *address)
 {
 	for (uint32_t i = 0; node->store && i < node->store->map.g.planes; i++)
-		if (node->store->map.planes[i] == address)
+		if (node->planes[i] == address)
 			return true;
 	return false;
 }

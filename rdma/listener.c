@@ -62,7 +62,7 @@ static int check_secret(const struct kvr_endpoint *endpoint, const struct kvshm_
 /* A NIC may go on with what it has when this process is dead already: said before it gets anything. */
 static int mark(kvshm_store *store, const struct kvr_transport *transport)
 {
-	if (transport == &kvr_tcp)
+	if (!transport->dma)
 		return 0;
 	return kvs_client_set_dma(&store->map, store->slot);
 }

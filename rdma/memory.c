@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fault.h"
@@ -78,7 +79,16 @@ static bool is_mapped(const char *base, uint64_t size)
 	return true;
 }
 
-static int check(const struct kvr_memory *memory, const char *base, uint64_t size)
+/* Addresses of a GPU's may lie in mappings that the processor can't read: the kernel, which is to read a set of signals
+ * from there, says so (and for want of a thing to do with it, nothing else). */
+static bool is_readable(const char *base)
+{
+	const char *at = base - (uintptr_t)base % sizeof(uint64_t);
+
+	return syscall(SYS_rt_sigprocmask, -1, at, NULL, sizeof(uint64_t)) == 0 || errno != EFAULT;
+}
+
+static int check_range(const struct kvr_memory *memory, const char *base, uint64_t size)
 {
 	if (!size || (uintptr_t)base + size < (uintptr_t)base)
 		return kvs_fault(EINVAL, "%llu bytes at %p are no memory", (unsigned long long)size,
@@ -87,25 +97,27 @@ static int check(const struct kvr_memory *memory, const char *base, uint64_t siz
 		if (base < part->base + part->size && part->base < base + size)
 			return kvs_fault(EEXIST, "%llu bytes at %p overlap memory that was added before",
 					 (unsigned long long)size, (const void *)base);
-	if (!is_mapped(base, size))
-		return kvs_fault(EFAULT, "of %llu bytes at %p not all are mapped", (unsigned long long)size,
-				 (const void *)base);
 	return 0;
 }
 
-int kvr_memory_add(struct kvr_memory *memory, void *base, uint64_t size, bool exposed)
+static int check_host(const char *base, uint64_t size)
 {
-	struct kvr_part *part;
-	int rc = check(memory, base, size);
+	if (is_mapped(base, size) && is_readable(base))
+		return 0;
+	return kvs_fault(EFAULT,
+			 "of %llu bytes at %p not all are mapped as memory that can be read. (Memory of a GPU "
+			 "can't be registered so; planes of a store in GPU memory are already)",
+			 (unsigned long long)size, (const void *)base);
+}
 
-	if (rc)
-		return rc;
-	part = calloc(1, sizeof(*part));
+static int add(struct kvr_memory *memory, const struct kvr_part *wanted)
+{
+	struct kvr_part *part = calloc(1, sizeof(*part));
+	int rc;
+
 	if (!part)
 		return kvs_fault(ENOMEM, "no memory for the list of memory to register");
-	part->base = base;
-	part->size = size;
-	part->exposed = exposed;
+	*part = *wanted;
 	for (struct kvr_registrar *at = memory->registrars; at; at = at->next) {
 		rc = at->add(at, part);
 		if (rc) {
@@ -117,6 +129,24 @@ int kvr_memory_add(struct kvr_memory *memory, void *base, uint64_t size, bool ex
 	part->next = memory->parts;
 	memory->parts = part;
 	return 0;
+}
+
+int kvr_memory_add(struct kvr_memory *memory, void *base, uint64_t size, bool exposed)
+{
+	const struct kvr_part wanted = {.base = base, .size = size, .exposed = exposed};
+	int rc = check_range(memory, base, size);
+
+	if (rc == 0)
+		rc = check_host(base, size);
+	return rc ? rc : add(memory, &wanted);
+}
+
+int kvr_memory_add_gpu(struct kvr_memory *memory, void *base, uint64_t size, struct kvg_attached *gpu, uint32_t plane)
+{
+	const struct kvr_part wanted = {.base = base, .size = size, .exposed = true, .gpu = gpu, .plane = plane};
+	int rc = check_range(memory, base, size);
+
+	return rc ? rc : add(memory, &wanted);
 }
 
 int kvr_memory_remove(struct kvr_memory *memory, void *base)

@@ -60,10 +60,16 @@ static void find_store_name(struct kvr_node *node)
 int kvr_node_add_planes(struct kvr_node *node)
 {
 	const struct kvs_map *map = &node->store->map;
+	const uint64_t size = map->g.blocks * map->g.block_size;
 	int rc = 0;
 
-	for (uint32_t i = 0; i < map->g.planes && rc == 0; i++)
-		rc = kvr_memory_add(node->memory, map->planes[i], map->g.blocks * map->g.block_size, true);
+	for (uint32_t i = 0; i < map->g.planes && rc == 0; i++) {
+		rc = kvl_plane(node->store, i, &node->planes[i]);
+		if (rc == 0 && map->files.memory == KVS_MEMORY_HOST)
+			rc = kvr_memory_add(node->memory, node->planes[i], size, true);
+		else if (rc == 0)
+			rc = kvr_memory_add_gpu(node->memory, node->planes[i], size, node->store->gpu, i);
+	}
 	return rc;
 }
 

@@ -63,6 +63,7 @@ struct kvr_node {
 	char store_name[KVSHM_NAME_MAX + 1];
 	struct kvr_loop loop;
 	struct kvr_watch store_watch; /* the store's descriptor (kvshm_poll_fd()) */
+	char *planes[KVSHM_PLANES_MAX]; /* the store's, as they are mapped here, whichever memory they have */
 	struct kvr_memory *memory;
 	struct kvr_secret secret;
 	uint64_t timeout, claim_timeout, fill_timeout; /* the latter two: 0: for ever */

@@ -77,7 +77,8 @@ static int offer_all(struct kvshm_transfer *t)
 /* Plane by plane: blocks that lie behind each other on both sides go in one write. */
 static int write_plane(struct kvshm_transfer *t, unsigned plane, const uint32_t *positions, size_t count)
 {
-	const struct kvs_map *map = &t->push->store->map;
+	const uint64_t size = t->push->store->map.g.block_size;
+	const char *base = t->peer->node->planes[plane];
 	int rc = 0;
 
 	for (size_t i = 0; i < count && rc == 0; i++) {
@@ -85,8 +86,7 @@ static int write_plane(struct kvshm_transfer *t, unsigned plane, const uint32_t 
 		uint64_t length = t->push->lengths[positions[i]];
 
 		if (length)
-			rc = kvr_transfer_write(t, positions[i], plane,
-						0, map->planes[plane] + ref->block * map->g.block_size, length);
+			rc = kvr_transfer_write(t, positions[i], plane, 0, base + ref->block * size, length);
 	}
 	return rc;
 }

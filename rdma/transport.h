@@ -6,7 +6,8 @@
  *
  * Guarantees:
  * - Messages and writes of one link arrive in the order in which they were posted: a message that arrives says that all
- *   writes before it have been placed (E1, for host memory).
+ *   writes before it have been placed (E1). In GPU memory what a device has placed is seen behind a flush only
+ *   (`dma`), which is the user's to do.
  * - The other side can write into exposed windows only, and into none once withdrawn() has been called for it, or
  *   down() for its link (E2, E3). Where a device has no windows (KVR_LINK_NO_WINDOWS), only down() says so.
  * - No function of a user is called from within a call of the user's: all come from kvr_loop_run().
@@ -26,6 +27,7 @@
 
 #define KVR_MESSAGE_MAX 8192 /* bytes of the longest message, with its header */
 
+struct kvg_attached;
 struct kvr_link;
 struct kvr_port;
 struct kvr_memory;
@@ -107,6 +109,7 @@ struct kvr_endpoint {
 
 struct kvr_transport {
 	const char *name; /* as in URLs: "tcp", "rdma" */
+	bool dma;	  /* devices read and write the memory, and may go on when this process is dead */
 	/* endpoint's port 0: any that is free; *endpoint is what it became. */
 	int (*listen)(struct kvr_loop *loop, struct kvr_endpoint *endpoint, const struct kvr_link_options *options,
 		      struct kvr_memory *memory, const struct kvr_port_user *user, void *arg, struct kvr_port **port);
@@ -150,6 +153,8 @@ void kvr_memory_close(struct kvr_memory *memory);
  * it fails here, not at a write: -ENOMEM (the text names the locked-memory limit, if that is it), -EFAULT (nothing is
  * mapped there), -EEXIST (it overlaps another part). */
 int kvr_memory_add(struct kvr_memory *memory, void *base, uint64_t size, bool exposed);
+/* The same of a plane of GPU memory, as it is mapped; it is exposed. -EOPNOTSUPP: a device can't reach it. */
+int kvr_memory_add_gpu(struct kvr_memory *memory, void *base, uint64_t size, struct kvg_attached *gpu, uint32_t plane);
 /* No write or window may still be using it.  -ENOENT. */
 int kvr_memory_remove(struct kvr_memory *memory, void *base);
 
@@ -158,6 +163,8 @@ struct kvr_part {
 	char *base;
 	uint64_t size;
 	bool exposed;
+	struct kvg_attached *gpu; /* whose plane it is; NULL: it is host memory, and base can be read */
+	uint32_t plane;
 	void *keys; /* of the transport that registers: kvr_memory_keys */
 	struct kvr_part *next;
 };

@@ -49,7 +49,7 @@ static int write_bytes(struct kvr_link *link, const struct kvr_write *write)
 	if (!part)
 		return kvs_fault(EFAULT, "%llu bytes at %p are in no memory that was registered",
 				 (unsigned long long)write->length, write->from);
-	return kvr_qp_write(link, write, kvr_key_find(part, link->device)->lkey);
+	return kvr_qp_write(link, write, kvr_key_find(part, link->device)->mr->lkey);
 }
 
 /* What fails is told from the loop, to which this is a turn's last word. */
@@ -102,6 +102,7 @@ static void describe(const struct kvr_link *link, struct kvr_link_info *info)
 
 const struct kvr_transport kvr_verbs = {
 	.name = "rdma",
+	.dma = true,
 	.listen = kvr_port_listen,
 	.close_port = kvr_port_close,
 	.connect = connect_to,

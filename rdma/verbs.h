@@ -48,6 +48,7 @@ struct kvr_device {
 	struct kvr_verbs_window *free, **free_end; /* the one that was used longest ago first */
 	bool has_windows, is_iwarp;
 	bool wide_windows; /* they let in what is inside of their memory region, not inside of themselves */
+	bool region_keys;  /* some of what is exposed is reached by its region's own key: no window can be over it */
 	bool binds_again;  /* with what it sends once more it does the bindings once more that were posted behind it */
 	uint32_t queue_max, completions_max;
 };
@@ -73,16 +74,31 @@ int kvr_choice_check(const struct rdma_cm_id *id, const struct kvr_link_options 
 
 /* ---- Memory ---- */
 
+/* Some memory, as a device has it. */
+struct kvr_region {
+	struct ibv_mr *mr;
+	bool windows; /* they may be over it */
+	bool dma_buf; /* it is a plane of GPU memory, by a dma-buf */
+};
+
 int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part);
 void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part);
 /* What the part is registered as with this device. */
-struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device);
+const struct kvr_region *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device);
 /* What a window over these bytes of it is to be over. NULL, with a text: it can't be registered. */
 struct ibv_mr *kvr_key_under(const struct kvr_part *part, struct kvr_device *device, void *address, uint64_t length);
 /* Tells why a device can't do what pins memory: "cannot ... with DEVICE". The text names the limit, if that may be it.
  */
 int kvr_key_fault(int error, const struct ibv_context *context, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* verbs_gpu.c: a part of GPU memory, whichever way it can be had; and one of its blocks, as the part was (NULL: errno
+ * says why). */
+int kvr_gpu_register(const struct kvr_device *device, const struct kvr_part *part, struct kvr_region *region);
+struct ibv_mr *kvr_gpu_register_block(const struct kvr_device *device, const struct kvr_part *part,
+				      const struct kvr_region *region, char *at, uint64_t length);
+/* Where libibverbs has no dma-bufs, verbs_dmabuf_none.c: NULL, and errno is EOPNOTSUPP. */
+struct ibv_mr *kvr_dmabuf_register(struct ibv_pd *pd, uint64_t offset, char *at, uint64_t length, int fd, int access);
 
 /* ---- Work requests ---- */
 

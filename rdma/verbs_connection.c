@@ -176,7 +176,7 @@ int kvr_connection_prepare(struct kvr_link *link)
 	link->port = link->id->port_num;
 	(void)snprintf(link->device_name, sizeof(link->device_name), "%s", device->context->device->name);
 	kvr_link_address(rdma_get_local_addr(link->id), link->info.local);
-	if (!device->has_windows)
+	if (!device->has_windows || device->region_keys)
 		link->info.flags |= KVR_LINK_NO_WINDOWS;
 	rc = kvr_qp_open(link);
 	if (rc == 0)

@@ -5,7 +5,7 @@
  *
  * Guarantees (E3): with windows nobody reads or writes a part from outside by its region's own key. Without, whoever
  * has a region's key may write all of it: so it is given to peers that are to write, and the fence is their queue
- * pair's end.
+ * pair's end. (verbs_gpu.c says when a plane of GPU memory is without.)
  */
 #include "config.h"
 
@@ -23,7 +23,7 @@
 
 struct key {
 	const struct kvr_device *device;
-	struct ibv_mr *mr;
+	struct kvr_region region;
 	struct key *next;
 	struct piece *pieces[PIECES]; /* by their address */
 };
@@ -32,6 +32,7 @@ struct key {
  * always the same: each is registered once, when it is granted for the first time. */
 struct piece {
 	struct ibv_mr *mr;
+	const void *address; /* mr's own is a dma-buf's offset, where it is of one */
 	struct piece *next;
 };
 
@@ -62,6 +63,18 @@ static int access_of(const struct kvr_device *device, const struct kvr_part *par
 	return IBV_ACCESS_LOCAL_WRITE | (device->has_windows ? IBV_ACCESS_MW_BIND : IBV_ACCESS_REMOTE_WRITE);
 }
 
+static int register_part(const struct kvr_device *device, const struct kvr_part *part, struct kvr_region *region)
+{
+	if (part->gpu)
+		return kvr_gpu_register(device, part, region);
+	region->windows = device->has_windows;
+	region->mr = ibv_reg_mr(device->pd, part->base, part->size, (unsigned)access_of(device, part));
+	if (region->mr)
+		return 0;
+	return kvr_key_fault(errno, device->context, "register memory%s, %llu bytes,",
+			     part->exposed ? " of a store" : "", (unsigned long long)part->size);
+}
+
 int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part)
 {
 	struct kvr_device *device =
@@ -72,13 +85,13 @@ int kvr_key_add(struct kvr_registrar *registrar, struct kvr_part *part)
 	if (!key)
 		return kvs_fault(ENOMEM, "no memory to register memory");
 	key->device = device;
-	key->mr = ibv_reg_mr(device->pd, part->base, part->size, (unsigned)access_of(device, part));
-	if (!key->mr) {
-		rc = kvr_key_fault(errno, device->context, "register memory%s, %llu bytes,",
-				   part->exposed ? " of a store" : "", (unsigned long long)part->size);
+	rc = register_part(device, part, &key->region);
+	if (rc) {
 		free(key);
 		return rc;
 	}
+	if (part->exposed && !key->region.windows)
+		device->region_keys = true;
 	key->next = part->keys;
 	part->keys = key;
 	return 0;
@@ -111,7 +124,7 @@ void kvr_key_remove(struct kvr_registrar *registrar, struct kvr_part *part)
 	else
 		part->keys = key->next;
 	free_pieces(key);
-	(void)ibv_dereg_mr(key->mr);
+	(void)ibv_dereg_mr(key->region.mr);
 	free(key);
 }
 
@@ -125,12 +138,13 @@ static struct key *find(const struct kvr_part *part, const struct kvr_device *de
 }
 
 /* Every part is with every device that a link has. */
-struct ibv_mr *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device)
+const struct kvr_region *kvr_key_find(const struct kvr_part *part, const struct kvr_device *device)
 {
-	return find(part, device)->mr;
+	return &find(part, device)->region;
 }
 
-static struct piece *make_piece(const struct kvr_device *device, void *address, uint64_t length)
+static struct piece *make_piece(const struct kvr_device *device, const struct kvr_part *part,
+				const struct kvr_region *region, void *address, uint64_t length)
 {
 	struct piece *piece = calloc(1, sizeof(*piece));
 
@@ -138,7 +152,11 @@ static struct piece *make_piece(const struct kvr_device *device, void *address, 
 		(void)kvs_fault(ENOMEM, "no memory to register memory");
 		return NULL;
 	}
-	piece->mr = ibv_reg_mr(device->pd, address, length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
+	piece->address = address;
+	if (part->gpu)
+		piece->mr = kvr_gpu_register_block(device, part, region, address, length);
+	else
+		piece->mr = ibv_reg_mr(device->pd, address, length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND);
 	if (piece->mr)
 		return piece;
 	(void)kvr_key_fault(errno, device->context, "register a block, %llu bytes,", (unsigned long long)length);
@@ -151,13 +169,13 @@ struct ibv_mr *kvr_key_under(const struct kvr_part *part, struct kvr_device *dev
 	struct key *key = find(part, device);
 	struct piece **at = &key->pieces[((uintptr_t)address >> 12) % PIECES], *piece = *at;
 
-	if (!device->wide_windows)
-		return key->mr;
-	while (piece && (piece->mr->addr != address || piece->mr->length != length))
+	if (!device->wide_windows || !key->region.windows)
+		return key->region.mr;
+	while (piece && (piece->address != address || piece->mr->length != length))
 		piece = piece->next;
 	if (piece)
 		return piece->mr;
-	piece = make_piece(device, address, length);
+	piece = make_piece(device, part, &key->region, address, length);
 	if (!piece)
 		return NULL;
 	piece->next = *at;

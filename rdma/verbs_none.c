@@ -53,6 +53,7 @@ static int refuse_connect(struct kvr_loop *loop, const struct kvr_endpoint *endp
 /* Without a link or a port nothing else can be called. */
 const struct kvr_transport kvr_verbs = {
 	.name = "rdma",
+	.dma = true,
 	.listen = refuse_listen,
 	.connect = refuse_connect,
 };

@@ -8,8 +8,8 @@
  * is given back to the device, for a new one, before they have gone round. A window goes to another link only unbound.
  * Free ones are used in turn, so that keys come back late even so. (tests/model/remote_fence.pml)
  *
- * Devices without windows: the key is that of the part's memory region. withdrawn() is called too, but says nothing:
- * only the queue pair's end does (KVR_LINK_NO_WINDOWS).
+ * Devices without windows, and planes of GPU memory that windows can't be over: the key is that of the part's memory
+ * region. withdrawn() is called too, but says nothing: only the queue pair's end does (KVR_LINK_NO_WINDOWS).
  */
 #include "config.h"
 
@@ -82,13 +82,14 @@ void kvr_window_free_all(struct kvr_device *device)
 		destroy(window);
 }
 
-static int make(struct kvr_device *device, struct kvr_verbs_window **window)
+/* One without mw says no more than the region's key. */
+static int make(struct kvr_device *device, bool real, struct kvr_verbs_window **window)
 {
 	struct kvr_verbs_window *made = calloc(1, sizeof(*made));
 
 	if (!made)
 		return kvs_fault(ENOMEM, "no memory for a window");
-	if (device->has_windows) {
+	if (real) {
 		made->mw = ibv_alloc_mw(device->pd, IBV_MW_TYPE_2);
 		if (!made->mw) {
 			free(made);
@@ -101,9 +102,9 @@ static int make(struct kvr_device *device, struct kvr_verbs_window **window)
 }
 
 /* One whose key has values left. */
-static int get(struct kvr_link *link, struct kvr_verbs_window **window)
+static int get(struct kvr_link *link, bool real, struct kvr_verbs_window **window)
 {
-	struct kvr_verbs_window *old = take_free(link->device);
+	struct kvr_verbs_window *old = real ? take_free(link->device) : NULL;
 
 	if (old && old->binds < KVR_VERBS_BINDS_MAX) {
 		*window = old;
@@ -113,7 +114,7 @@ static int get(struct kvr_link *link, struct kvr_verbs_window **window)
 		destroy(old);
 		link->info.windows_retired++;
 	}
-	return make(link->device, window);
+	return make(link->device, real, window);
 }
 
 /* ---- Exposed ones ---- */
@@ -139,7 +140,7 @@ int kvr_window_expose(struct kvr_link *link, void *address, uint64_t length, voi
 	if (!part || !part->exposed)
 		return kvs_fault(EFAULT, "%llu bytes at %p are in no memory that was added to be written from outside",
 				 (unsigned long long)length, address);
-	rc = get(link, &made);
+	rc = get(link, kvr_key_find(part, link->device)->windows, &made);
 	if (rc)
 		return rc;
 	made->mr = kvr_key_under(part, link->device, address, length);

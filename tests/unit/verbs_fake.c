@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -416,20 +417,49 @@ int ibv_dealloc_pd(struct ibv_pd *pd)
 
 static uint32_t next_key = 0x100;
 
-static struct ibv_mr *register_memory(struct ibv_pd *pd, void *at, size_t length, unsigned access)
+static struct ibv_mr *make_region(struct ibv_pd *pd, uint64_t address, size_t length, unsigned access)
 {
-	struct fake_mr *made;
+	struct fake_mr *made = fake_make(sizeof(*made));
 
-	if (fake_fails("ibv_reg_mr"))
-		return NULL;
-	made = fake_make(sizeof(*made));
-	made->ibv = (struct ibv_mr){.context = pd->context, .pd = pd, .addr = at, .length = length};
+	made->ibv = (struct ibv_mr){.context = pd->context, .pd = pd, .length = length};
+	made->ibv.addr = (void *)(uintptr_t)address; // NOLINT(performance-no-int-to-ptr)
 	made->ibv.lkey = made->ibv.rkey = next_key;
+	made->address = address;
 	made->access = access;
 	next_key += 0x100;
 	fake_add_region(made);
 	((struct fake_pd *)(void *)pd)->objects++;
 	fake_owns(pd->context, 1);
+	return &made->ibv;
+}
+
+static struct ibv_mr *register_memory(struct ibv_pd *pd, void *at, size_t length, unsigned access)
+{
+	if (fake_fails("ibv_reg_mr"))
+		return NULL;
+	if (fake.gpu && fake.gpu(at, length) && !fake.peer_memory) {
+		errno = EFAULT;
+		return NULL;
+	}
+	return make_region(pd, (uintptr_t)at, length, access);
+}
+
+/* As Linux and rdma-core have it: no windows over it, and its address is the offset. */
+struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access)
+{
+	struct fake_mr *made;
+
+	fake_must(fcntl(fd, F_GETFD) >= 0 && offset % 4096 == iova % 4096, "such a dma-buf");
+	if (fake_fails("ibv_reg_dmabuf_mr"))
+		return NULL;
+	if (fake.no_dma_bufs || (access & IBV_ACCESS_MW_BIND && !fake.dma_buf_windows)) {
+		errno = fake.no_dma_bufs ? EOPNOTSUPP : EINVAL;
+		return NULL;
+	}
+	made = (void *)make_region(pd, iova, length, (unsigned)access);
+	made->ibv.addr = (void *)(uintptr_t)offset; // NOLINT(performance-no-int-to-ptr)
+	made->dma_buf = true;
+	fake.dma_bufs++;
 	return &made->ibv;
 }
 
@@ -451,6 +481,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
 
 	fake_must(!own->windows, "memory goes before the windows over it");
 	fake_remove_region(own);
+	fake.dma_bufs -= own->dma_buf;
 	((struct fake_pd *)(void *)mr->pd)->objects--;
 	fake_owns(mr->context, -1);
 	free(own);

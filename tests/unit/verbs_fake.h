@@ -35,6 +35,12 @@ extern struct fake {
 	bool deaf;		 /* nobody answers who connects */
 	bool says_no_fatal;	 /* a device that is removed: only librdmacm tells of it */
 	uint8_t traffic_class;
+	/* Where these bytes of GPU memory can be read and written; NULL: they are none. (NULL: there is no GPU.) */
+	void *(*gpu)(const void *at, size_t bytes);
+	bool peer_memory;     /* it can be registered by its address */
+	bool no_dma_bufs;     /* dma-bufs can't be */
+	bool dma_buf_windows; /* windows can be over them */
+	unsigned dma_bufs;    /* regions that are there, of dma-bufs */
 } fake;
 
 void fake_begin(void);

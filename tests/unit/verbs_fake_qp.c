@@ -301,7 +301,7 @@ static bool may_read(const struct fake_qp *qp, const struct ibv_sge *sge, bool i
 {
 	const struct fake_mr *mr = region(qp, sge->lkey);
 
-	return is_inline || (mr && lies_in(sge->addr, sge->length, (uintptr_t)mr->ibv.addr, mr->ibv.length));
+	return is_inline || (mr && lies_in(sge->addr, sge->length, mr->address, mr->ibv.length));
 }
 
 /* By a window that is bound to the queue pair that is written to; or, where there are none, by a region. */
@@ -312,8 +312,7 @@ static bool may_write(const struct fake_qp *to, uint64_t at, uint64_t length, ui
 	for (const struct fake_mw *mw = windows; mw; mw = mw->next)
 		if (mw->over && mw->qp == to && mw->key == key)
 			return lies_in(at, length, mw->address, mw->length);
-	return mr && mr->access & IBV_ACCESS_REMOTE_WRITE &&
-	       lies_in(at, length, (uintptr_t)mr->ibv.addr, mr->ibv.length);
+	return mr && mr->access & IBV_ACCESS_REMOTE_WRITE && lies_in(at, length, mr->address, mr->ibv.length);
 }
 
 /* ---- Requests */
@@ -348,6 +347,13 @@ static void *at_address(uint64_t address)
 	return (void *)(uintptr_t)address; // NOLINT(performance-no-int-to-ptr)
 }
 
+static void *reach(uint64_t address, size_t bytes)
+{
+	void *gpu = fake.gpu ? fake.gpu(at_address(address), bytes) : NULL;
+
+	return gpu ? gpu : at_address(address);
+}
+
 /* What a request does; with what status it ends. */
 static enum ibv_wc_status send_to(struct fake_qp *to, const struct ibv_sge *sge)
 {
@@ -372,7 +378,8 @@ static enum ibv_wc_status write_to(struct fake_qp *to, const struct ibv_send_wr 
 		fails(to, 0, IBV_WC_SUCCESS);
 		return IBV_WC_REM_ACCESS_ERR;
 	}
-	memcpy(at_address(wr->wr.rdma.remote_addr), at_address(wr->sg_list->addr), wr->sg_list->length);
+	memcpy(reach(wr->wr.rdma.remote_addr, wr->sg_list->length), reach(wr->sg_list->addr, wr->sg_list->length),
+	       wr->sg_list->length);
 	return IBV_WC_SUCCESS;
 }
 
@@ -385,8 +392,8 @@ static enum ibv_wc_status bind_window(struct fake_qp *qp, const struct ibv_send_
 		return IBV_WC_MW_BIND_ERR;
 	fake_must((wr->bind_mw.rkey ^ mw->ibv.rkey) < 0x100, "a key that is not the window's");
 	fake_must(++mw->binds < 256, "a key that was used before");
-	fake_must(lies_in(wr->bind_mw.bind_info.addr, wr->bind_mw.bind_info.length, (uintptr_t)over->ibv.addr,
-			  over->ibv.length), "a window beyond its memory");
+	fake_must(lies_in(wr->bind_mw.bind_info.addr, wr->bind_mw.bind_info.length, over->address, over->ibv.length),
+		  "a window beyond its memory");
 	mw->over = over;
 	mw->qp = qp;
 	mw->key = wr->bind_mw.rkey;

@@ -19,7 +19,9 @@ struct fake_pd {
 
 struct fake_mr {
 	struct ibv_mr ibv;
+	uint64_t address; /* ibv.addr, but of a dma-buf: there that is an offset */
 	unsigned access, windows;
+	bool dma_buf;
 	struct fake_mr *next;
 };
 
