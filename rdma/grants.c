@@ -9,7 +9,8 @@
  * plane, where a window's price is a small part, and at RUN_BLOCKS.
  *
  * Guarantees: inbound.h's (tests/model/remote_fence.pml). A run's end is told to the inbound once
- * (kvr_inbound_fenced()), whichever of withdrawn() and the link's end comes first.
+ * (kvr_inbound_fenced()), whichever of withdrawn() and the link's end comes first; and never before what devices have
+ * written to GPU memory by it is flushed (E1), which is done once for all that a turn of the loop has to tell of.
  */
 #include "config.h"
 
@@ -17,7 +18,9 @@
 
 #include <stdlib.h>
 
+#include "attached.h"
 #include "fault.h"
+#include "internal.h"
 
 #define RUN_BYTES (UINT64_C(4) << 20)
 #define RUN_BLOCKS UINT32_C(256)
@@ -40,22 +43,21 @@ static void unlink_run(struct kvr_run *run)
 		run->next->back = run->back;
 }
 
-/* Nothing lands by it any more: its positions are told. It stays while the transport has windows of it. */
-static void settle(struct kvr_run *run)
+/* Nothing lands by it any more: its positions are told. It stays while the transport has windows of it. error: what
+ * did land can't be trusted, for that. */
+static void settle(struct kvr_incoming *incoming, struct kvr_run *run, int error)
 {
-	struct kvr_incoming *incoming = run->incoming;
-
 	unlink_run(run);
 	run->incoming = NULL;
 	link_run(&incoming->source->settled, run);
 	for (uint32_t i = run->first; i < run->first + run->count; i++) {
 		struct kvr_answer *answer = &incoming->answers[i];
-		bool whole = answer->committed == incoming->planes && !answer->given_up;
+		bool whole = answer->committed == incoming->planes && !answer->given_up && !error;
 
 		answer->run = NULL;
 		answer->state = KVR_ANSWER_LAST;
 		kvr_inbound_fenced(incoming->inbound, i, whole ? incoming->planes : 0,
-				   answer->given_up ? -ECANCELED : 0);
+				   answer->given_up ? -ECANCELED : error);
 	}
 }
 
@@ -64,6 +66,68 @@ static void free_run(struct kvr_run *run)
 	unlink_run(run);
 	free(run);
 }
+
+/* ---- Flushes (E1) ---------------------------------------------------------------------------------------------- */
+
+/* For who has to mend it; senders are told the error. */
+static int flush_gpus(const struct kvr_receiver *receiver)
+{
+	int rc = kvg_attached_flush(receiver->store->gpu);
+
+	if (rc)
+		kvs_log(KVS_LOG_WARNING, "blocks that came from other nodes are given up: %s", kvs_fault_text());
+	return rc;
+}
+
+/* Nothing lands by it any more: it is settled now, or behind the next flush. */
+static void land(struct kvr_run *run)
+{
+	const struct kvr_source *source = run->incoming->source;
+	struct kvr_receiver *receiver = source->receiver;
+
+	if (!receiver->in_gpu || !source->peer->transport->dma || !run->windows) {
+		settle(run->incoming, run, 0);
+	} else if (!run->unflushed) {
+		run->unflushed = true;
+		run->next_unflushed = receiver->unflushed;
+		receiver->unflushed = run;
+		kvr_loop_call(&receiver->node->loop, &receiver->flush);
+	}
+}
+
+/* What lands behind this flush waits for the next one: as does what ends because of what is told here. */
+void kvr_grants_flush(struct kvr_call *call)
+{
+	struct kvr_receiver *receiver = KVR_OWNER(struct kvr_receiver, flush, call);
+	struct kvr_run *run = receiver->unflushed, *next;
+	int rc = flush_gpus(receiver);
+
+	receiver->unflushed = NULL;
+	for (; run; run = next) {
+		struct kvr_inbound *inbound = run->incoming->inbound;
+
+		next = run->next_unflushed;
+		run->unflushed = false;
+		settle(run->incoming, run, rc);
+		if (run->withdrawn == run->windows)
+			free_run(run);
+		kvr_inbound_look(inbound);
+	}
+}
+
+/* Those of one source wait for no flush any more. */
+static void forget_unflushed(const struct kvr_source *source)
+{
+	struct kvr_run **at = &source->receiver->unflushed;
+
+	while (*at)
+		if ((*at)->incoming->source == source)
+			*at = (*at)->next_unflushed;
+		else
+			at = &(*at)->next_unflushed;
+}
+
+/* ---- The ends of runs ------------------------------------------------------------------------------------------ */
 
 /* Takes its windows back. Of a link that is down nothing need be: its end follows. */
 static void end_run(struct kvr_run *run)
@@ -76,7 +140,7 @@ static void end_run(struct kvr_run *run)
 	for (uint32_t i = 0; i < run->windows; i++)
 		kvr_peer_withdraw(peer, run->window[i]);
 	if (run->windows == 0 || peer->unfenced)
-		settle(run);
+		land(run);
 	if (run->windows == 0)
 		free_run(run);
 }
@@ -86,8 +150,9 @@ void kvr_grants_withdrawn(struct kvr_run *run)
 	if (++run->withdrawn < run->windows)
 		return;
 	if (run->incoming)
-		settle(run);
-	free_run(run);
+		land(run);
+	if (!run->unflushed)
+		free_run(run);
 }
 
 void kvr_grants_withdraw(struct kvr_incoming *incoming)
@@ -110,11 +175,26 @@ static void free_all(struct kvr_run **list)
 	}
 }
 
+static bool has_runs(const struct kvr_source *source)
+{
+	const struct kvr_incoming *incoming = source->incomings;
+
+	while (incoming && !incoming->runs)
+		incoming = incoming->next;
+	return incoming;
+}
+
 void kvr_grants_lost(struct kvr_source *source)
 {
+	const struct kvr_receiver *receiver = source->receiver;
+	int rc = 0;
+
+	forget_unflushed(source);
+	if (receiver->in_gpu && source->peer->transport->dma && has_runs(source))
+		rc = flush_gpus(receiver);
 	for (struct kvr_incoming *incoming = source->incomings; incoming; incoming = incoming->next)
 		while (incoming->runs)
-			settle(incoming->runs);
+			settle(incoming, incoming->runs, rc);
 	free_all(&source->settled);
 }
 
@@ -229,8 +309,8 @@ static int open_windows(struct kvr_run *run)
 	for (uint32_t plane = 0; rc == 0 && plane < receiver->geometry.planes; plane++) {
 		if (!(incoming->planes & UINT32_C(1) << plane))
 			continue;
-		rc = kvr_peer_expose(incoming->source->peer, (char *)receiver->planes[plane] + at, run->count * size,
-				     run, &run->window[run->windows]);
+		rc = kvr_peer_expose(incoming->source->peer, receiver->node->planes[plane] + at, run->count * size, run,
+				     &run->window[run->windows]);
 		if (rc == 0)
 			run->windows++;
 	}

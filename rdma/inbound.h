@@ -31,7 +31,9 @@
  *
  * Guarantees (E2, E3, R23): a fill is published, or given up, only when no run that has it is left: its windows are
  * withdrawn, or its link is closed. Of a link without windows the sender's word counts (COMMIT, ABORT, ABORTED, all
- * behind its writes), and the link's end where it says nothing. A death here leaves fills, holds and room of this
+ * behind its writes), and the link's end where it says nothing. What network cards have written to GPU memory is flushed
+ * before (E1): once for all runs that come to that point in one turn of the loop; where the flush fails, so do their
+ * fills. A death here leaves fills, holds and room of this
  * client's, which recovery ends: behind the end of the process where its link is no TCP (kvs_client_set_dma()).
  */
 #ifndef KVR_INBOUND_H
@@ -110,7 +112,8 @@ struct kvr_run {
 	uint32_t first, count;	       /* positions */
 	uint32_t left;		       /* of these: neither committed nor given up */
 	uint32_t windows, withdrawn;
-	bool ending;
+	bool ending, unflushed;
+	struct kvr_run *next_unflushed; /* of its receiver's */
 	struct kvr_window *window[];
 };
 
@@ -181,7 +184,9 @@ struct kvr_receiver {
 	struct kvr_inbound *inbounds;
 	uint64_t kept;	    /* positions of what is complete */
 	uint64_t next_look; /* when to look for rooms, and for ends that were asked for, again */
-	void *planes[KVSHM_PLANES_MAX];
+	bool in_gpu;	    /* the planes are */
+	struct kvr_run *unflushed; /* nothing lands by them any more, but what did is to be flushed: */
+	struct kvr_call flush;
 };
 
 /* Has the receiver look again then, at the latest: receiver.c. */
@@ -265,6 +270,8 @@ void kvr_grants_withdraw(struct kvr_incoming *incoming);
 void kvr_grants_withdrawn(struct kvr_run *run);
 /* The link is closed: all runs of a source's are fenced, and gone. */
 void kvr_grants_lost(struct kvr_source *source);
+/* The receiver's `flush`. */
+void kvr_grants_flush(struct kvr_call *call);
 
 /* ---- Wishes: wishes.c ---- */
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "fault.h"
+#include "internal.h"
 #include "wait.h"
 
 #define OFFERS_MAX (KVR_MESSAGE_MAX / 48U) /* of one message: an entry has more bytes than that */
@@ -368,15 +369,8 @@ static int look_at_store(struct kvr_receiver *receiver)
 {
 	int rc = kvshm_get_geometry(receiver->store, &receiver->geometry);
 
-	for (unsigned i = 0; rc == 0 && i < receiver->geometry.planes; i++) {
-		struct kvshm_plane_info plane;
-
-		rc = kvshm_get_plane_info(receiver->store, i, &plane);
-		if (rc)
-			break;
-		receiver->planes[i] = plane.address;
-		receiver->all_planes |= UINT32_C(1) << i;
-	}
+	if (rc == 0)
+		receiver->all_planes = UINT32_MAX >> (KVSHM_PLANES_MAX - receiver->geometry.planes);
 	return rc;
 }
 
@@ -389,6 +383,8 @@ int kvr_receiver_open(struct kvr_node *node)
 		return kvs_fault(ENOMEM, "no memory for a receiver");
 	receiver->node = node;
 	receiver->store = node->store;
+	receiver->in_gpu = node->store->map.files.memory != KVS_MEMORY_HOST;
+	receiver->flush.fn = kvr_grants_flush;
 	rc = look_at_store(receiver);
 	if (rc) {
 		free(receiver);
@@ -408,6 +404,7 @@ void kvr_receiver_close(struct kvr_node *node)
 		kvr_receiver_on_lost(receiver->sources->peer);
 	while (receiver->inbounds)
 		kvr_inbound_close(receiver->inbounds);
+	kvr_loop_uncall(&node->loop, &receiver->flush);
 	free(receiver);
 	node->receiver = NULL;
 }
