@@ -65,6 +65,7 @@ static void free_link(struct kvr_link *link)
 	free_withdrawn(link);
 	kvr_tcp_windows_close(&link->windows);
 	kvr_tcp_out_close(&link->out);
+	free(link->in.stage);
 	free(link);
 }
 
@@ -145,7 +146,9 @@ static void send_more(struct kvr_link *link)
 	if (!error)
 		return;
 	kvr_tcp_receive(link);
-	if (error == EFAULT)
+	if (link->out.why[0])
+		kvr_tcp_down(link, kvs_fault(error, "%s", link->out.why));
+	else if (error == EFAULT)
 		kvr_tcp_down(link, kvs_fault(EFAULT, "the memory of a write can't be read any more"));
 	else
 		kvr_tcp_down(link, kvs_fault(error == EPIPE ? ECONNRESET : error, "it was cut: %s",
@@ -381,13 +384,14 @@ static int tcp_send(struct kvr_link *link, uint8_t *bytes, size_t size, uint64_t
 
 static int tcp_write(struct kvr_link *link, const struct kvr_write *write)
 {
+	const struct kvr_part *part = kvr_memory_find(link->memory, write->from, write->length);
 	int rc = not_up(link);
 
 	if (rc == 0 && write->length > KVR_WRITE_MAX)
 		rc = kvs_fault(EINVAL, "a write of %llu bytes: it has up to 1 GiB", (unsigned long long)write->length);
-	if (rc == 0 && !kvr_memory_find(link->memory, write->from, write->length))
+	if (rc == 0 && !part)
 		rc = kvs_routine(EFAULT, "the bytes to be written are in no memory that was registered");
-	return rc ? rc : posted(link, kvr_tcp_out_write(&link->out, write));
+	return rc ? rc : posted(link, kvr_tcp_out_write(&link->out, write, part));
 }
 
 static int tcp_expose(struct kvr_link *link, void *address, uint64_t length, void *user, struct kvr_window **window)
@@ -402,6 +406,7 @@ static int tcp_expose(struct kvr_link *link, void *address, uint64_t length, voi
 		rc = kvr_tcp_windows_add(&link->windows, address, length, user, &made);
 	if (rc)
 		return rc;
+	made->gpu = part->gpu ? part : NULL;
 	link->info.windows_exposed++;
 	*window = &made->window;
 	return 0;

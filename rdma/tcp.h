@@ -9,6 +9,11 @@
  * in since its last header; who has nothing else to send sends a CREDIT. sent() follows from that. At most
  * KVR_TCP_MESSAGES messages and KVR_TCP_WRITES writes are not acknowledged: what is more is refused (-EAGAIN), by the
  * sender of it to its user, and by the receiver, who ends the link.
+ *
+ * GPU memory: neither the processor nor the kernel's sockets can read or write it. So what is written from there, and
+ * into windows there, goes by way of a stage: host memory of the link's, which it is copied out of and into by the
+ * driver (kvg_attached_read() and kvg_attached_write(), which return when that is done). It has a stage for each
+ * direction, of KVR_TCP_STAGE bytes, from the first such write on.
  */
 #ifndef KVR_TCP_H
 #define KVR_TCP_H
@@ -21,12 +26,14 @@
 #define KVR_TCP_ENTRIES (KVR_TCP_MESSAGES + KVR_TCP_WRITES)
 #define KVR_DATA_SIZE (KVR_HEADER_SIZE + 20) /* of a DATA, without what follows */
 #define KVR_WRITE_MAX (UINT64_C(1) << 30)
+#define KVR_TCP_STAGE (UINT64_C(1) << 20)
 
 /* ---- Windows: tcp_windows.c */
 
 struct kvr_tcp_window {
 	struct kvr_window window; /* first: users have its address */
 	char *memory;
+	const struct kvr_part *gpu; /* it is in this part, of GPU memory; else NULL */
 	struct kvr_tcp_window *next;
 };
 
@@ -52,6 +59,7 @@ int kvr_tcp_windows_find(const struct kvr_tcp_windows *windows, const struct kvr
 struct kvr_tcp_entry {
 	uint8_t *bytes;	     /* the message */
 	const uint8_t *from; /* of a write, what follows */
+	const struct kvr_part *gpu; /* from is in this part, of GPU memory; else NULL */
 	uint64_t length, cookie;
 	uint32_t size;
 	bool stamped; /* its header has its credits: it is as it goes out */
@@ -69,15 +77,18 @@ struct kvr_tcp_out {
 	uint32_t owed;	    /* messages that were taken in, and not acknowledged to the other side */
 	uint32_t credit_left; /* bytes of the CREDIT that are to be sent */
 	uint8_t credit[KVR_HEADER_SIZE];
+	uint8_t *stage;			       /* NULL: nothing has come from GPU memory yet */
+	uint64_t staged_of, staged_at, staged; /* it has so many bytes of that entry, from that place of its write on */
 	bool starved; /* something was refused: room() is wanted */
 	int error;    /* nothing can be sent any more */
+	char why[160]; /* likewise, if there is more to say than the error */
 };
 
 int kvr_tcp_out_open(struct kvr_tcp_out *out);
 void kvr_tcp_out_close(struct kvr_tcp_out *out);
 /* Posts. -EAGAIN. */
 int kvr_tcp_out_message(struct kvr_tcp_out *out, const uint8_t *bytes, size_t size, uint64_t cookie);
-int kvr_tcp_out_write(struct kvr_tcp_out *out, const struct kvr_write *write);
+int kvr_tcp_out_write(struct kvr_tcp_out *out, const struct kvr_write *write, const struct kvr_part *part);
 /* Takes one acknowledged entry off. -EPROTO: none was sent that is not. */
 int kvr_tcp_out_ack(struct kvr_tcp_out *out, uint64_t *cookie);
 /* Is there anything to send? */
@@ -97,6 +108,8 @@ struct kvr_tcp_in {
 	uint64_t left;			/* so many, */
 	char *at;			/* to there, */
 	struct kvr_tcp_window *window;	/* of this window; NULL: it was withdrawn, and they go nowhere */
+	char *stage;			/* NULL: nothing has gone to GPU memory yet */
+	uint64_t staged;		/* bytes before `at` that are here, and not in the window yet */
 };
 
 enum kvr_tcp_state {

@@ -4,7 +4,9 @@
  * tcp_in.c: what a link over TCP receives.
  *
  * Guarantees: nothing is read from the socket but into the message's own buffer, or, once a write was checked, by the
- * kernel straight into its window: so memory that is gone (a plane's file that was cut) is an error, not a signal. A
+ * kernel straight into its window: so memory that is gone (a plane's file that was cut) is an error, not a signal. Of a
+ * window in GPU memory it is read into the stage, and goes on when that is full, or the write whole: before the write
+ * counts as taken in. What is in the stage when the window is withdrawn is dropped. A
  * write that began before its window was withdrawn is read to its end, and dropped: it was allowed when it was sent,
  * and the link can go on; one that begins behind ends the link (E2). The other side's silence, in the middle of a
  * header too, keeps nobody.
@@ -14,9 +16,11 @@
 #include "tcp.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "attached.h"
 #include "bytes.h"
 #include "fault.h"
 
@@ -74,6 +78,16 @@ static void acknowledge(struct kvr_link *link, uint32_t credits)
 	link->user->room(link->arg);
 }
 
+/* ---- Writes */
+
+static int need_stage(struct kvr_tcp_in *in)
+{
+	in->staged = 0;
+	if (!in->stage)
+		in->stage = malloc(KVR_TCP_STAGE);
+	return in->stage ? 0 : kvs_routine(ENOMEM, "no memory to receive what goes to GPU memory");
+}
+
 static void begin_data(struct kvr_link *link)
 {
 	struct kvr_tcp_in *in = &link->in;
@@ -85,6 +99,8 @@ static void begin_data(struct kvr_link *link)
 		rc = kvr_tcp_windows_find(&link->windows, &message.data, &window);
 	if (rc == -EACCES)
 		kvr_tcp_out_deny(&link->out, link->watch.fd);
+	if (rc == 0 && window->gpu)
+		rc = need_stage(in);
 	if (rc) {
 		kvr_tcp_down(link, rc);
 	} else if (message.data.length == 0) {
@@ -96,6 +112,40 @@ static void begin_data(struct kvr_link *link)
 		in->at = window->memory + (message.data.to - window->window.address);
 	}
 }
+
+/* Where more of a write goes, and how much at most. Bytes of windows that are gone are read into the message's buffer,
+ * which is free. */
+static char *place(struct kvr_tcp_in *in, uint64_t *most)
+{
+	if (!in->window) {
+		*most = sizeof(in->bytes);
+		return (char *)in->bytes;
+	}
+	if (!in->window->gpu)
+		return in->at;
+	if (*most > KVR_TCP_STAGE - in->staged)
+		*most = KVR_TCP_STAGE - in->staged;
+	return in->stage + in->staged;
+}
+
+/* So much has come. */
+static int put(struct kvr_tcp_in *in, uint64_t got)
+{
+	const struct kvr_part *gpu = in->window ? in->window->gpu : NULL;
+	uint64_t staged;
+
+	in->left -= got;
+	in->at = in->window ? in->at + got : NULL;
+	if (!gpu)
+		return 0;
+	staged = in->staged += got;
+	if (in->left && staged < KVR_TCP_STAGE)
+		return 0;
+	in->staged = 0;
+	return kvg_attached_write(gpu->gpu, gpu->plane, (uint64_t)(in->at - gpu->base) - staged, in->stage, staged);
+}
+
+/* ---- Messages */
 
 /* A whole message is there. */
 static void take_in(struct kvr_link *link)
@@ -152,19 +202,24 @@ static bool read_message(struct kvr_link *link)
 	return link->state == KVR_TCP_UP;
 }
 
-/* More of what follows a DATA. Bytes of windows that are gone are read into the message's buffer, which is free. */
+/* More of what follows a DATA. */
 static bool read_data(struct kvr_link *link, uint64_t *share)
 {
 	struct kvr_tcp_in *in = &link->in;
-	uint64_t most = in->window ? *share : sizeof(in->bytes);
+	uint64_t most = *share;
+	char *to = place(in, &most);
 	size_t got;
+	int rc;
 
-	if (!receive(link, in->window ? in->at : (char *)in->bytes, in->left < most ? in->left : most, &got))
+	if (!receive(link, to, in->left < most ? in->left : most, &got))
 		return false;
-	in->left -= got;
+	rc = put(in, got);
+	if (rc) {
+		kvr_tcp_down(link, rc);
+		return false;
+	}
 	if (link->user->heard)
 		link->user->heard(link->arg);
-	in->at = in->window ? in->at + got : NULL;
 	*share -= got < *share ? got : *share;
 	if (in->left)
 		return true;

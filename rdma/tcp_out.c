@@ -4,18 +4,21 @@
  * tcp_out.c: what a link over TCP has to send, in order, and what was not acknowledged yet.
  *
  * Guarantees: a message's bytes are copied when it is posted, a write's never: they go from where they are into the
- * socket. What is posted is bounded, and so is what one call sends. Nothing here calls a user or raises SIGPIPE.
+ * socket; but from GPU memory by way of the stage, which one write has at a time. What is posted is bounded, and so is
+ * what one call sends. Nothing here calls a user or raises SIGPIPE.
  */
 #include "config.h"
 
 #include "tcp.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "attached.h"
 #include "bytes.h"
 #include "fault.h"
 
@@ -37,8 +40,10 @@ void kvr_tcp_out_close(struct kvr_tcp_out *out)
 {
 	free(out->entries);
 	free(out->slots);
+	free(out->stage);
 	out->entries = NULL;
 	out->slots = NULL;
+	out->stage = NULL;
 }
 
 static struct kvr_tcp_entry *entry(const struct kvr_tcp_out *out, uint64_t number)
@@ -71,7 +76,7 @@ int kvr_tcp_out_message(struct kvr_tcp_out *out, const uint8_t *bytes, size_t si
 	return 0;
 }
 
-int kvr_tcp_out_write(struct kvr_tcp_out *out, const struct kvr_write *write)
+int kvr_tcp_out_write(struct kvr_tcp_out *out, const struct kvr_write *write, const struct kvr_part *part)
 {
 	struct kvr_tcp_entry *at = entry(out, out->end);
 	uint8_t *data = at->data;
@@ -86,6 +91,7 @@ int kvr_tcp_out_write(struct kvr_tcp_out *out, const struct kvr_write *write)
 	at->bytes = data;
 	at->size = KVR_DATA_SIZE;
 	at->from = write->from;
+	at->gpu = part->gpu ? part : NULL;
 	at->length = write->length;
 	at->cookie = 0;
 	at->stamped = false;
@@ -122,6 +128,42 @@ static uint32_t take_credits(struct kvr_tcp_out *out)
 	return credits;
 }
 
+/* ---- From GPU memory */
+
+static bool fail(struct kvr_tcp_out *out, int rc)
+{
+	(void)snprintf(out->why, sizeof(out->why), "%s", kvs_fault_text());
+	out->error = -rc;
+	return false;
+}
+
+/* What the stage has of a write of GPU memory, from that place on; where it has nothing, it takes as much as it can. */
+static bool stage(struct kvr_tcp_out *out, uint64_t number, uint64_t done, struct iovec *piece)
+{
+	const struct kvr_tcp_entry *at = entry(out, number);
+	uint64_t left = at->length - done;
+	int rc;
+
+	if (!out->stage)
+		out->stage = malloc(KVR_TCP_STAGE);
+	if (!out->stage)
+		return fail(out, kvs_routine(ENOMEM, "no memory to send what is in GPU memory"));
+	if (out->staged_of != number || done < out->staged_at || done - out->staged_at >= out->staged) {
+		out->staged_of = number;
+		out->staged_at = done;
+		out->staged = left < KVR_TCP_STAGE ? left : KVR_TCP_STAGE;
+		rc = kvg_attached_read(at->gpu->gpu, at->gpu->plane,
+				       (uint64_t)((const char *)at->from - at->gpu->base) + done, out->stage,
+				       out->staged);
+		if (rc)
+			return fail(out, rc);
+	}
+	*piece = (struct iovec){ out->stage + (done - out->staged_at), out->staged - (done - out->staged_at) };
+	return true;
+}
+
+/* ---- Sending */
+
 /* What goes next. A CREDIT is sent where nothing else can take the credits along. */
 static size_t gather(struct kvr_tcp_out *out, struct iovec pieces[PIECES])
 {
@@ -146,6 +188,8 @@ static size_t gather(struct kvr_tcp_out *out, struct iovec pieces[PIECES])
 			pieces[count++] = (struct iovec){ at->bytes + skip, at->size - skip };
 			skip = at->size;
 		}
+		if (skip - at->size < at->length && at->gpu)
+			return count + stage(out, i, skip - at->size, &pieces[count]); /* the next one needs it, too */
 		if (skip - at->size < at->length)
 			pieces[count++] = (struct iovec){ (void *)(at->from + (skip - at->size)),
 							  at->length - (skip - at->size) };
@@ -176,6 +220,8 @@ void kvr_tcp_out_flush(struct kvr_tcp_out *out, int fd, uint64_t *bytes)
 		ssize_t sent;
 
 		message.msg_iovlen = gather(out, pieces);
+		if (out->error)
+			return;
 		sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0 && errno == EINTR)
 			continue;

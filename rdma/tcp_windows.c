@@ -110,6 +110,7 @@ int kvr_tcp_windows_add(struct kvr_tcp_windows *windows, void *memory, uint64_t 
 	made->window.length = length;
 	made->window.user = user;
 	made->memory = memory;
+	made->gpu = NULL;
 	at = bucket(windows, made->window.rkey);
 	made->next = *at;
 	*at = made;
