@@ -3,7 +3,7 @@
  *
  * driver.h: the CUDA driver's library, loaded at run time by its versioned names, so that one binary serves nodes with
  * and without a GPU, and needs nothing of CUDA to be built. What is declared here of the driver's interface is what
- * kvshm uses of it, by facts of the CUDA Driver API's reference manual (12.x, 13.0); tests/gpu/abi.c compares every
+ * kvshm uses of it, by facts of the CUDA Driver API's reference manual (12.x, 13.0); tests/gpu/abi.cc compares every
  * value, size and type with cuda.h, where that is there.
  *
  * Guarantees: without a driver nothing of the library's fails but what needs one, each with a text of its own that says
