@@ -42,9 +42,11 @@ static bool is_an_answer(enum live_call call, int rc)
 			return true;
 	if (rc == -EPROTO)
 		return call > LIVE_counted;
-	if (rc == -EINVAL) /* of a block without a key */
-		return call == LIVE_publish || call == LIVE_publish_batch;
-	return rc == -ENODEV && call == LIVE_attach;
+	if (rc == -EINVAL) /* of a block without a key; of bytes beyond a block */
+		return call == LIVE_publish || call == LIVE_publish_batch || call == LIVE_read || call == LIVE_write;
+	if (rc == -EOWNERDEAD)
+		return call == LIVE_attach;
+	return rc == -ENODEV && live_is_of_planes(call);
 }
 
 static void note_result(struct live_process *p, enum live_call call, int rc)

@@ -65,6 +65,14 @@ static int see_peer(const struct kvshm_peer_view *peer, void *arg)
 	return 0;
 }
 
+static int see_plane(const struct kvshm_plane_view *plane, void *arg)
+{
+	(void)arg;
+	base_check(plane->plane < KVSHM_PLANES_MAX && plane->mapped <= KVSHM_CLIENTS_MAX);
+	base_check(strlen(plane->gpu) < KVSHM_GPU_SIZE);
+	return 0;
+}
+
 static int see_counter(const struct kvshm_counter *counter, void *arg)
 {
 	(void)arg;
@@ -107,6 +115,8 @@ static void see_all(struct live_process *p, kvshm_view *view)
 				   usage.doomed + usage.grace + usage.unknown <= LIVE_BLOCKS_MAX);
 	live_begin(p, LIVE_view_clients);
 	(void)live_end(p, LIVE_view_clients, kvshm_view_clients(view, see_client, NULL));
+	live_begin(p, LIVE_view_planes);
+	(void)live_end(p, LIVE_view_planes, kvshm_view_planes(view, see_plane, NULL));
 	live_begin(p, LIVE_view_counters);
 	(void)live_end(p, LIVE_view_counters, kvshm_view_counters(view, see_counter, NULL));
 	live_begin(p, LIVE_view_histograms);

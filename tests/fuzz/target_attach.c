@@ -101,6 +101,13 @@ static void see_head(void)
 		target_must(strlen(head.maker) < sizeof(head.maker) && !strcmp(head.name, IMAGE_NAME));
 }
 
+static int see_plane(const struct kvshm_plane_view *plane, void *arg)
+{
+	(void)arg;
+	target_must(plane->plane < KVSHM_PLANES_MAX && strlen(plane->gpu) < KVSHM_GPU_SIZE);
+	return 0;
+}
+
 static void view(void)
 {
 	struct kvshm_check_result result;
@@ -115,6 +122,7 @@ static void view(void)
 		target_must(strlen(info.label) < sizeof(info.label) && strlen(info.maker) < sizeof(info.maker));
 	(void)kvshm_view_usage(view, &usage);
 	target_must(kvshm_view_clients(view, see_client, NULL) <= 0);
+	target_must(kvshm_view_planes(view, see_plane, NULL) <= 0);
 	target_must(kvshm_view_counters(view, see_counter, NULL) <= 0);
 	target_must(kvshm_view_histograms(view, see_histogram, NULL) <= 0);
 	target_must(kvshm_view_blocks(view, see_block, NULL) <= 0);
@@ -131,11 +139,16 @@ static void use(kvshm_store *store, struct kvshm_handle *handle, const struct kv
 {
 	struct kvshm_handle pin;
 	struct kvshm_meta meta;
+	char bytes[8] = {0};
 	void *address;
 
 	for (unsigned plane = 0; plane < geometry->planes; plane++)
-		if (kvshm_address(store, handle, plane, &address) == 0)
+		if (kvshm_address(store, handle, plane, &address) == 0) {
 			memset(address, 1, geometry->block_size);
+			(void)kvshm_write(store, handle, plane, geometry->block_size - sizeof(bytes), bytes,
+					  sizeof(bytes));
+			(void)kvshm_read(store, handle, plane, 1, bytes, sizeof(bytes));
+		}
 	if (handle->kind == KVSHM_REF)
 		(void)kvshm_wait(store, handle, 0);
 	if (kvshm_get_meta(store, handle, &meta) == 0)

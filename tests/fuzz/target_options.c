@@ -104,6 +104,7 @@ static void read_replay(void *arg)
 	target_must(within(settings.procs, 1, KVSHM_CLIENTS_MAX - 1) && within(settings.in_flight, 1, 4096));
 	target_must(settings.planes <= KVSHM_PLANES_MAX && settings.capacity <= KVSHM_BLOCKS_MAX);
 	target_must(settings.retain >= -1 && settings.retain <= KVSHM_DROP);
+	target_must(settings.gpu_export < 0 || replay_settings_gpu(&settings));
 }
 
 static void key_must_be_of(const struct kvshm_key *key, const char *name, bool hex)

@@ -15,6 +15,7 @@
 #define WORKER_HOLDS 16U
 #define WORKER_STALE 16U
 #define WORKER_REQUESTS 4U
+#define WORKER_BYTES 600U  /* that are read and written, at most */
 #define WORKER_MATCHED 24U /* keys of a match, and at least as many as of a batch */
 
 struct worker {
@@ -77,6 +78,8 @@ int worker_call_touch(struct worker *w);
 int worker_call_clear(struct worker *w);
 int worker_call_get_meta(struct worker *w);
 int worker_call_address(struct worker *w);
+int worker_call_read(struct worker *w);
+int worker_call_write(struct worker *w);
 int worker_call_alloc(struct worker *w);
 int worker_call_publish_as(struct worker *w);
 int worker_call_ticket(struct worker *w);
@@ -84,6 +87,8 @@ int worker_call_hold(struct worker *w);
 int worker_call_join(struct worker *w);
 int worker_call_geometry(struct worker *w);
 int worker_call_plane_info(struct worker *w);
+int worker_call_owner_info(struct worker *w);
+int worker_call_register_plane(struct worker *w);
 int worker_call_recover(struct worker *w);
 int worker_call_match(struct worker *w);
 int worker_call_match_window(struct worker *w);

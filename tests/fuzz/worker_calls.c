@@ -194,6 +194,39 @@ int worker_call_address(struct worker *w)
 	return 0;
 }
 
+/* Some bytes, up to a block's end, and now and then beyond. */
+static void some_bytes(struct worker *w, uint64_t *offset, uint64_t *length)
+{
+	*offset = worker_below(w, (unsigned)w->geometry.block_size);
+	*length = worker_below(w, WORKER_BYTES);
+	if (worker_below(w, 16) && *length > w->geometry.block_size - *offset)
+		*length = w->geometry.block_size - *offset;
+}
+
+int worker_call_read(struct worker *w)
+{
+	struct kvshm_handle held = worker_some_handle(w);
+	unsigned plane = worker_below(w, w->geometry.planes);
+	unsigned char bytes[WORKER_BYTES];
+	uint64_t offset, length;
+
+	some_bytes(w, &offset, &length);
+	live_begin(w->p, LIVE_read);
+	return live_end(w->p, LIVE_read, kvshm_read(w->store, &held, plane, offset, bytes, length));
+}
+
+int worker_call_write(struct worker *w)
+{
+	static const unsigned char bytes[WORKER_BYTES];
+	struct kvshm_handle held = worker_some_handle(w);
+	unsigned plane = worker_below(w, w->geometry.planes);
+	uint64_t offset, length;
+
+	some_bytes(w, &offset, &length);
+	live_begin(w->p, LIVE_write);
+	return live_end(w->p, LIVE_write, kvshm_write(w->store, &held, plane, offset, bytes, length));
+}
+
 int worker_call_alloc(struct worker *w)
 {
 	struct kvshm_handle owned;
@@ -298,6 +331,21 @@ int worker_call_plane_info(struct worker *w)
 		(void)(unsigned char)(bytes[0] + bytes[info.size - 1]);
 	}
 	return rc;
+}
+
+int worker_call_owner_info(struct worker *w)
+{
+	struct kvshm_owner_info info;
+
+	live_begin(w->p, LIVE_get_owner_info);
+	return live_end(w->p, LIVE_get_owner_info, kvshm_get_owner_info(w->store, &info));
+}
+
+int worker_call_register_plane(struct worker *w)
+{
+	live_begin(w->p, LIVE_register_plane);
+	return live_end(w->p, LIVE_register_plane,
+			kvshm_register_plane(w->store, worker_below(w, w->geometry.planes)));
 }
 
 int worker_call_recover(struct worker *w)

@@ -20,6 +20,7 @@ static struct kvshm_request_info info;
 static unsigned count = 12345;
 static int fd = 12345;
 static void *address;
+static char part[8];
 static size_t ready;
 static int result;
 
@@ -46,6 +47,8 @@ static void calls_on_holds(kvshm_store *store, const struct kvshm_handle *held, 
 	ck_rc(kvshm_let_go(store, &handle, 1), wanted);
 	ck_rc(kvshm_get_meta(store, held, &meta), wanted);
 	ck_rc(kvshm_address(store, held, 0, &address), wanted);
+	ck_rc(kvshm_read(store, held, 0, 0, part, sizeof(part)), wanted);
+	ck_rc(kvshm_write(store, &handle, 0, 0, part, sizeof(part)), wanted);
 	ck_rc(kvshm_get_ticket(store, held, &ticket), wanted);
 	ck_rc(kvshm_hold(store, &ticket, &outcome, &handle), wanted);
 	ck_rc(kvshm_join(store, &ticket, 0, &handle), wanted);
@@ -106,6 +109,7 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
 	struct kvshm_plane_info plane;
+	struct kvshm_owner_info owner;
 	kvshm_listener *listener;
 	kvshm_peer *peer;
 
@@ -123,6 +127,8 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_recover(store, NULL), wanted);
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
 	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
+	ck_rc(kvshm_get_owner_info(store, &owner), wanted);
+	ck_rc(kvshm_register_plane(store, 0), wanted);
 	ck_rc(kvshm_connect(store, NULL, NULL, 0, &peer), wanted);
 	ck_rc(kvshm_listen(store, NULL, NULL, &listener), wanted);
 	ck_assert(handle.life == held->life && handle.block == held->block && handle.kind == held->kind);
