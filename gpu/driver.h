@@ -107,6 +107,7 @@ enum {
 	KVG_MPS_CLIENT_TERMINATED = 810,
 	KVG_CAPTURE_UNSUPPORTED = 900,
 	KVG_CAPTURE_IMPLICIT = 906,
+	KVG_CAPTURE_WRONG_THREAD = 908,
 	KVG_UNKNOWN = 999,
 };
 
@@ -136,6 +137,8 @@ enum {
 	KVG_EVENT_DISABLE_TIMING = 2,
 	KVG_CAPTURE_NONE = 0,
 	KVG_CAPTURE_MODE_RELAXED = 2,
+	KVG_POINTER_MEMORY_TYPE = 2,
+	KVG_MEMORY_HOST = 1,
 	KVG_FLUSH_OPTION_HOST = 1,
 	KVG_FLUSH_CURRENT_CONTEXT = 0,
 	KVG_FLUSH_TO_OWNER = 100,
@@ -212,7 +215,8 @@ enum {
 	      void **extra))                                                                                          \
 	MAY(range_handle, "cuMemGetHandleForAddressRange",                                                            \
 	    (void *handle, kvg_pointer at, size_t size, int type, unsigned long long flags))                          \
-	MAY(flush_writes, "cuFlushGPUDirectRDMAWrites", (int target, int scope))
+	MAY(flush_writes, "cuFlushGPUDirectRDMAWrites", (int target, int scope))                                      \
+	MAY(pointer_attribute, "cuPointerGetAttribute", (void *value, int attribute, kvg_pointer at))
 
 #define KVG_MEMBER(member, name, parameters) kvg_result(*member) parameters;
 struct kvg_driver {

@@ -219,6 +219,19 @@ bool si_is_pageable(uintptr_t at, size_t size)
 	return !si_is_device_address(at) && !si_range_of(at, size);
 }
 
+/* CU_POINTER_ATTRIBUTE_MEMORY_TYPE: of memory that the driver does not know it says nothing. */
+SI_PUBLIC kvg_result cu_pointer_attribute(void *value, int attribute, kvg_pointer at)
+{
+	kvg_result result = si_enter(SI_pointer_attribute);
+
+	if (result != KVG_SUCCESS)
+		return result;
+	if (attribute != KVG_POINTER_MEMORY_TYPE || !si_range_of((uintptr_t)at, 1))
+		return si_leave(KVG_INVALID_VALUE);
+	*(unsigned *)value = si_is_device_address((uintptr_t)at) ? KVG_MEMORY_HOST + 1 : KVG_MEMORY_HOST;
+	return si_leave(KVG_SUCCESS);
+}
+
 SI_PUBLIC void *standin_look(kvg_pointer at, size_t bytes)
 {
 	struct si_range *range;
