@@ -26,6 +26,18 @@ static int no_fill(void)
 				  "another's");
 }
 
+static int no_key(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	if (!kvs_table_owns(actor, handle->block))
+		return no_fill();
+	return kvs_routine(EINVAL, "the block has no key yet: publish it under one (kvshm_publish_as)");
+}
+
+static int meta_of_part(void)
+{
+	return kvs_fault(EINVAL, "meta was given with a part of a fill: its filler says what the block is");
+}
+
 static int canceled(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
 	end(actor, handle);
@@ -99,6 +111,20 @@ bool kvl_is_part(const struct kvs_actor *actor, const struct kvshm_handle *handl
 	       !kvs_part_ended(actor->map, handle->block, kvs_part_plane(handle->plane));
 }
 
+bool kvl_is_written(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	switch (handle->kind) {
+	case KVSHM_WRITER:
+		return kvs_table_own_fill(actor, handle->block) != -EBADF;
+	case KVSHM_PART:
+		return kvl_is_part(actor, handle);
+	case KVSHM_OWNED:
+		return kvs_table_owns(actor, handle->block);
+	default:
+		return false;
+	}
+}
+
 /* The part has ended: its writer is one no more, and keeps the ref. */
 static void end_part(const struct kvs_actor *actor, struct kvshm_handle *handle)
 {
@@ -112,7 +138,7 @@ static int publish_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 	int rc;
 
 	if (meta)
-		return kvs_fault(EINVAL, "meta was given with a part of a fill: its filler says what the block is");
+		return meta_of_part();
 	if (!kvl_is_part(actor, handle))
 		return no_fill();
 	kvs_enter(actor);
@@ -137,6 +163,55 @@ static int give_up_part(const struct kvs_actor *actor, struct kvshm_handle *hand
 	return 0;
 }
 
+/* ---- Any handle ------------------------------------------------------------------------------------------ */
+
+int kvl_publish(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle,
+		const struct kvshm_meta *meta)
+{
+	if (handle->kind == KVSHM_WRITER && handle->request)
+		return kvl_request_publish(actor, store, handle, meta);
+	switch (handle->kind) {
+	case KVSHM_WRITER:
+		return kvl_publish_fill(actor, handle, meta);
+	case KVSHM_PART:
+		return publish_part(actor, handle, meta);
+	case KVSHM_OWNED:
+		return no_key(actor, handle);
+	default:
+		return no_fill();
+	}
+}
+
+int kvl_give_up(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle)
+{
+	if (handle->kind == KVSHM_WRITER && handle->request)
+		return kvl_request_give_up(actor, store, handle);
+	switch (handle->kind) {
+	case KVSHM_WRITER:
+		return kvl_give_up_fill(actor, handle);
+	case KVSHM_PART:
+		return give_up_part(actor, handle);
+	case KVSHM_OWNED:
+		return kvl_give_back(actor, handle);
+	default:
+		return no_fill();
+	}
+}
+
+int kvl_check_publish(const struct kvs_actor *actor, const struct kvshm_handle *handle, const struct kvshm_meta *meta)
+{
+	if (handle->kind == KVSHM_OWNED)
+		return no_key(actor, handle);
+	if (handle->kind == KVSHM_PART && meta)
+		return meta_of_part();
+	return kvl_is_written(actor, handle) ? kvl_check_meta(actor->map, meta) : no_fill();
+}
+
+int kvl_check_give_up(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	return kvl_is_written(actor, handle) ? 0 : no_fill();
+}
+
 /* ---- The calls ------------------------------------------------------------------------------------------- */
 
 static int begin(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_handle *handle)
@@ -152,22 +227,7 @@ int kvshm_publish(kvshm_store *store, struct kvshm_handle *handle, const struct 
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, handle);
 
-	if (rc)
-		return rc;
-	if (handle->kind == KVSHM_WRITER && handle->request)
-		return kvl_request_publish(&actor, store, handle, meta);
-	switch (handle->kind) {
-	case KVSHM_WRITER:
-		return kvl_publish_fill(&actor, handle, meta);
-	case KVSHM_PART:
-		return publish_part(&actor, handle, meta);
-	case KVSHM_OWNED:
-		if (!kvs_table_owns(&actor, handle->block))
-			return no_fill();
-		return kvs_routine(EINVAL, "the block has no key yet: publish it under one (kvshm_publish_as)");
-	default:
-		return no_fill();
-	}
+	return rc ? rc : kvl_publish(&actor, store, handle, meta);
 }
 
 int kvshm_give_up(kvshm_store *store, struct kvshm_handle *handle)
@@ -175,20 +235,7 @@ int kvshm_give_up(kvshm_store *store, struct kvshm_handle *handle)
 	struct kvs_actor actor;
 	int rc = begin(store, &actor, handle);
 
-	if (rc)
-		return rc;
-	if (handle->kind == KVSHM_WRITER && handle->request)
-		return kvl_request_give_up(&actor, store, handle);
-	switch (handle->kind) {
-	case KVSHM_WRITER:
-		return kvl_give_up_fill(&actor, handle);
-	case KVSHM_PART:
-		return give_up_part(&actor, handle);
-	case KVSHM_OWNED:
-		return kvl_give_back(&actor, handle);
-	default:
-		return no_fill();
-	}
+	return rc ? rc : kvl_give_up(&actor, store, handle);
 }
 
 /* ---- Waiting --------------------------------------------------------------------------------------------- */

@@ -12,8 +12,7 @@
 #include "part.h"
 #include "wait.h"
 
-/* Why a handle can't be released. */
-static int refuse(const struct kvshm_handle *handle, enum kvshm_kind kind)
+int kvl_refuse_release(const struct kvshm_handle *handle, enum kvshm_kind kind)
 {
 	if (!handle)
 		return kvs_routine(EINVAL, "no handle was given (NULL)");
@@ -71,7 +70,7 @@ KVS_HOT int release(kvshm_store *store, struct kvshm_handle *handle, enum kvshm_
 	if (rc)
 		return rc;
 	if (__builtin_expect(!handle || handle->kind != (uint32_t)kind || handle->block >= store->map.g.blocks, 0))
-		return refuse(handle, kind);
+		return kvl_refuse_release(handle, kind);
 	block = handle->block;
 	life = handle->life;
 	since = handle->since;
@@ -81,7 +80,7 @@ KVS_HOT int release(kvshm_store *store, struct kvshm_handle *handle, enum kvshm_
 	rc = kind == KVSHM_PIN ? kvs_hold_unpin(&store->map, store->row, block, life, since)
 			       : kvs_hold_sub(&store->row[block], life, unit, field);
 	if (__builtin_expect(rc, 0))
-		return refuse(handle, kind);
+		return kvl_refuse_release(handle, kind);
 	*handle = kvl_no_hold;
 	if (__builtin_expect(kvs_hold_must_look(&store->map, block), 0))
 		look(store, block, life);

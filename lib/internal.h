@@ -35,6 +35,18 @@ void kvl_poll_later(struct kvshm_store *store);
 void kvl_poll_init(struct kvshm_store *store);
 void kvl_poll_close(struct kvshm_store *store);
 
+/* What calls on streams need when a stream gets there (stream.c). */
+struct kvl_stream {
+	pthread_mutex_t lock;	     /* of all below, and while such a call works: a leaf, but for requests' */
+	struct kvs_reader *reader;   /* NULL: none was needed yet */
+	struct kvs_log_lines *lines; /* for the log, to be told by another thread */
+};
+
+void kvl_stream_init(struct kvshm_store *store);
+
+/* At detach, when nothing is on a stream any more. */
+void kvl_stream_close(struct kvshm_store *store);
+
 /* Both structures live in memory that fork() wipes in the child (MADV_WIPEONFORK): there, alive is 0. */
 struct kvshm_store {
 	uint64_t alive;
@@ -44,6 +56,7 @@ struct kvshm_store {
 	struct kvshm_store *next;		 /* of this process's attachments */
 	_Atomic(struct kvl_request *) *requests; /* this client's, by their slots: see request.h */
 	struct kvl_poll poll;
+	struct kvl_stream stream;
 	struct kvg_attached *gpu;
 	struct kvs_map map;
 };
@@ -165,6 +178,20 @@ int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 
 /* Is the handle that of a part which has not ended yet? */
 bool kvl_is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle);
+
+/* Publish and give up, of whatever handle, that this client holds (kvl_held()); and how those begin that are put off: is
+ * it one that may be? A fill that was canceled meanwhile counts as one. In fill.c. */
+int kvl_publish(const struct kvs_actor *actor, struct kvshm_store *store, struct kvshm_handle *handle,
+		const struct kvshm_meta *meta);
+int kvl_give_up(const struct kvs_actor *actor, struct kvshm_store *store, struct kvshm_handle *handle);
+int kvl_check_publish(const struct kvs_actor *actor, const struct kvshm_handle *handle, const struct kvshm_meta *meta);
+int kvl_check_give_up(const struct kvs_actor *actor, const struct kvshm_handle *handle);
+
+/* Is a held block this client's to write: a fill, a part (of its plane), a block without a key? In fill.c. */
+bool kvl_is_written(const struct kvs_actor *actor, const struct kvshm_handle *handle);
+
+/* Why a hold can't be released. In holds.c. */
+int kvl_refuse_release(const struct kvshm_handle *handle, enum kvshm_kind kind);
 
 /* What a held block's word says to one who waits for it: 0, -ECANCELED, or -EAGAIN: not yet. */
 int kvl_judge_wait(const struct kvs_actor *actor, uint32_t block, uint64_t word);

@@ -399,22 +399,37 @@ static int end_other(kvshm_store *store, const struct kvs_actor *actor, const st
 	return rc == -EALREADY || rc == -ECANCELED ? ended_before() : rc;
 }
 
-int kvshm_request_end(kvshm_store *store, const struct kvshm_request *request)
+int kvl_request_end(const struct kvs_actor *actor, kvshm_store *store, const struct kvshm_request *request)
 {
 	struct kvl_request *own;
-	struct kvs_actor actor;
-	int rc = kvl_begin(store, &actor);
+	int rc = check_request(store, request);
 
-	if (rc == 0)
-		rc = check_request(store, request);
 	if (rc)
 		return rc;
 	own = lock(store, request);
 	if (!own)
-		return end_other(store, &actor, request);
-	rc = end_own(&actor, own);
+		return end_other(store, actor, request);
+	rc = end_own(actor, own);
 	kvl_request_leave(own);
 	return rc == -EALREADY ? ended_before() : rc;
+}
+
+int kvl_request_check_end(const struct kvs_actor *actor, kvshm_store *store, const struct kvshm_request *request)
+{
+	uint64_t word;
+	int rc = check_request(store, request);
+
+	if (rc == 0)
+		rc = look_up(actor, request, &word);
+	return rc == -ECANCELED ? ended_before() : rc;
+}
+
+int kvshm_request_end(kvshm_store *store, const struct kvshm_request *request)
+{
+	struct kvs_actor actor;
+	int rc = kvl_begin(store, &actor);
+
+	return rc ? rc : kvl_request_end(&actor, store, request);
 }
 
 /* Has nobody claimed it in time, since it was complete, or again, since the last claim? (Who has claimed it has holds

@@ -487,3 +487,39 @@ int kvl_request_give_up(const struct kvs_actor *actor, kvshm_store *store, struc
 	kvl_request_leave(own);
 	return rc;
 }
+
+/* The ref for the request; the fill's own stays with it. */
+static int add_ref(const struct kvs_actor *actor, const struct kvshm_handle *handle)
+{
+	int rc = kvs_hold_add(actor, handle->block, handle->life, KVS_ENTRY_REF, KVS_ENTRY_REFS, true);
+
+	if (rc == -EMFILE)
+		return kvs_routine(EMFILE, "this client has 65,535 refs of that block: release some");
+	return rc ? no_fill_of_request() : 0;
+}
+
+int kvl_request_hand_over(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle, bool publish,
+			  struct kvshm_handle *kept)
+{
+	struct kvl_request *own;
+	struct kvl_hold *hold = lock_hold(store, handle, &own);
+	int over, rc = 0;
+
+	*kept = kvl_no_hold;
+	if (!hold)
+		return no_fill_of_request();
+	over = publish ? kvl_request_judge(actor, own) : 0;
+	if (publish && !over)
+		rc = add_ref(actor, handle);
+	if (rc == 0) {
+		*kept = *handle;
+		kept->request = 0;
+		*handle = kvl_no_hold;
+		if (publish && !over)
+			adopt(actor, own, hold, handle);
+		else
+			forget(actor, own, hold);
+	}
+	kvl_request_leave(own);
+	return rc ? rc : over;
+}

@@ -135,6 +135,7 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	if (rc)
 		goto leave_slot;
 	kvl_poll_init(s);
+	kvl_stream_init(s);
 	s->alive = KVL_ALIVE;
 	kvl_thread_add_store(s);
 	*store = s;
@@ -177,6 +178,7 @@ int kvshm_detach(kvshm_store *store)
 		return kvs_routine(ECHILD, "the store was attached before fork(): the parent detaches it");
 	kvg_attached_close(store->gpu); /* first: what is on streams ends holds */
 	store->gpu = NULL;
+	kvl_stream_close(store);
 	rc = kvs_map_whole(&store->map);
 	if (rc == 0)
 		rc = leave(store);

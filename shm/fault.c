@@ -22,13 +22,13 @@ static void (*log_fn)(int, const char *, void *);
 static void *log_arg;
 
 /* Lines that are put off. */
-struct line {
-	struct line *next;
+struct kvs_log_lines {
+	struct kvs_log_lines *next;
 	int level;
 	char text[];
 };
 
-static _Thread_local struct line *lines;
+static _Thread_local struct kvs_log_lines *lines;
 static _Thread_local unsigned put_off;
 
 int kvs_fault_keep(int error, const char *format, ...)
@@ -69,7 +69,7 @@ static void tell(int level, const char *text)
 static void keep(int level, const char *text)
 {
 	size_t size = strlen(text) + 1;
-	struct line *line = malloc(sizeof(*line) + size), **at = &lines;
+	struct kvs_log_lines *line = malloc(sizeof(*line) + size), **at = &lines;
 
 	if (!line)
 		return;
@@ -86,17 +86,34 @@ void kvs_log_put_off(void)
 	put_off++;
 }
 
-void kvs_log_go_on(void)
+void kvs_log_tell(struct kvs_log_lines *told)
 {
-	if (--put_off)
-		return;
-	while (lines) {
-		struct line *line = lines;
+	while (told) {
+		struct kvs_log_lines *line = told;
 
-		lines = line->next;
+		told = line->next;
 		tell(line->level, line->text);
 		free(line);
 	}
+}
+
+void kvs_log_go_on(void)
+{
+	struct kvs_log_lines *now = lines;
+
+	if (--put_off)
+		return;
+	lines = NULL;
+	kvs_log_tell(now);
+}
+
+void kvs_log_hand_over(struct kvs_log_lines **to)
+{
+	while (*to)
+		to = &(*to)->next;
+	*to = lines;
+	lines = NULL;
+	put_off--;
 }
 
 void kvs_log(int level, const char *format, ...)
