@@ -276,7 +276,6 @@ struct visit {
 	struct kvg_streams *streams;
 	struct place *place;
 	bool pushed;
-	int mode; /* of captures, as it was */
 };
 
 static bool is_of_current(kvg_stream stream)
@@ -310,23 +309,13 @@ static int check_capture(const struct kvg_driver *driver, kvg_stream stream)
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "find out whether the stream is captured");
 }
 
-/* Other streams may be captured at the same time, and the driver then forbids, to all threads, calls that might be in
- * the way, and spoils the capture. Ours (events, pinned memory, the kernel) are not: this one says so, for the calling
- * thread. Returns the mode that is to be set again. */
-static int relax(const struct kvg_driver *driver, int mode)
-{
-	if (driver->capture_mode)
-		(void)driver->capture_mode(&mode);
-	return mode;
-}
-
 static void leave(const struct visit *visit)
 {
 	kvg_context context;
 
 	if (visit->pushed)
 		(void)visit->driver->context_pop(&context);
-	(void)relax(visit->driver, visit->mode);
+	kvg_capture_mind(visit->driver);
 }
 
 /* Finds the stream's context, and makes it current if it is not. */
@@ -347,10 +336,11 @@ static int enter_context(struct kvg_attached *attached, uint32_t plane, kvg_stre
 	return visit->pushed ? 0 : kvg_fault(visit->driver, result, "enter the context of the stream");
 }
 
-/* Each success is to be followed by leave(). */
+/* Each success is to be followed by leave(). Between the two other streams may be captured, and none of it spoils that. */
 static int enter(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, struct visit *visit)
 {
 	kvg_context context = NULL;
+	kvg_result result;
 	int rc = kvg_driver(&visit->driver);
 
 	if (rc == 0)
@@ -358,7 +348,9 @@ static int enter(struct kvg_attached *attached, uint32_t plane, kvg_stream strea
 	if (rc)
 		return rc;
 	visit->pushed = false;
-	visit->mode = relax(visit->driver, KVG_CAPTURE_MODE_RELAXED);
+	result = kvg_capture_bear(visit->driver);
+	if (result != KVG_SUCCESS)
+		return kvg_fault(visit->driver, result, "bear captures of other streams");
 	rc = enter_context(attached, plane, stream, visit, &context);
 	if (rc == 0)
 		rc = check_capture(visit->driver, stream);
@@ -483,16 +475,16 @@ static void drain(const struct kvg_driver *driver, const struct kvg_streams *str
 	}
 }
 
+/* A context that is no more has taken all that was in it along. */
 static void close_place(const struct kvg_driver *driver, const struct kvg_streams *streams, struct place *place)
 {
-	kvg_context context;
-	bool there = driver->context_push(place->context) == KVG_SUCCESS;
+	bool there = kvg_context_push_again(driver, place->context) == KVG_SUCCESS;
 
 	if (there)
 		drain(driver, streams, place);
 	kvg_copies_close(there ? driver : NULL, &place->copies);
 	if (there)
-		(void)driver->context_pop(&context);
+		kvg_context_leave(driver);
 	(void)pthread_mutex_destroy(&place->copies.lock);
 	free(place);
 }
@@ -501,18 +493,15 @@ void kvg_streams_close(struct kvg_attached *attached, const struct kvg_driver *d
 {
 	struct kvg_streams *streams = attached->streams;
 	unsigned lost;
-	int mode;
 
 	if (!streams)
 		return;
-	mode = relax(driver, KVG_CAPTURE_MODE_RELAXED);
 	while (streams->places) {
 		struct place *place = streams->places;
 
 		streams->places = place->next;
 		close_place(driver, streams, place);
 	}
-	(void)relax(driver, mode);
 	lost = lose_records(streams);
 	if (lost)
 		kvs_log(KVS_LOG_WARNING,
