@@ -24,12 +24,16 @@ static int no_dma_buf(const char *why)
 static int export_range(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver, int *theirs)
 {
 	size_t size = kvs_layout_plane(&attached->map->g, attached->map->files.page);
-	int can = 0;
-	kvg_result result = driver->device_attribute(&can, KVG_ATTRIBUTE_DMA_BUF, attached->devices[plane].device);
+	kvg_result result;
+	int can, rc;
 
-	if (result != KVG_SUCCESS || !can)
-		return no_dma_buf(
-			"this GPU, or its driver, has none (it takes the open kernel modules, and Linux 5.12)");
+	if (!driver->range_handle)
+		return no_dma_buf("the driver is older than CUDA 11.7");
+	rc = kvg_device_ask(driver, attached->devices[plane].device, KVG_ATTRIBUTE_DMA_BUF, &can);
+	if (rc)
+		return rc;
+	if (!can)
+		return no_dma_buf("the driver has none here (it takes the open kernel modules, and Linux 5.12)");
 	result = driver->range_handle(theirs, atomic_load(&attached->bases[plane]), size, KVG_RANGE_DMA_BUF, 0);
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
 }
@@ -43,8 +47,7 @@ static int make_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
 
 	if (rc)
 		return rc;
-	rc = driver->range_handle ? export_range(attached, plane, driver, &theirs)
-				  : no_dma_buf("the driver is older than CUDA 11.7");
+	rc = export_range(attached, plane, driver, &theirs);
 	kvg_attached_leave(attached, driver);
 	if (rc)
 		return rc;
@@ -77,28 +80,27 @@ int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
 /* In a context of the device. A driver that knows neither attribute is one whose devices need a flush. */
 static int flush_device(const struct kvg_driver *driver, kvg_device device)
 {
-	int ordering = KVG_ORDERING_NONE, options = 0;
+	int ordering, options, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_WRITES_ORDERING, &ordering);
 	kvg_result result;
 
-	if (driver->device_attribute(&ordering, KVG_ATTRIBUTE_WRITES_ORDERING, device) != KVG_SUCCESS)
-		ordering = KVG_ORDERING_NONE;
-	if (ordering >= KVG_ORDERING_ALL_DEVICES)
-		return 0;
-	if (driver->device_attribute(&options, KVG_ATTRIBUTE_FLUSH_OPTIONS, device) != KVG_SUCCESS)
-		options = 0;
+	if (rc || ordering >= KVG_ORDERING_ALL_DEVICES)
+		return rc;
+	rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_FLUSH_OPTIONS, &options);
+	if (rc)
+		return rc;
 	if (driver->flush_writes && options & KVG_FLUSH_OPTION_HOST) {
 		result = driver->flush_writes(KVG_FLUSH_CURRENT_CONTEXT, KVG_FLUSH_TO_ALL_DEVICES);
-		return result == KVG_SUCCESS
-			       ? 0
-			       : kvg_fault(driver, result, "flush what network cards have written to GPU %d", device);
+		if (result == KVG_SUCCESS)
+			return 0;
+		return kvg_fault(driver, result, "flush what network cards have written to GPU %d", device);
 	}
 	if (ordering >= KVG_ORDERING_OWNER)
 		return 0; /* its planes are mapped for the GPU alone that they are on */
-	return kvs_fault(EOPNOTSUPP,
-			 "GPU %d does not order what network cards write to it, and the driver can't flush that: "
-			 "blocks that are "
-			 "filled by other nodes need another GPU, a newer driver, or a pool of host memory",
-			 device);
+	return kvs_fault(
+		EOPNOTSUPP,
+		"GPU %d does not order what network cards write to it, and the driver can't flush that: blocks "
+		"that other nodes fill need another GPU, a newer driver, or a pool of host memory",
+		device);
 }
 
 int kvg_attached_flush(struct kvg_attached *attached)

@@ -119,11 +119,9 @@ static int open_memory(struct kvg_attached *attached, const struct kvg_driver *d
 	if (result == KVG_ALREADY_MAPPED)
 		return kvg_attached_other_context();
 	if (atomic_load(&map->head->owner_pid) == getpid())
-		return kvg_fault(
-			driver, result,
-			"open plane %u: its owner is this process, and legacy IPC handles are for others (make the "
-			"store without --export ipc)",
-			plane);
+		return kvs_fault(EOPNOTSUPP,
+				 "this process owns the store, and legacy IPC handles are for others: make it "
+				 "without --export ipc");
 	return kvg_fault(
 		driver, result,
 		"open plane %u by its legacy IPC handle (in a container, that takes the pid and ipc namespaces of "

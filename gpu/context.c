@@ -124,6 +124,17 @@ int kvg_device_find(const struct kvg_driver *driver, const uint8_t uuid[KVS_UUID
 	return not_seen(driver, text);
 }
 
+int kvg_device_ask(const struct kvg_driver *driver, kvg_device device, int attribute, int *value)
+{
+	kvg_result result = driver->device_attribute(value, attribute, device);
+
+	if (result == KVG_INVALID_VALUE)
+		*value = 0;
+	else if (result != KVG_SUCCESS)
+		return kvg_fault(driver, result, "ask what GPU %d can do", device);
+	return 0;
+}
+
 /* ---- What a pool's text asks for --------------------------------------------------------------------------- */
 
 int kvg_devices_asked(const char *pool)

@@ -23,6 +23,9 @@ void kvg_uuid_text(char text[KVG_NAME_SIZE], const uint8_t uuid[KVS_UUID_SIZE]);
  * (CUDA_VISIBLE_DEVICES). */
 int kvg_device_find(const struct kvg_driver *driver, const uint8_t uuid[KVS_UUID_SIZE], kvg_device *device);
 
+/* What the device has of an attribute; 0 of one that the driver does not know. */
+int kvg_device_ask(const struct kvg_driver *driver, kvg_device device, int attribute, int *value);
+
 /* What a pool's text asks for: "cuda:0,GPU-...". -EINVAL: what is wrong with the text; -ENODEV: no such GPU. */
 int kvg_devices_parse(const char *pool, uint8_t uuids[KVS_PLANES_MAX][KVS_UUID_SIZE], uint32_t *count);
 

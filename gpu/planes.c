@@ -35,29 +35,18 @@ struct making {
 	char gpu[KVG_NAME_SIZE];
 };
 
-static struct kvg_prop describe(const struct kvg_driver *driver, kvg_device device)
+static int describe(const struct kvg_driver *driver, kvg_device device, struct kvg_prop *prop)
 {
-	struct kvg_prop prop = {
+	int reached, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_RDMA_WITH_VMM, &reached);
+
+	if (rc)
+		return rc;
+	*prop = (struct kvg_prop){
 		.type = KVG_ALLOCATION_PINNED,
 		.handle_types = KVG_HANDLE_FD,
 		.location = {.type = KVG_LOCATION_DEVICE, .id = device},
+		.rdma_capable = reached != 0,
 	};
-	int reached = 0;
-
-	if (driver->device_attribute(&reached, KVG_ATTRIBUTE_RDMA_WITH_VMM, device) == KVG_SUCCESS)
-		prop.rdma_capable = reached != 0;
-	return prop;
-}
-
-/* Has the device got what the attribute says? One that the driver does not know it has not. */
-static int ask(const struct kvg_driver *driver, kvg_device device, int attribute, int *has)
-{
-	kvg_result result = driver->device_attribute(has, attribute, device);
-
-	if (result == KVG_INVALID_VALUE)
-		*has = 0;
-	else if (result != KVG_SUCCESS)
-		return kvg_fault(driver, result, "ask what GPU %d can do", device);
 	return 0;
 }
 
@@ -107,11 +96,14 @@ static int no_room(const struct making *m, kvg_result result)
 /* The handle goes, the descriptor keeps the memory. */
 static int make_fd(struct making *m)
 {
-	const struct kvg_prop prop = describe(m->driver, m->device);
+	struct kvg_prop prop;
 	kvg_handle handle;
-	kvg_result result = m->driver->memory_create(&handle, m->size, &prop, 0);
-	int rc;
+	kvg_result result;
+	int rc = describe(m->driver, m->device, &prop);
 
+	if (rc)
+		return rc;
+	result = m->driver->memory_create(&handle, m->size, &prop, 0);
 	if (result != KVG_SUCCESS)
 		return no_room(m, result);
 	rc = export_memory(m, handle, &m->planes->fds[m->planes->count]);
@@ -172,10 +164,10 @@ static void free_memory(const struct kvg_driver *driver, struct kvg_planes *plan
 
 static int judge_device(const struct kvg_driver *driver, kvg_device device, enum kvs_export export, const char *gpu)
 {
-	int vmm, fds = 0, rc = ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
+	int vmm, fds = 0, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
 
 	if (rc == 0 && export == KVS_EXPORT_FD)
-		rc = ask(driver, device, KVG_ATTRIBUTE_FD_EXPORT, &fds);
+		rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_FD_EXPORT, &fds);
 	if (rc || export == KVS_EXPORT_IPC || (vmm && fds))
 		return rc;
 	return kvs_fault(EOPNOTSUPP,
@@ -187,24 +179,28 @@ static int judge_device(const struct kvg_driver *driver, kvg_device device, enum
 /* What a device's memory is allocated in. */
 static int find_page(const struct kvg_driver *driver, kvg_device device, uint64_t *page)
 {
-	const struct kvg_prop prop = describe(driver, device);
+	struct kvg_prop prop;
 	size_t granularity = PAGE_MIN;
-	int vmm, rc = ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
+	int vmm, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
 
-	if (rc == 0 && vmm) {
+	if (rc == 0 && vmm)
+		rc = describe(driver, device, &prop);
+	if (rc)
+		return rc;
+	if (vmm) {
 		kvg_result result = driver->memory_granularity(&granularity, &prop, KVG_GRANULARITY_RECOMMENDED);
 
 		if (result != KVG_SUCCESS)
 			return kvg_fault(driver, result, "ask what memory of GPU %d is allocated in", device);
 	}
-	if (rc == 0 && (granularity == 0 || granularity & (granularity - 1) || granularity > UINT64_C(1) << 40))
+	if (granularity == 0 || granularity & (granularity - 1) || granularity > UINT64_C(1) << 40)
 		return kvs_fault(EOPNOTSUPP,
 				 "GPU %d allocates memory in %zu bytes, which is no power of two: update the "
 				 "driver",
 				 device, granularity);
 	if (granularity > *page)
 		*page = granularity;
-	return rc;
+	return 0;
 }
 
 /* Finds all devices, and the page that all planes have: they are of one size. */
