@@ -2,6 +2,7 @@
  * Copyright (c) the kvshm authors
  *
  * share_parts.c: sockets, their names, and the message with the planes' descriptors. See share_parts.h.
+ * (tests/model/asks.pml)
  */
 #include "config.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, tells
- * of pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It is not on anyone's data path: a
- * store whose kvshmd was killed goes on.
+ * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, hands
+ * out GPU memory to who attaches, tells of pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It
+ * is not on anyone's data path: a store whose kvshmd was killed goes on.
  *
  * Signals are blocked before the store exists and read from a descriptor afterwards, so that none can end the program
  * with a store left behind.
@@ -92,7 +92,7 @@ static int create(const struct settings *settings, int signals, kvshm_owner **ow
 			 tool_dir(settings->dir));
 	else if (rc == -ECANCELED)
 		tool_say("a signal came while the store was being made: nothing of it is left");
-	else if (rc == -EOPNOTSUPP && !settings->fence)
+	else if (rc == -EOPNOTSUPP && !settings->fence && strstr(kvshm_error(), "membarrier"))
 		tool_say("%s (--fence makes a store that needs no membarrier)", kvshm_error());
 	else if (rc)
 		tool_say("%s", kvshm_error());
@@ -103,7 +103,7 @@ static int adopt(const struct settings *settings, kvshm_owner **owner)
 {
 	int rc = kvshm_adopt(settings->store, settings->dir, owner);
 
-	if (rc == -EUCLEAN || rc == -ESTALE)
+	if ((rc == -EUCLEAN || rc == -ESTALE) && !strstr(kvshm_error(), "--replace-dead"))
 		tool_say("%s (--replace-dead makes a new store)", kvshm_error());
 	else if (rc)
 		tool_say("%s", kvshm_error());
@@ -161,22 +161,28 @@ static int look_at_pins(kvshm_owner *owner, uint64_t timeout, int64_t *next)
 	return kvshm_owner_look_at_pins(owner, timeout * 1000000000, NULL);
 }
 
-/* Recovers until a signal comes. False: the store is no longer ours to look after. */
+/* Recovers until a signal comes, and as soon as somebody waits for GPU memory, which goes with that. False: the store is
+ * no longer ours to look after. */
 static bool serve(kvshm_owner *owner, struct net *net, uint64_t pin_timeout, int signals, int timer)
 {
-	struct pollfd ready[] = { { .fd = signals, .events = POLLIN }, { .fd = timer, .events = POLLIN } };
+	struct pollfd ready[] = { { .fd = signals, .events = POLLIN }, { .fd = timer, .events = POLLIN },
+				  { .events = POLLIN } };
 	int rc, last = 0; /* an error that stays is said once, not twenty times a second */
 	int64_t next_pins = 0;
 	uint64_t expirations;
 
+	if (kvshm_owner_fd(owner, &ready[2].fd)) {
+		tool_say("%s", kvshm_error());
+		return false;
+	}
 	for (;;) {
-		if (poll(ready, 2, -1) < 0 && errno != EINTR) {
+		if (poll(ready, 3, -1) < 0 && errno != EINTR) {
 			tool_say("poll: %s", strerror(errno));
 			return false;
 		}
 		if (ready[0].revents)
 			return true;
-		if (read(timer, &expirations, sizeof(expirations)) < 0)
+		if (read(timer, &expirations, sizeof(expirations)) < 0 && !ready[2].revents)
 			continue;
 		rc = kvshm_owner_recover(owner, NULL);
 		net_tend(net);

@@ -14,12 +14,12 @@
 
 /* What the command line said; what it did not say is 0, NULL or -1, which no option accepts. */
 struct settings {
-	const char *store, *dir, *label, *group_name;
+	const char *store, *dir, *label, *group_name, *pool;
 	uint64_t size, block_size, planes, key_max, clients, requests, mode;
 	uint64_t numa, populate; /* UINT64_MAX if not said */
 	uint64_t pin_timeout;	 /* in seconds; 0: never */
 	int64_t group;
-	int retain, pool;
+	int retain, gpu_export;
 	bool fence, hugepages, adopt, replace_dead;
 	const char *listen;	/* the URL; NULL: it does not */
 	uint64_t claim_timeout, fill_timeout; /* seconds; 0: for ever; UINT64_MAX: not said */

@@ -25,7 +25,7 @@ enum {
 	PIN_TIMEOUT_MAX = 365 * 24 * 3600,
 };
 
-static const char *const pools[] = { "host", NULL };
+static const char *const exports[] = { [KVSHM_EXPORT_FD] = "fd", [KVSHM_EXPORT_IPC] = "ipc", NULL };
 static const char *const retains[] = { [KVSHM_KEEP] = "keep", [KVSHM_DROP] = "drop", NULL };
 
 /* The others of other nodes mean nothing without --listen: who gives them has forgotten it. */
@@ -43,9 +43,18 @@ static void check_net(const struct settings *settings)
 		tool_bad_use("--%s is of a store that other nodes fill: add --listen URL, or leave it out", given);
 }
 
+static bool asks_for_gpus(const struct settings *settings)
+{
+	return settings->pool && strcmp(settings->pool, "host") != 0;
+}
+
 static void check_settings(const struct settings *settings)
 {
 	check_net(settings);
+	if (settings->gpu_export >= 0 && !settings->adopt && !asks_for_gpus(settings))
+		tool_bad_use("--export is of GPU memory: add --pool cuda:N, or leave it out");
+	if (settings->hugepages && asks_for_gpus(settings))
+		tool_bad_use("--hugepages is of the host's memory, and --pool asks for GPUs: leave one out");
 	if (settings->adopt && settings->replace_dead)
 		tool_bad_use("--adopt goes on with the store that is there and --replace-dead makes a new one: "
 			     "leave one out");
@@ -84,8 +93,13 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		{ .name = "block-size", .argument = "BYTES", .kind = TOOL_SIZE, .to.number = &settings->block_size,
 		  .min = KVSHM_BLOCK_UNIT,
 		  .help = "size of a block in each plane, a multiple of 512; required for a new store" },
-		{ .name = "pool", .argument = "host", .kind = TOOL_CHOICE, .to.choice = &settings->pool,
-		  .choices = pools, .help = "the kind of memory of the planes; host unless told" },
+		{ .name = "pool", .argument = "host|GPU,...", .kind = TOOL_TEXT, .to.text = &settings->pool,
+		  .help = "memory of the planes: the host's, unless told, or a plane on each of these GPUs: cuda:N, or "
+			  "a UUID as nvidia-smi -L has it" },
+		{ .name = "export", .argument = "fd|ipc", .kind = TOOL_CHOICE, .to.choice = &settings->gpu_export,
+		  .choices = exports,
+		  .help = "how engines come by GPU memory: by file descriptors, which keep it, or CUDA IPC handles; fd "
+			  "unless told" },
 		{ .name = "planes", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->planes, .min = 1,
 		  .max = KVSHM_PLANES_MAX, .help = "planes of the pool; 1 unless told" },
 		{ .name = "key-max", .argument = "N", .kind = TOOL_NUMBER, .to.number = &settings->key_max, .min = 1,
@@ -141,7 +155,7 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		.options = options,
 	};
 
-	*settings = (struct settings){ .retain = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
+	*settings = (struct settings){ .retain = -1, .gpu_export = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
 				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = UINT64_MAX,
 				       .fill_timeout = UINT64_MAX,
 				       .net = NET_SETTINGS };
@@ -169,6 +183,9 @@ void settings_apply(const struct settings *settings, struct kvshm_create_options
 	options->label = settings->label;
 	options->size = settings->size;
 	options->block_size = settings->block_size;
+	options->pool = settings->pool;
+	if (settings->gpu_export >= 0)
+		options->gpu_export = (enum kvshm_export)settings->gpu_export;
 	if (settings->planes)
 		options->planes = (uint32_t)settings->planes;
 	if (settings->key_max)
@@ -237,6 +254,47 @@ static bool same_size(uint64_t given, const struct kvshm_geometry *geometry)
 	       same_number("size", given != 0, (int64_t)given, (int64_t)is);
 }
 
+/* What --pool would have said of a store, as far as it can be told: in the words of what it says. */
+struct pool_text {
+	const char *given; /* what is left of it; NULL: nothing */
+	char text[KVSHM_PLANES_MAX * (KVSHM_GPU_SIZE + 1)];
+};
+
+/* "cuda:N" is the Nth of the process that has made it, which it need not be of this one: that it is a GPU is all that is
+ * known of it. */
+static int add_plane(const struct kvshm_plane_view *plane, void *arg)
+{
+	struct pool_text *pool = arg;
+	const char *is = plane->memory == KVSHM_MEMORY_HOST ? "host" : plane->gpu;
+	size_t used = strlen(pool->text), length = pool->given ? strcspn(pool->given, ",") : 0;
+
+	if (plane->memory == KVSHM_MEMORY_HOST && plane->plane > 0)
+		return 0;
+	if (length && plane->memory == KVSHM_MEMORY_CUDA &&
+	    (!strncmp(pool->given, "cuda:", 5) || (length == strlen(is) && !strncasecmp(pool->given, is, length))))
+		is = pool->given;
+	else
+		length = strlen(is);
+	snprintf(pool->text + used, sizeof(pool->text) - used, "%s%.*s", used ? "," : "", (int)length, is);
+	if (pool->given)
+		pool->given = strchr(pool->given, ',');
+	pool->given += pool->given != NULL;
+	return 0;
+}
+
+static bool same_pool(const struct settings *settings, kvshm_view *view, const struct kvshm_store_info *info)
+{
+	const char *export = info->memory == KVSHM_MEMORY_HOST ? "no GPU memory" : exports[info->gpu_export];
+	struct pool_text pool = { .given = settings->pool };
+
+	if (kvshm_view_planes(view, add_plane, &pool)) {
+		tool_say("%s", kvshm_error());
+		return false;
+	}
+	return same_text("pool", settings->pool, pool.text) &&
+	       same_text("export", settings->gpu_export < 0 ? NULL : exports[settings->gpu_export], export);
+}
+
 bool settings_same(const struct settings *settings, kvshm_view *view)
 {
 	const char *retain = settings->retain < 0 ? NULL : retains[settings->retain];
@@ -248,7 +306,7 @@ bool settings_same(const struct settings *settings, kvshm_view *view)
 		tool_say("%s", kvshm_error());
 		return false;
 	}
-	return same_size(s->size, geometry) &&
+	return same_pool(s, view, &info) && same_size(s->size, geometry) &&
 	       same_number("block-size", s->block_size, (int64_t)s->block_size, (int64_t)geometry->block_size) &&
 	       same_number("planes", s->planes, (int64_t)s->planes, geometry->planes) &&
 	       same_number("key-max", s->key_max, (int64_t)s->key_max, geometry->key_max) &&

@@ -84,29 +84,23 @@ static int do_begin(struct client *client, const char *key, const char **answer)
 static int do_publish(struct client *client, const char *key, const char **answer)
 {
 	struct kvshm_handle *handle = find(client, key);
-	void *bytes;
-	int rc = kvshm_address(client->store, handle, 0, &bytes);
+	int rc = kvshm_write(client->store, handle, 0, 0, key, strlen(key) + 1);
 
 	(void)answer;
-	if (rc)
-		return rc;
-	memcpy(bytes, key, strlen(key) + 1);
-	return kvshm_publish(client->store, handle, NULL);
+	return rc ? rc : kvshm_publish(client->store, handle, NULL);
 }
 
 static int do_read(struct client *client, const char *key, const char **answer)
 {
+	static char bytes[KVSHM_KEY_MAX + 1];
 	struct kvshm_handle *handle = place(client, key);
-	void *bytes;
 	int rc = kvshm_get(client->store, key, strlen(key), handle);
 
 	if (rc)
 		return rc;
 	client->count++;
-	rc = kvshm_address(client->store, handle, 0, &bytes);
-	if (!rc)
-		*answer = bytes;
-	return rc;
+	*answer = bytes;
+	return kvshm_read(client->store, handle, 0, 0, bytes, sizeof(bytes));
 }
 
 static int do_pin(struct client *client, const char *key, const char **answer)

@@ -85,7 +85,12 @@ for rows in --list --clients --blocks --requests --pins --peers 1; do
 	refused 1 "'such': there is no such column of [a-z]+; there are .*, " kvshm-stat "$rows" --columns such
 	refused 1 "'': there is no such column" kvshm-stat "$rows" --columns ,
 done
-refused 1 "--pool 'cuda': it can be host" kvshmd --store "$store" --pool cuda
+refused 1 "'cuda' names no GPU" kvshmd --store "$store" --size 1M --block-size 4K --pool cuda
+refused 1 "--export 'pipe': it can be fd\|ipc" kvshmd --store "$store" --export pipe
+refused 1 "--export is of GPU memory" kvshmd --store "$store" --size 1M --block-size 4K --export fd
+refused 1 "--export is of GPU memory" kvshmd --store "$store" --size 1M --block-size 4K --export fd --pool host
+refused 1 "--hugepages is of the host's memory" kvshmd --store "$store" --size 1M --block-size 4K --pool cuda:0 \
+	--hugepages
 refused 1 "--retain 'both': it can be keep\|drop" kvshmd --store "$store" --retain both
 
 for size in '' -1 +1 ' 1' 1k 1Q 1KK K 0x10 1.5M 1M1; do

@@ -29,7 +29,7 @@ clean_up()
 	for pid in "${started[@]}"; do
 		kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
 	done
-	rm -rf "$tmp" "$first_shm/kvshm.$KVSHM_TEST_PREFIX"*
+	rm -rf "$tmp" "$first_shm"/kvshm*".$KVSHM_TEST_PREFIX"*
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
@@ -210,6 +210,6 @@ nothing_left()
 {
 	local left
 
-	left=$(find "$shm" -mindepth 1 -maxdepth 1 -name "kvshm.$KVSHM_TEST_PREFIX*")
+	left=$(find "$shm" -mindepth 1 -maxdepth 1 -name "kvshm*.$KVSHM_TEST_PREFIX*")
 	[ -z "$left" ] || fail "left behind: $left"
 }

@@ -512,6 +512,26 @@ START_TEST(a_child_of_fork_has_none_of_them)
 }
 END_TEST
 
+START_TEST(nor_of_those_that_came_from_another_process)
+{
+	unsigned count = scene_count_fds();
+	int fds[KVS_PLANES_MAX];
+	struct child owner, child;
+	struct scene client;
+
+	scene_owner(&owner, NULL);
+	scene_attach(&client, NULL);
+	ck_rc(fetch(&client, fds, SCENE_HOUR), 0);
+	count += 2; /* the owner's pipes */
+	unit_child(&child, count_in_a_child, &count);
+	unit_join(&child);
+	unit_kill(&owner);
+	scene_check(fds);
+	scene_detach(&client);
+	take_away();
+}
+END_TEST
+
 static void fetch_from_the_parent(void *arg)
 {
 	struct scene client;
@@ -671,6 +691,7 @@ int main(void)
 		who_may_open_the_segment_may_connect,
 		a_program_that_has_closed_its_standard_streams_has_no_plane_there,
 		a_child_of_fork_has_none_of_them,
+		nor_of_those_that_came_from_another_process,
 		a_child_of_the_owners_gets_them_as_others_do,
 		what_is_no_socket_at_its_name_is_left_alone,
 		an_owner_that_cannot_listen_leaves_nothing,

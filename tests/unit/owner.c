@@ -271,6 +271,44 @@ START_TEST(of_two_makers_of_one_name_one_makes_it)
 }
 END_TEST
 
+START_TEST(a_client_sees_whether_the_owner_lives)
+{
+	struct kvshm_owner_info info;
+	kvshm_store *store;
+	struct child child;
+
+	unit_child(&child, own, NULL);
+	unit_await(&child);
+	store = unit_attach();
+	ck_rc(kvshm_get_owner_info(store, &info), 0);
+	ck_assert(info.alive && info.pid == child.pid);
+	unit_kill(&child);
+	ck_rc(kvshm_get_owner_info(store, &info), 0);
+	ck_assert(!info.alive && info.pid == child.pid); /* whose it was */
+	ck_rc(kvshm_adopt(unit_name(), NULL, &unit_owner), 0);
+	ck_rc(kvshm_get_owner_info(store, &info), 0); /* also of an owner in the same process */
+	ck_assert(info.alive && info.pid == getpid());
+	ck_rc(kvshm_get_owner_info(store, NULL), -EINVAL);
+	ck_rc(kvshm_disown(unit_owner), 0);
+	unit_owner = NULL;
+	ck_rc(kvshm_get_owner_info(store, &info), 0);
+	ck_assert(!info.alive);
+	unit_detach(store);
+	ck_rc(kvshm_unlink(unit_name(), NULL), 0);
+}
+END_TEST
+
+START_TEST(of_host_memory_nobody_waits_for_the_owner)
+{
+	int fd = 12345;
+
+	(void)unit_store(8);
+	ck_rc(kvshm_owner_fd(unit_owner, &fd), 0);
+	ck_assert_int_eq(fd, -1);
+	ck_rc(kvshm_owner_fd(unit_owner, NULL), -EINVAL);
+}
+END_TEST
+
 START_TEST(no_owner_is_EINVAL)
 {
 	ck_rc(kvshm_destroy(NULL), -EINVAL);
@@ -312,6 +350,8 @@ int main(void)
 		what_is_no_segment_is_not_replaced,
 		a_dead_store_of_nonsense_can_be_replaced_but_not_adopted,
 		of_two_makers_of_one_name_one_makes_it,
+		a_client_sees_whether_the_owner_lives,
+		of_host_memory_nobody_waits_for_the_owner,
 		no_owner_is_EINVAL,
 		B2_a_handle_of_the_store_before_is_EBADF_in_its_successor,
 	};
