@@ -110,7 +110,6 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	struct kvshm_geometry geometry;
 	struct kvshm_owner_info owner;
 	struct kvshm_plane_info plane;
-	struct kvshm_owner_info owner;
 	kvshm_listener *listener;
 	kvshm_peer *peer;
 
@@ -129,7 +128,6 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
 	ck_rc(kvshm_get_owner_info(store, &owner), wanted);
 	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
-	ck_rc(kvshm_get_owner_info(store, &owner), wanted);
 	ck_rc(kvshm_register_plane(store, 0), wanted);
 	ck_rc(kvshm_connect(store, NULL, NULL, 0, &peer), wanted);
 	ck_rc(kvshm_listen(store, NULL, NULL, &listener), wanted);
