@@ -108,7 +108,6 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 {
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
-	struct kvshm_owner_info owner;
 	struct kvshm_plane_info plane;
 	kvshm_listener *listener;
 	kvshm_peer *peer;
@@ -126,7 +125,6 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
-	ck_rc(kvshm_get_owner_info(store, &owner), wanted);
 	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
 	ck_rc(kvshm_register_plane(store, 0), wanted);
 	ck_rc(kvshm_connect(store, NULL, NULL, 0, &peer), wanted);
