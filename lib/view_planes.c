@@ -3,8 +3,8 @@
  *
  * view_planes.c: a store's planes, and who has them mapped. Contract in kvshm.h.
  *
- * Guarantees: nothing is mapped or written, and no driver is loaded; every number read is checked before it is used (F1).
- * Relaxed: what is looked at are copies.
+ * Guarantees: nothing is mapped or written, and no driver is loaded; every number read is checked before it is used
+ * (F1). Relaxed: what is looked at are copies.
  */
 #include "config.h"
 

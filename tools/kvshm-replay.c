@@ -119,7 +119,7 @@ static bool look_at_store(struct replay_job *job, struct counters *counters)
 			rc = kvshm_view_counters(view, take_counter, counters);
 		kvshm_view_close(view);
 	}
-	if (rc < 0) {
+	if (rc) {
 		tool_say("%s", kvshm_error());
 		return false;
 	}

@@ -126,7 +126,8 @@ void replay_settings_read(int argc, char **argv, struct replay_settings *to)
 	uint64_t processes;
 	int operand;
 
-	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1, .gpu_export = -1, .net = NET_SETTINGS };
+	*to = (struct replay_settings){ .procs = 1, .in_flight = 1, .retain = -1, .gpu_export = -1,
+					.net = NET_SETTINGS };
 	operand = tool_options(&program, argc, argv, &to->dir);
 	processes = replay_settings_processes(to);
 	to->trace = argv[operand];

@@ -28,7 +28,8 @@ extern const char *const replay_retains[];
 extern const char *const replay_exports[];
 bool replay_settings_gpu(const struct replay_settings *settings);
 
-/* How many processes an own store is for, and requests. Unless told, it has one plane, or one on each GPU of its pool. */
+/* How many processes an own store is for, and requests. Unless told, it has one plane, or one on each GPU of its
+ * pool. */
 uint64_t replay_settings_processes(const struct replay_settings *settings);
 uint64_t replay_settings_requests(const struct replay_settings *settings);
 

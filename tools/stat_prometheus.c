@@ -3,8 +3,9 @@
  *
  * stat_prometheus.c: kvshm-stat's exposition for Prometheus (text format 0.0.4). Every sample has the label store;
  * those of clients have slot, pid and name as well, those of planes which they are and whose memory they have, those of
- * connections whose they are and where they lead. Quantities are metrics: kvshm_, the section's prefix, the value's name, its unit (seconds, bytes), and _total if it only grows.
- * What names something are labels: of a row's samples, or else of kvshm_store_info, which is always 1.
+ * connections whose they are and where they lead. Quantities are metrics: kvshm_, the section's prefix, the value's
+ * name, its unit (seconds, bytes), and _total if it only grows. What names something are labels: of a row's samples,
+ * or else of kvshm_store_info, which is always 1.
  *
  * An exposition has all samples of a family together, also those of several stores: so families are collected, each in
  * a buffer of its own, and printed in the end.

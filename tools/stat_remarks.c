@@ -29,8 +29,8 @@ static void on_gpu_memory(struct stat_sink *sink, const struct kvshm_store_info 
 {
 	if (info->gpu_export == KVSHM_EXPORT_IPC)
 		remark(sink,
-		       "no living process owns the store, and its GPU memory has gone with its owner (--export ipc): its "
-		       "clients get -ESTALE; 'kvshmd --store %s --replace-dead' makes a new one",
+		       "no living process owns the store, and its GPU memory has gone with its owner (--export ipc): "
+		       "its clients get -ESTALE; 'kvshmd --store %s --replace-dead' makes a new one",
 		       info->name);
 	else if (info->clients_alive)
 		remark(sink,

@@ -25,7 +25,7 @@ STORE = os.environ["KVSHM_TEST_PREFIX"] + "man"
 INTERNAL = {
     "hold.address_of_handles", "holds.address_of_handles", "keys.address", "memory.export", "memory.exported",
     "request.address", "results.address", "results.error", "results.keep_text", "results.merge",
-    "results.of", "results.part", "store.calling", "store.fail", "store.note_export", "store.pointer",
+    "results.of", "results.part", "store.calling", "store.fail", "store.mapped", "store.note_export", "store.pointer",
 }  # fmt: skip
 
 

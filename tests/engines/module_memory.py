@@ -337,7 +337,7 @@ class OfGPU(scene.StoreTest):
                 {
                     "shape": (2, 4096),
                     "typestr": "|u1",
-                    "data": (0x7F0000000000, not writable),
+                    "data": (0x7F0000000000, False),  # torch takes no other
                     "version": 3,
                     "strides": None,
                     "stream": None,

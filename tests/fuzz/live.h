@@ -24,9 +24,9 @@
  * attached store, so that what they find damaged is counted there. */
 #define LIVE_ALL_CALLS(X) \
 	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) \
-	X(let_go) X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(read) X(write) X(alloc) \
-	X(publish_as) X(get_ticket) X(hold) X(join) X(get_geometry) X(get_plane_info) X(get_owner_info) X(register_plane) \
-	X(recover) X(get_batch) \
+	X(let_go) X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(read) X(write) \
+	X(alloc) X(publish_as) X(get_ticket) X(hold) X(join) X(get_geometry) X(get_plane_info) X(get_owner_info) \
+	X(register_plane) X(recover) X(get_batch) \
 	X(get_or_fill_batch) X(get_or_fill_shared_batch) X(remove_batch) X(touch_batch) X(publish_batch) \
 	X(publish_as_batch) X(give_up_batch) X(wait_batch) X(release_batch) X(pin_batch) X(unpin_batch) \
 	X(get_meta_batch) X(address_batch) X(alloc_batch) X(get_ticket_batch) X(hold_batch) X(join_batch) \

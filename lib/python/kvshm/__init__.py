@@ -36,6 +36,7 @@ from ._abi import (
     PLANES_MAX,
     REQUEST_ID_MAX,
     TICKET_SIZE,
+    Export,
     Kind,
     LogLevel,
     Next,
@@ -75,14 +76,14 @@ from ._memory import Memory
 from ._owner import Owner, adopt, create, list_stores, unlink, unlink_dead
 from ._peer import Event, Listener, Peer, PeerInfo, Transfer, TransferInfo, connect
 from ._request import Request, RequestInfo, Settled
-from ._store import Store, attach
+from ._store import OwnerInfo, Store, attach
 from ._view import Check, View
 
 __all__ = [
-    "Busy", "Canceled", "Check", "DERIVED_KEY_SIZE", "Damaged", "Ended", "Error", "Event", "Exists", "Forked",
+    "Busy", "Canceled", "Check", "DERIVED_KEY_SIZE", "Damaged", "Ended", "Error", "Event", "Exists", "Export", "Forked",
     "Full", "Hold", "Holds", "InProgress", "Invalid", "KEY_MAX", "Keys", "Kind", "Listener", "LogLevel", "Memory",
     "Meta", "Mismatch", "Next", "NoRoom", "NotFound", "NotHeld", "NotPermitted", "NotReady", "OPAQUE_SIZE",
-    "Outcome", "Owner", "OwnerDead", "PLANES_MAX", "Peer", "PeerInfo", "Phase", "PlaneMemory", "Published",
+    "Outcome", "Owner", "OwnerDead", "OwnerInfo", "PLANES_MAX", "Peer", "PeerInfo", "Phase", "PlaneMemory", "Published",
     "REQUEST_ID_MAX", "Request", "RequestInfo", "RequestState", "Results", "Retain", "Sending", "Settled", "Stale",
     "Store", "TICKET_SIZE", "TimedOut", "TooLarge", "Transfer", "TransferInfo", "View", "adopt", "attach",
     "connect", "create", "derive_key", "derive_keys", "list_stores", "log_to_logging", "set_log", "unlink",

@@ -49,6 +49,7 @@ TICKET_SIZE = 16
 DERIVED_KEY_SIZE = 32
 HISTOGRAM_BUCKETS = 37
 NO_SLOT = 0xFFFFFFFF
+GPU_SIZE = 48
 WHOLE_TRANSFER = 0xFFFFFFFF
 
 
@@ -66,6 +67,13 @@ class Retain(enum.IntEnum):
 
     KEEP = 0
     DROP = 1
+
+
+class Export(enum.IntEnum):
+    """How processes come by GPU memory: by descriptors that the owner hands out, or CUDA's legacy handles."""
+
+    FD = 0
+    IPC = 1
 
 
 class Phase(enum.IntEnum):
@@ -167,7 +175,14 @@ class PlaneInfo(ctypes.Structure):
         ("page_size", c_uint64),
         ("memory", c_uint),
         ("device", c_int),
+        ("gpu", c_char * GPU_SIZE),
     ]
+
+
+class OwnerInfo(ctypes.Structure):
+    """struct kvshm_owner_info"""
+
+    _fields_ = [("alive", c_int), ("pid", c_int32)]
 
 
 PROGRESS = CFUNCTYPE(c_int, c_uint, c_uint64, c_uint64, c_void_p)
@@ -197,6 +212,8 @@ class CreateOptions(ctypes.Structure):
         ("numa_node", c_int32),
         ("group", c_int64),
         ("populate", c_uint32),
+        ("pool", c_char_p),
+        ("gpu_export", c_uint),
         ("progress", PROGRESS),
         ("progress_arg", c_void_p),
     ]
@@ -231,6 +248,12 @@ class Key(ctypes.Structure):
     """struct kvshm_key"""
 
     _fields_ = [("bytes", c_void_p), ("length", c_size_t)]
+
+
+class Piece(ctypes.Structure):
+    """struct kvshm_piece"""
+
+    _fields_ = [("held", c_void_p), ("offset", c_uint64), ("memory", c_void_p), ("length", c_uint64)]
 
 
 class Ticket(ctypes.Structure):
@@ -380,6 +403,20 @@ class StoreInfo(ctypes.Structure):
         ("group", c_uint32),
         ("numa_node", c_int32),
         ("huge_page", c_uint64),
+        ("memory", c_uint),
+        ("gpu_export", c_uint),
+    ]
+
+
+class PlaneView(ctypes.Structure):
+    """struct kvshm_plane_view"""
+
+    _fields_ = [
+        ("plane", c_uint),
+        ("memory", c_uint),
+        ("size", c_uint64),
+        ("mapped", c_uint32),
+        ("gpu", c_char * GPU_SIZE),
     ]
 
 
@@ -413,6 +450,7 @@ class ClientInfo(ctypes.Structure):
         ("fills", c_uint64),
         ("parts", c_uint64),
         ("owned", c_uint64),
+        ("planes", c_uint32),
     ]
 
 
@@ -600,6 +638,7 @@ create_defaults = _keeps("create_defaults", POINTER(CreateOptions), result=None)
 create = _releases("create", c_char_p, POINTER(CreateOptions), POINTER(c_void_p))
 adopt = _releases("adopt", c_char_p, c_char_p, POINTER(c_void_p))
 owner_recover = _releases("owner_recover", _S, POINTER(c_uint))
+owner_fd = _keeps("owner_fd", _S, POINTER(c_int))
 owner_look_at_pins = _releases("owner_look_at_pins", _S, _T, POINTER(c_uint))
 destroy = _releases("destroy", _S)
 disown = _releases("disown", _S)
@@ -610,7 +649,8 @@ list_stores = _releases("list", c_char_p, NAMED, c_void_p)
 attach = _releases("attach", c_char_p, POINTER(AttachOptions), POINTER(c_void_p))
 detach = _releases("detach", _S)
 get_geometry = _keeps("get_geometry", _S, POINTER(Geometry))
-get_plane_info = _keeps("get_plane_info", _S, _U, POINTER(PlaneInfo))
+get_owner_info = _releases("get_owner_info", _S, POINTER(OwnerInfo))
+get_plane_info = _releases("get_plane_info", _S, _U, POINTER(PlaneInfo))
 recover = _releases("recover", _S, POINTER(c_uint))
 clear = _releases("clear", _S)
 poll_fd = _keeps("poll_fd", _S, POINTER(c_int))
@@ -631,7 +671,9 @@ touch = _keeps("touch", _S, c_char_p, _N)
 match = _keeps("match", _S, _P, _N, _P, POINTER(c_size_t), POINTER(c_uint))
 match_window = _keeps("match_window", _S, _P, _N, _N, _P, POINTER(c_size_t), POINTER(c_uint))
 get_meta = _keeps("get_meta", _S, _P, POINTER(Meta))
-address = _keeps("address", _S, _P, _U, POINTER(c_void_p))
+address = _keeps("address", _S, _P, _U, POINTER(c_void_p))  # that the plane is mapped its callers see to
+read = _releases("read", _S, _P, _U, _T, _P, _T)
+write = _releases("write", _S, _P, _U, _T, _P, _T)
 alloc = _releases("alloc", _S, _P)
 publish_as = _releases("publish_as", _S, _P, c_char_p, _N, POINTER(Meta), POINTER(c_uint))
 get_ticket = _keeps("get_ticket", _S, _P, _P)
@@ -678,6 +720,15 @@ request_end = _releases("request_end", _S, _P)
 request_tend = _releases("request_tend", _S, _T, POINTER(c_uint))
 request_get_info = _keeps("request_get_info", _S, _P, POINTER(RequestInfo))
 
+# What these put on streams may have the log called, in a thread of the driver's, which then waits for the interpreter.
+register_plane = _releases("register_plane", _S, _U)
+publish_on = _releases("publish_on", _S, _P, _P, _P, _N, _P)
+give_up_on = _releases("give_up_on", _S, _P, _P, _N, _P)
+release_on = _releases("release_on", _S, _P, _P, _N, _P)
+request_end_on = _releases("request_end_on", _S, _P, _P)
+copy_in = _releases("copy_in", _S, _P, _U, _P, _N)
+copy_out = _releases("copy_out", _S, _P, _U, _P, _N)
+
 # All of these take a lock that a thread has which works for the connection.
 net_defaults = _keeps("net_defaults", POINTER(NetOptions), result=None)
 listen = _releases("listen", _S, c_char_p, POINTER(NetOptions), POINTER(c_void_p))
@@ -712,6 +763,7 @@ view_open = _releases("view_open", c_char_p, c_char_p, POINTER(c_void_p))
 view_close = _releases("view_close", _S, result=None)
 view_store = _releases("view_store", _S, POINTER(StoreInfo))
 view_usage = _releases("view_usage", _S, POINTER(Usage))
+view_planes = _releases("view_planes", _S, WALK, c_void_p)
 view_clients = _releases("view_clients", _S, WALK, c_void_p)
 view_counters = _releases("view_counters", _S, WALK, c_void_p)
 view_histograms = _releases("view_histograms", _S, WALK, c_void_p)

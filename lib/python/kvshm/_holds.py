@@ -38,6 +38,7 @@ from ._abi import Kind, Next, Outcome, Published, fits, nanoseconds
 from ._errors import Busy, Error, Local, make_error
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
 from ._memory import Memory
+from ._streams import AnyStream, as_stream
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -336,6 +337,53 @@ class Hold(_Held):
         """Gives up a fill, a part of one, or a block without a key."""
         self._check(_abi.give_up(self._array.store.pointer, self.address_of_handles))
 
+    def publish_on(
+        self, stream: AnyStream, length: Optional[int] = None, depth: int = 0, opaque: BytesLike = b""
+    ) -> None:
+        """publish() when a stream gets there. It is a ref at once, which is pending until then."""
+        meta = None
+        if not (length is None and depth == 0 and not opaque):
+            meta = ctypes.byref(self._meta(length, depth, opaque))
+        self._on(_abi.publish_on, stream, meta)
+
+    def give_up_on(self, stream: AnyStream) -> None:
+        """give_up() when a stream gets there. It is no hold any more at once."""
+        self._on(_abi.give_up_on, stream)
+
+    def release_on(self, stream: AnyStream) -> None:
+        """Ends a ref when a stream gets there. It is no hold any more at once."""
+        self._on(_abi.release_on, stream)
+
+    def _on(self, call: Any, stream: AnyStream, *more: Any) -> None:
+        handle, results = as_stream(stream), Results(1)
+        with self._array.store.calling() as store:
+            self._check(call(store, handle, self.address_of_handles, *more, 1, results.address) or results[0])
+
+    def read(self, plane: int = 0, offset: int = 0, length: Optional[int] = None) -> bytes:
+        """A copy of its bytes in a plane, whichever memory they are in; length None: up to the block's end."""
+        size = self._array.store.block_size - offset if length is None else length
+        data = bytearray(fits(size, "length", 63))
+        self.read_into(data, plane, offset)
+        return bytes(data)
+
+    def read_into(self, buffer: Any, plane: int = 0, offset: int = 0) -> None:
+        """Copies its bytes in a plane into a buffer, as many as that has."""
+        view = memoryview(buffer).cast("B")
+        if not len(view):
+            return
+        into = (ctypes.c_char * len(view)).from_buffer(view)
+        self._copy(_abi.read, plane, offset, ctypes.addressof(into), len(view))
+
+    def write(self, data: BytesLike, plane: int = 0, offset: int = 0) -> None:
+        """Copies bytes into it, in a plane, whichever memory that has; for who may write there."""
+        copied = as_bytes(data, "data")
+        self._copy(_abi.write, plane, offset, copied, len(copied))
+
+    def _copy(self, call: Any, plane: int, offset: int, memory: Any, length: int) -> None:
+        where = fits(plane, "plane"), fits(offset, "offset", 64)
+        with self._array.store.calling() as store:
+            self._check(call(store, self.address_of_handles, *where, memory, length))
+
     def wait(self, timeout: float) -> None:
         """Waits until the block is ready, at most so many seconds: TimedOut. Canceled: it won't be; ask again."""
         with self._array.store.calling() as store:
@@ -362,6 +410,7 @@ class Hold(_Held):
     def address(self, plane: int = 0) -> int:
         """Where its bytes are in a plane, in this process; valid while it is held."""
         at = ctypes.c_void_p()
+        self._array.store.mapped(plane)
         self._check(_abi.address(self._array.store.pointer, self.address_of_handles, fits(plane, "plane"), at))
         return int(at.value or 0)
 
@@ -370,8 +419,8 @@ class Hold(_Held):
         store = self._array.store
         kind = self._field(2)
         writable = kind in (_WRITER, _OWNED) or (kind == _PART and self._field(3) == plane)
-        whole = store.plane(plane)
-        return Memory(store, self.address(plane), (store.block_size,), whole.kind, whole.device, writable)
+        memory, device = store.mapped(plane)
+        return Memory(store, self.address(plane), (store.block_size,), memory, device, writable)
 
     def buffer(self, plane: int = 0) -> memoryview:
         """The same as a memoryview; of host memory."""
@@ -546,6 +595,27 @@ class Holds(_Held):
         """Gives up fills, parts and blocks without a key."""
         return self._batch(_abi.give_up_batch)
 
+    def publish_on(self, stream: AnyStream, metas: Optional[Sequence[Meta]] = None) -> Results:
+        """publish() when a stream gets there: they are refs at once, which are pending until then."""
+        packed = _packed_metas(metas, self._count)
+        return self._on(_abi.publish_on, stream, address_of(packed) if packed else None)
+
+    def give_up_on(self, stream: AnyStream) -> Results:
+        """give_up() when a stream gets there; they are no holds any more at once."""
+        return self._on(_abi.give_up_on, stream)
+
+    def release_on(self, stream: AnyStream) -> Results:
+        """Ends refs when a stream gets there; they are no holds any more at once."""
+        return self._on(_abi.release_on, stream)
+
+    def _on(self, call: Any, stream: AnyStream, *more: Any) -> Results:
+        handle, results = as_stream(stream), Results(self._count)
+        with self._array.store.calling() as store:
+            result = call(store, handle, self.address_of_handles, *more, self._count, results.address)
+        if result:
+            self._array.store.fail(result)
+        return results.keep_text()
+
     def wait(self, timeout: float) -> Results:
         """Waits until all are ready, or won't be, or the time is over: see their results."""
         results = Results(self._count)
@@ -603,6 +673,7 @@ class Holds(_Held):
         at = array("Q", bytes(8 * self._count))
         results = Results(self._count)
         store = self._array.store
+        store.mapped(plane)
         result = _abi.address_batch(
             store.pointer,
             self.address_of_handles,

@@ -2,15 +2,15 @@
 # Copyright (c) the kvshm authors
 """Memory: the bytes of a block, or of a whole plane, for whoever computes with them: no copy is made.
 
-Host memory is a buffer (memoryview, numpy); memory of a GPU has __cuda_array_interface__; both have DLPack, by which
-torch, numpy, cupy and jax take them. What is seen this way keeps its store attached: Store.close() raises BufferError
-as long as something is seen.
+Host memory is a buffer (memoryview, numpy); memory of a GPU has __cuda_array_interface__, and the processor never
+touches it; both have DLPack, by which torch, numpy, cupy and jax take them. What is seen this way keeps its store
+attached: Store.close() raises BufferError as long as something is seen.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, NoReturn, Optional, Tuple
 
 from . import _dlpack
 from ._abi import PlaneMemory
@@ -18,6 +18,11 @@ from ._errors import Local
 
 if TYPE_CHECKING:
     from ._store import Store
+
+_NO_BUFFER = (
+    "memory of a GPU is no buffer, and the processor can't reach it: torch.as_tensor() takes it, or "
+    "__cuda_array_interface__, or DLPack; read() and write() of its hold copy bytes"
+)
 
 
 class Memory(Local):
@@ -45,15 +50,15 @@ class Memory(Local):
         return self.shape[0] * (self.shape[1] if len(self.shape) > 1 else 1)
 
     def exported(self) -> Any:
-        """An array of ctypes on these bytes, which its store knows of until it is gone."""
+        """An array of ctypes on these bytes, which its store knows of until it is gone. BufferError: a GPU's."""
+        if self.kind != PlaneMemory.HOST:
+            raise BufferError(_NO_BUFFER)
         array = (ctypes.c_ubyte * self.nbytes).from_address(self.address)
         self._store.note_export(array)
         return array
 
     def buffer(self) -> memoryview:
         """The bytes; numpy.asarray() makes an array of them. BufferError if they are a GPU's."""
-        if self.kind != PlaneMemory.HOST:
-            raise BufferError("memory of a GPU is no buffer: use __cuda_array_interface__ or DLPack")
         view = memoryview(self.exported()).cast("B")
         if len(self.shape) > 1:
             view = view.cast("B", shape=self.shape)
@@ -65,6 +70,10 @@ class Memory(Local):
             raise AttributeError("memory of a GPU has no __array_interface__")
         return {"shape": self.shape, "typestr": "|u1", "data": self.buffer(), "version": 3}
 
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        """Of what has no __array_interface__: numpy would make an array of this object, as an object."""
+        raise BufferError(_NO_BUFFER)
+
     @property
     def __cuda_array_interface__(self) -> Dict[str, Any]:
         if self.kind != PlaneMemory.CUDA:
@@ -73,7 +82,7 @@ class Memory(Local):
         return {
             "shape": self.shape,
             "typestr": "|u1",
-            "data": (self.address, not self.writable),
+            "data": (self.address, False),  # torch takes nothing that says it is not to be written
             "version": 3,
             "strides": None,
             "stream": None,
@@ -97,7 +106,14 @@ class Memory(Local):
         if copy or (dl_device is not None and tuple(dl_device) != device):
             raise BufferError("kvshm hands out its memory as it is: no copy, no other device")
         versioned = _dlpack.supported(max_version)
-        return _dlpack.capsule(self.exported(), self.address, self.shape, device, self.writable, versioned)
+        owner = self.exported() if self.kind == PlaneMemory.HOST else self._seen()
+        return _dlpack.capsule(owner, self.address, self.shape, device, self.writable, versioned)
+
+    def _seen(self) -> Memory:
+        """Another of the same, which its store knows of until it is gone."""
+        seen = Memory(self._store, self.address, self.shape, self.kind, self.device, self.writable)
+        self._store.note_export(seen)
+        return seen
 
     def __repr__(self) -> str:
         where = "host" if self.kind == PlaneMemory.HOST else f"cuda:{self.device}"

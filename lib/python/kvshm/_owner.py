@@ -9,10 +9,11 @@ import ctypes
 import errno
 import sys
 import warnings
-from typing import Any, Callable, List, Optional, Set, Tuple, Union
+from enum import IntEnum
+from typing import Any, Callable, List, Optional, Set, Tuple, Type, Union
 
 from . import _abi
-from ._abi import AnyPath, Phase, Retain, nanoseconds
+from ._abi import AnyPath, Export, Phase, Retain, nanoseconds
 from ._errors import Busy, Error, Local, check, make_error, passing_on
 from ._calling import Calling
 
@@ -96,6 +97,17 @@ class Owner(Local):
             check(_abi.owner_recover(pointer, count))
         return int(count.value)
 
+    def fd(self) -> Optional[int]:
+        """A descriptor, readable when a client waits for recover(), to be given GPU memory. None: none ever does."""
+        fd = ctypes.c_int()
+        check(_abi.owner_fd(self._open(), fd))
+        return None if fd.value < 0 else int(fd.value)
+
+    def _open(self) -> int:
+        if self.pointer.value is None:
+            raise ValueError(_ENDED)
+        return self.pointer.value
+
     def look_at_pins(self, timeout: float) -> int:
         """Tells the log of the pins that are older than timeout seconds, once each; of how many."""
         count = ctypes.c_uint()
@@ -114,20 +126,25 @@ def create(
     planes: int = 1,
     retain: Union[Retain, str] = Retain.KEEP,
     replace_dead: bool = False,
+    pool: Optional[str] = None,
+    gpu_export: Union[Export, str] = Export.FD,
     progress: Optional[Progress] = None,
     **options: Any,
 ) -> Owner:
     """Makes a store: of size bytes in each plane, rounded down to whole blocks. Its owner must live as long as it.
 
-    retain: "keep" (a cache) or "drop" (a transfer buffer). Other options are those of kvshm_create(3): key_max,
-    clients, requests, mode, fence, hugepages, numa_node, group, populate. progress(phase, done, total) is told how far
-    it is, and calls it off by a true result (Canceled), or an exception.
+    retain: "keep" (a cache) or "drop" (a transfer buffer). pool: GPUs with a plane on each, such as "cuda:0,cuda:1", or
+    their UUIDs; None: host memory. gpu_export: "fd" or "ipc", how processes come by GPU memory. Other options are those
+    of kvshm_create(3): key_max, clients, requests, mode, fence, hugepages, numa_node, group, populate.
+    progress(phase, done, total) is told how far it is, and calls it off by a true result (Canceled), or an exception.
     """
     given = _abi.CreateOptions()
     _abi.create_defaults(given)
     given.dir = _abi.directory(dir)
     given.label = _abi.text(label, "label")
-    given.retain = _retain(retain) if isinstance(retain, str) else retain
+    given.retain = _word("retain", retain, Retain) if isinstance(retain, str) else retain
+    given.pool = None if pool is None else _abi.text(pool, "pool")
+    given.gpu_export = _word("gpu_export", gpu_export, Export) if isinstance(gpu_export, str) else gpu_export
     given.replace_dead = replace_dead
     for option, value in {"size": size, "block_size": block_size, "planes": planes, **options}.items():
         if option not in _NUMBERS:
@@ -145,10 +162,12 @@ def create(
     return owner
 
 
-def _retain(word: str) -> Retain:
-    if word not in ("keep", "drop"):
-        raise ValueError(f"retain={word!r}: it is 'keep' or 'drop'")
-    return Retain[word.upper()]
+def _word(option: str, word: str, kind: Type[IntEnum]) -> IntEnum:
+    """A member of an enum by its name in small letters."""
+    words = [member.name.lower() for member in kind]
+    if word not in words:
+        raise ValueError(f"{option}={word!r}: it is {' or '.join(map(repr, words))}")
+    return kind[word.upper()]
 
 
 def _told(progress: Progress) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ from ._abi import Next, Outcome, RequestState, fits, nanoseconds
 from ._errors import Error, InProgress, Local, make_error
 from ._holds import HandleArray, Hold, Holds, Results, wait_in_slices
 from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys
+from ._streams import AnyStream, as_stream
 
 if TYPE_CHECKING:
     from ._store import Store
@@ -276,6 +277,13 @@ class Request(Local):
             self.store.fail(result)
         self._opened = False
         return bool(result == 0)
+
+    def end_on(self, stream: AnyStream) -> None:
+        """Ends it when a stream gets there; one that has ended by then is none the worse."""
+        handle = as_stream(stream)
+        with self.store.calling() as pointer:
+            self._check(_abi.request_end_on(pointer, handle, self.address))
+        self._opened = False
 
     def info(self) -> RequestInfo:
         """How it is at this moment."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import errno
 from array import array
-from typing import Any, List, NoReturn, Optional, Set, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple, Union
 from weakref import WeakSet
 
 from . import _abi, _dlpack, _peer
@@ -19,6 +19,7 @@ from ._keys import AnyKeys, BytesLike, address_of, as_bytes, as_keys, seen_as_by
 from ._link import Link, drop_all
 from ._memory import Memory
 from ._request import Request, as_id
+from ._streams import AnyStream, Piece, Pieces, as_stream
 
 
 class _Export:
@@ -28,6 +29,13 @@ class _Export:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+
+
+class OwnerInfo(NamedTuple):
+    """Who owns a store."""
+
+    alive: bool
+    pid: int
 
 
 class Store(Local):
@@ -45,6 +53,7 @@ class Store(Local):
         self._seen: WeakSet[_Export] = WeakSet()
         self.links: Set[Link] = set()  # its peers and listeners
         self.name = name
+        self._planes: Dict[int, Tuple[PlaneMemory, int]] = {}  # that are mapped: memory and device
         result = _abi.attach(_abi.text(name, "name"), options, self.pointer)
         if result:
             raise make_error(result, _abi.last_error())
@@ -159,9 +168,48 @@ class Store(Local):
     def plane(self, number: int) -> Memory:
         """A plane's whole memory, of the shape (blocks, block_size)."""
         info = _abi.PlaneInfo()
-        self._check(_abi.get_plane_info(self.pointer, fits(number, "plane"), info))
-        shape = (self.blocks, self.block_size)
-        return Memory(self, info.address, shape, PlaneMemory(info.memory), info.device, True)
+        with self.calling() as pointer:
+            self._check(_abi.get_plane_info(pointer, fits(number, "plane"), info))
+        kind = PlaneMemory(info.memory)
+        self._planes[number] = kind, info.device
+        return Memory(self, info.address, (self.blocks, self.block_size), kind, info.device, True)
+
+    def mapped(self, plane: int) -> Tuple[PlaneMemory, int]:
+        """Which memory a plane has, and its GPU's number; mapped, so that calls that ask for addresses need not do so.
+
+        They keep the interpreter lock, and mapping GPU memory takes long.
+        """
+        if plane not in self._planes:
+            self.plane(plane)
+        return self._planes[plane]
+
+    def register_plane(self, plane: int) -> None:
+        """Registers a plane of host memory with the CUDA driver, for kernels and for copies on streams."""
+        with self.calling() as pointer:
+            self._check(_abi.register_plane(pointer, fits(plane, "plane")))
+
+    def copy_in(self, stream: AnyStream, plane: int, pieces: Iterable[Piece]) -> None:
+        """Copies pieces into blocks of a plane, on a stream: each (hold, offset in the block, address, length).
+
+        The memory at the addresses, and the holds, must last until the stream has got there.
+        """
+        self._copy(_abi.copy_in, stream, plane, pieces)
+
+    def copy_out(self, stream: AnyStream, plane: int, pieces: Iterable[Piece]) -> None:
+        """Copies pieces out of blocks, likewise."""
+        self._copy(_abi.copy_out, stream, plane, pieces)
+
+    def _copy(self, call: Any, stream: AnyStream, plane: int, pieces: Iterable[Piece]) -> None:
+        handle, packed = as_stream(stream), Pieces(self, pieces)
+        with self.calling() as pointer:
+            self._check(call(pointer, handle, fits(plane, "plane"), packed.address, packed.count))
+
+    def owner(self) -> OwnerInfo:
+        """Who owns the store, and whether that process lives, at this moment."""
+        info = _abi.OwnerInfo()
+        with self.calling() as pointer:
+            self._check(_abi.get_owner_info(pointer, info))
+        return OwnerInfo(bool(info.alive), info.pid)
 
     def recover(self) -> int:
         """Recovers dead clients; how many were."""

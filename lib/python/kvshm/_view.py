@@ -63,6 +63,10 @@ class View(Local):
         """How many blocks are in which state."""
         return self._one(_abi.view_usage, _abi.Usage())
 
+    def planes(self) -> List[SimpleNamespace]:
+        """The planes: which memory they have, and how many clients have them mapped."""
+        return self._all(_abi.view_planes, _abi.PlaneView, _plain)
+
     def clients(self) -> List[SimpleNamespace]:
         """The attached clients."""
         return self._all(_abi.view_clients, _abi.ClientInfo, _plain)
