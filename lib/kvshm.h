@@ -817,15 +817,18 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
  * A context that fails (a kernel that touches what it may not) swallows what is on its streams: these calls then take no
  * effect, and what they would have ended ends with the client. kvshm_detach() waits until all of them have taken effect,
  * or their contexts have failed; so no stream may be waiting for something that only its caller can do. What they come
- * to, where no caller is left to be told, the log is told (kvshm_set_log()); that a key was removed meanwhile is
- * ordinary, and only those who wait are told.
+ * to, where no caller is left to be told, the log is told (kvshm_set_log()), by the next of these calls or
+ * kvshm_detach(); that a key was removed meanwhile is ordinary, and only those who wait are told.
  *
  * Batches as above: each item's result is that of taking it over. A failure to put it on the stream is the call's, and
  * changes nothing. results may be NULL where count is 0. */
 
 /* kvshm_publish() of fills and parts. Each handle is a ref (KVSHM_REF) of its block at once, to be given to
- * kvshm_release(): pending until the stream gets there, which kvshm_wait() waits for. metas NULL: none for any.
- *   -EBADF, -EINVAL, -EMFILE as in kvshm_publish() and kvshm_pin() */
+ * kvshm_release(): pending until the stream gets there, which kvshm_wait() waits for; that of a request's fill is a lent
+ * one (KVSHM_LENT), pending likewise, which kvshm_request_complete() waits for. A request that ends, or lets go of it,
+ * before the stream gets there gives the fill up. metas NULL: none for any.
+ *   -EBADF, -EINVAL, -EMFILE as in kvshm_publish() and kvshm_pin()
+ *   -ECANCELED  the request is over: the fill is given up when the stream gets there, and the handle is KVSHM_NONE */
 int kvshm_publish_on(kvshm_store *store, void *stream, struct kvshm_handle *handles, const struct kvshm_meta *metas,
 		     size_t count, int *results);
 
@@ -834,7 +837,8 @@ int kvshm_publish_on(kvshm_store *store, void *stream, struct kvshm_handle *hand
 int kvshm_give_up_on(kvshm_store *store, void *stream, struct kvshm_handle *handles, size_t count, int *results);
 int kvshm_release_on(kvshm_store *store, void *stream, struct kvshm_handle *refs, size_t count, int *results);
 
-/* kvshm_request_end(). A request that has ended by then is none the worse. */
+/* kvshm_request_end(). A request that has ended by then is none the worse.
+ *   -EALREADY  it is not remembered any more, since it has ended before */
 int kvshm_request_end_on(kvshm_store *store, void *stream, const struct kvshm_request *request);
 
 /* Bytes of a block in a plane, and where they are to go, or come from: an engine's own memory on the plane's GPU, or host
@@ -850,7 +854,10 @@ struct kvshm_piece {
 /* Copies many pieces into blocks of a plane, or out of them, in one call on a stream: small ones all together by a
  * kernel, large ones by the copy engine. It returns when they are on the stream; the holds must last until the stream
  * has got there (kvshm_publish_on(), kvshm_release_on()). Pieces that overlap in what they write are written in no
- * certain order. A plane of host memory is to be registered before (kvshm_register_plane()).
+ * certain order. A plane of host memory is to be registered before (kvshm_register_plane()). The first copy in a context
+ * loads the kernel, for which the driver may wait for what is on that context's streams; and the context must live until
+ * kvshm_detach(). A failure of the driver's (-EIO, -ENOMEM, ...) may leave some of the pieces on the stream.
+ *   -EXDEV  the stream is of another GPU than the plane, or of another context than it is mapped in
  *   -EBADF  a block is not held by this client; of kvshm_copy_in(): not to be written by it. Nothing is copied
  *   -EINVAL  there is no such plane, or a block ends before offset + length: nothing is copied
  *   -ENOTSUP  a plane of host memory that is not registered */
