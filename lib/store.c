@@ -134,6 +134,9 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	rc = kvg_attached_open(&s->map, s->slot, kvs_files_dir(options->dir), name, &s->gpu);
 	if (rc)
 		goto leave_slot;
+	rc = kvg_attached_look(s->gpu, atomic_load(&s->map.head->state)); /* has its memory gone with its owner? */
+	if (rc)
+		goto close_gpu;
 	kvl_poll_init(s);
 	kvl_stream_init(s);
 	s->alive = KVL_ALIVE;
@@ -141,6 +144,8 @@ int kvshm_attach(const char *name, const struct kvshm_attach_options *options, k
 	*store = s;
 	return 0;
 
+close_gpu:
+	kvg_attached_close(s->gpu);
 leave_slot:
 	kvs_client_leave(&s->map, s->slot);
 free_requests:
