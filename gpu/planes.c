@@ -15,7 +15,7 @@
 #include "fault.h"
 #include "kept.h"
 
-#define PAGE_MIN (UINT64_C(2) << 20) /* what drivers allocate a GPU's memory in, where they do not say */
+#define PAGE_MIN (UINT64_C(2) << 20) /* what drivers allocate a GPU's memory in at least */
 
 struct kvg_planes {
 	uint32_t count; /* of those that are made */
@@ -162,13 +162,14 @@ static void free_memory(const struct kvg_driver *driver, struct kvg_planes *plan
 
 /* ---- All of them ------------------------------------------------------------------------------------------- */
 
-static int judge_device(const struct kvg_driver *driver, kvg_device device, enum kvs_export export, const char *gpu)
+/* Can a device do what descriptors take? */
+static int judge_device(const struct kvg_driver *driver, kvg_device device, const char *gpu)
 {
-	int vmm, fds = 0, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
+	int vmm, fds, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
 
-	if (rc == 0 && export == KVS_EXPORT_FD)
+	if (rc == 0)
 		rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_FD_EXPORT, &fds);
-	if (rc || export == KVS_EXPORT_IPC || (vmm && fds))
+	if (rc || (vmm && fds))
 		return rc;
 	return kvs_fault(EOPNOTSUPP,
 			 "%s can't export memory as file descriptors (virtual memory management: %s, export: %s): make "
@@ -176,27 +177,22 @@ static int judge_device(const struct kvg_driver *driver, kvg_device device, enum
 			 gpu, vmm ? "yes" : "no", fds ? "yes" : "no");
 }
 
-/* What a device's memory is allocated in. */
+/* What a device's memory is allocated in, where it is to be exported as descriptors. */
 static int find_page(const struct kvg_driver *driver, kvg_device device, uint64_t *page)
 {
 	struct kvg_prop prop;
-	size_t granularity = PAGE_MIN;
-	int vmm, rc = kvg_device_ask(driver, device, KVG_ATTRIBUTE_VMM, &vmm);
+	size_t granularity;
+	kvg_result result;
+	int rc = describe(driver, device, &prop);
 
-	if (rc == 0 && vmm)
-		rc = describe(driver, device, &prop);
 	if (rc)
 		return rc;
-	if (vmm) {
-		kvg_result result = driver->memory_granularity(&granularity, &prop, KVG_GRANULARITY_RECOMMENDED);
-
-		if (result != KVG_SUCCESS)
-			return kvg_fault(driver, result, "ask what memory of GPU %d is allocated in", device);
-	}
+	result = driver->memory_granularity(&granularity, &prop, KVG_GRANULARITY_RECOMMENDED);
+	if (result != KVG_SUCCESS)
+		return kvg_fault(driver, result, "ask what memory of GPU %d is allocated in", device);
 	if (granularity == 0 || granularity & (granularity - 1) || granularity > UINT64_C(1) << 40)
 		return kvs_fault(EOPNOTSUPP,
-				 "GPU %d allocates memory in %zu bytes, which is no power of two: update the "
-				 "driver",
+				 "GPU %d allocates memory in %zu bytes, which is no power of two: update the driver",
 				 device, granularity);
 	if (granularity > *page)
 		*page = granularity;
@@ -209,14 +205,15 @@ static int find_devices(const struct kvg_driver *driver, const struct kvg_planes
 {
 	int rc = 0;
 
-	*page = 0;
+	*page = PAGE_MIN;
 	for (uint32_t i = 0; rc == 0 && i < count; i++) {
 		char gpu[KVG_NAME_SIZE];
 
 		kvg_uuid_text(gpu, wish->uuids[i]);
 		rc = kvg_device_find(driver, wish->uuids[i], &devices[i]);
-		if (rc == 0)
-			rc = judge_device(driver, devices[i], wish->export, gpu);
+		if (rc || wish->export == KVS_EXPORT_IPC)
+			continue;
+		rc = judge_device(driver, devices[i], gpu);
 		if (rc == 0)
 			rc = find_page(driver, devices[i], page);
 	}
