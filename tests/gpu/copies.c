@@ -244,8 +244,8 @@ START_TEST(small_pieces_are_one_kernel_and_large_ones_the_copy_engines)
 		size_t count;
 		uint64_t length;
 		unsigned long kernels, copies;
-	} cases[] = {{1, 1, 1, 0}, {512, 8192, 1, 0}, {513, 8192, 1, 0}, {16384, 100, 1, 0}, {16385, 100, 2, 0},
-		     {8, 127 << 10, 1, 0}, {8, BLOCK, 0, 8}};
+	} cases[] = {{1, 1, 1, 0},	 {512, 8192, 1, 0},    {513, 8192, 1, 0}, {16384, 100, 1, 0},
+		     {16385, 100, 2, 0}, {8, 127 << 10, 1, 0}, {8, BLOCK, 0, 8}};
 	struct memory memory;
 
 	begin(_i);

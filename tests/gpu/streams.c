@@ -293,8 +293,8 @@ END_TEST
 START_TEST(what_can_not_be_taken_over_is_told_of_alone)
 {
 	kvshm_store *store = unit_store(BLOCKS), *other = unit_attach();
-	struct kvshm_handle handles[4] = {unit_begin(store, 1), unit_begin(other, 2), {.kind = KVSHM_NONE},
-					  unit_own(store, 3)};
+	struct kvshm_handle handles[4] = {
+		unit_begin(store, 1), unit_begin(other, 2), {.kind = KVSHM_NONE}, unit_own(store, 3)};
 	struct kvshm_handle ref = unit_fill(store, 4, 0), refs[3] = {ref, handles[0], {.kind = KVSHM_NONE}};
 	const struct kvshm_handle theirs = handles[1];
 	int results[4];

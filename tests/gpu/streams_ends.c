@@ -88,7 +88,8 @@ END_TEST
 START_TEST(what_a_failed_context_swallows_ends_with_the_client)
 {
 	kvshm_store *store = unit_store(BLOCKS);
-	struct kvshm_handle handles[2] = {unit_begin(store, 1), unit_begin(store, 2)}, ref = unit_fill(store, 3, 0), fill;
+	struct kvshm_handle handles[2] = {unit_begin(store, 1), unit_begin(store, 2)}, ref = unit_fill(store, 3, 0),
+			    fill;
 	enum kvshm_outcome outcome;
 	int results[2];
 
