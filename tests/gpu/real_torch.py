@@ -8,14 +8,14 @@ No copy is made: a block's tensor, and its row of the plane's tensor, lie where 
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
-import threading
 import unittest
 from typing import Any, Optional
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, os.pardir, "engines"))
+ME = [sys.executable, os.path.abspath(__file__)]
+sys.path.insert(0, os.path.join(os.path.dirname(ME[1]), os.pardir, "engines"))
 
 import kvshm  # noqa: E402
 import runner  # noqa: E402
@@ -68,24 +68,6 @@ def read(store: kvshm.Store, key: bytes, number: int) -> None:
             del whole, block
 
 
-class Serving(threading.Thread):
-    """An owner's work: it hands out what the memory is reached by, until told to stop."""
-
-    def __init__(self, owner: kvshm.Owner) -> None:
-        super().__init__(daemon=True)
-        self._owner = owner
-        self._stop = threading.Event()
-
-    def run(self) -> None:
-        while not self._stop.wait(0.005):
-            self._owner.recover()
-
-    def stop(self) -> None:
-        """Returns when it has stopped."""
-        self._stop.set()
-        self.join()
-
-
 @unittest.skipIf(why_not(), why_not() or "")
 class Torch(unittest.TestCase):
     """Two processes and one store."""
@@ -93,24 +75,32 @@ class Torch(unittest.TestCase):
     def exchange(self, export: str) -> None:
         """The other process reads what this one has written, and the other way round."""
         name = f"{os.environ.get('KVSHM_TEST_PREFIX', '')}torch-{export}-{os.getpid()}"
-        with kvshm.create(
-            name, size=BLOCKS * BLOCK_SIZE, block_size=BLOCK_SIZE, pool="cuda:0,cuda:0", gpu_export=export
-        ) as owner:
-            serving = Serving(owner)
-            serving.start()
-            try:
-                with kvshm.attach(name) as store:
-                    write(store, b"here", 10)
-                    subprocess.run([sys.executable, os.path.abspath(__file__), "other", name], check=True)
-                    read(store, b"there", 20)
-            finally:
-                serving.stop()
+        with subprocess.Popen([*ME, "own", name, export], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            self.assertEqual(owner.stdout.readline(), b"ready\n")
+            with kvshm.attach(name) as store:
+                write(store, b"here", 10)
+                subprocess.run([*ME, "other", name], check=True)
+                read(store, b"there", 20)
+            owner.communicate()  # the end of its input ends it
+        self.assertEqual(owner.returncode, 0)
 
     def test_descriptors(self) -> None:
         self.exchange("fd")
 
     def test_ipc(self) -> None:
         self.exchange("ipc")
+
+
+def own(name: str, export: str) -> None:
+    """Owns the store, and hands out what its memory is reached by, until nobody needs it: in a process of its own,
+    since legacy IPC handles are no good in the one that made them."""
+    with kvshm.create(
+        name, size=BLOCKS * BLOCK_SIZE, block_size=BLOCK_SIZE, pool="cuda:0,cuda:0", gpu_export=export
+    ) as owner:
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], 0.005)[0]:
+            owner.recover()
 
 
 def other(name: str) -> None:
@@ -121,7 +111,9 @@ def other(name: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["other"]:
-        other(sys.argv[2])
+    if sys.argv[1:2] == ["own"]:
+        own(*sys.argv[2:])
+    elif sys.argv[1:2] == ["other"]:
+        other(*sys.argv[2:])
     else:
         runner.main()
