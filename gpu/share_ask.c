@@ -4,12 +4,12 @@
  * share_ask.c: how a new owner gets the planes' descriptors back from clients, and how these answer. See share.h.
  *
  * The order, on the one side: listen; one more in `asks`; the bit. On the other: the bit; `asks`; connect. So who sees
- * the bit that this asking has set sees its number, and who sees its number finds somebody who listens. A client that is
- * through with a number (it has sent what it has, or found nobody there) leaves that alone: nobody will ask by it again,
- * since the next one takes another. So an adopter that dies, and leaves its bit behind, costs each client one attempt,
- * and not one for each call; and one that comes after it, also while a client is between its look and its connection,
- * has a number that no client is through with. A client that connects by an old number, to the new one's socket, has
- * answered that, and will once more. (tests/model/asks.pml)
+ * the bit that this asking has set sees its number, and who sees its number finds somebody who listens. A client that
+ * is through with a number (it has sent what it has, or found nobody there) leaves that alone: nobody will ask by it
+ * again, since the next one takes another. So an adopter that dies, and leaves its bit behind, costs each client one
+ * attempt, and not one for each call; and one that comes after it, also while a client is between its look and its
+ * connection, has a number that no client is through with. A client that connects by an old number, to the new one's
+ * socket, has answered that, and will once more. (tests/model/asks.pml)
  */
 #include "config.h"
 
@@ -114,7 +114,7 @@ static int await_answer(struct asking *asking, int fds[KVS_PLANES_MAX], uint64_t
 	}
 }
 
-/* Sequentially consistent, by which the number comes before the bit. The bit is still there where an adopter has died. */
+/* Sequentially consistent, by which the number comes before the bit. One whose adopter has died goes first. */
 static void set_bit(const struct kvs_map *map)
 {
 	(void)atomic_fetch_and(&map->head->state, ~KVS_STORE_ASKS);

@@ -310,7 +310,7 @@ static int judge(const struct kvs_map *map, const struct message *message, ssize
 static int above_standard(int *fds, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		int higher = fds[i];
+		int higher;
 
 		if (fds[i] > STDERR_FILENO)
 			continue;

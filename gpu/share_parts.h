@@ -13,8 +13,8 @@
 
 #include "share.h"
 
-/* A socket's name. Its directory is open, since sun_path has room for 107 characters, and directories have longer names:
- * the path goes through /proc/self/fd. */
+/* A socket's name. Its directory is open, since sun_path has room for 107 characters, and directories have longer
+ * names: the path goes through /proc/self/fd. */
 struct kvg_place {
 	int dir;
 	struct sockaddr_un address;

@@ -79,7 +79,8 @@ static int check_numbers(const struct kvshm_create_options *o)
 	if (o->populate > KVS_POPULATE_MAX)
 		return kvs_fault(EINVAL, "%u threads to populate: the most is %d", o->populate, KVS_POPULATE_MAX);
 	if (o->gpu_export != KVSHM_EXPORT_FD && o->gpu_export != KVSHM_EXPORT_IPC)
-		return kvs_fault(EINVAL, "gpu_export %d: it is KVSHM_EXPORT_FD or KVSHM_EXPORT_IPC", (int)o->gpu_export);
+		return kvs_fault(EINVAL, "gpu_export %d: it is KVSHM_EXPORT_FD or KVSHM_EXPORT_IPC",
+				 (int)o->gpu_export);
 	if (o->label && strlen(o->label) > KVSHM_LABEL_MAX)
 		return kvs_fault(EINVAL, "a label of %zu bytes: the longest is %d", strlen(o->label), KVSHM_LABEL_MAX);
 	return 0;
@@ -168,7 +169,8 @@ static int look_for_planes(struct kvshm_owner *owner)
 	if (owner->map.files.memory != KVS_MEMORY_CUDA || owner->map.files.export != KVS_EXPORT_IPC)
 		return 0;
 	atomic_store(&owner->map.head->state, KVS_STORE_DESTROYED);
-	return kvs_fault(ESTALE, "the GPU memory of store '%s' has gone with its owner: make a new one by --replace-dead",
+	return kvs_fault(ESTALE,
+			 "the GPU memory of store '%s' has gone with its owner: make a new one by --replace-dead",
 			 owner->name);
 }
 

@@ -160,10 +160,10 @@ void kvl_memory_give_back(void *memory, size_t size)
 	(void)munmap(memory, size);
 }
 
+/* Relaxed, as in kvl_check(): who looks because of a bit of the state's orders that by itself (gpu/share_ask.c). */
 int kvl_look_closer(const struct kvshm_store *store)
 {
 	uint32_t state;
-
 
 	if (!store)
 		return kvs_routine(EINVAL, "no store was given (NULL)");

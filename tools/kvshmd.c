@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * kvshmd: owns one store: makes it (or goes on with one whose owner is gone), recovers dead clients every 50 ms, hands
- * out GPU memory to who attaches, tells of pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP. It
- * is not on anyone's data path: a store whose kvshmd was killed goes on.
+ * out GPU memory to who attaches, tells of pins that are held for long, and destroys it on SIGTERM, SIGINT or SIGHUP.
+ * It is not on anyone's data path: a store whose kvshmd was killed goes on.
  *
  * Signals are blocked before the store exists and read from a descriptor afterwards, so that none can end the program
  * with a store left behind.
@@ -161,8 +161,8 @@ static int look_at_pins(kvshm_owner *owner, uint64_t timeout, int64_t *next)
 	return kvshm_owner_look_at_pins(owner, timeout * 1000000000, NULL);
 }
 
-/* Recovers until a signal comes, and as soon as somebody waits for GPU memory, which goes with that. False: the store is
- * no longer ours to look after. */
+/* Recovers until a signal comes, and as soon as somebody waits for GPU memory, which goes with that. False: the store
+ * is no longer ours to look after. */
 static bool serve(kvshm_owner *owner, struct net *net, uint64_t pin_timeout, int signals, int timer)
 {
 	struct pollfd ready[] = { { .fd = signals, .events = POLLIN }, { .fd = timer, .events = POLLIN },

@@ -155,7 +155,8 @@ void settings_read(int argc, char **argv, struct settings *settings)
 		.options = options,
 	};
 
-	*settings = (struct settings){ .retain = -1, .gpu_export = -1, .group = -1, .numa = UINT64_MAX, .populate = UINT64_MAX,
+	*settings = (struct settings){ .retain = -1, .gpu_export = -1, .group = -1,
+				       .numa = UINT64_MAX, .populate = UINT64_MAX,
 				       .pin_timeout = PIN_TIMEOUT, .claim_timeout = UINT64_MAX,
 				       .fill_timeout = UINT64_MAX,
 				       .net = NET_SETTINGS };
@@ -260,8 +261,8 @@ struct pool_text {
 	char text[KVSHM_PLANES_MAX * (KVSHM_GPU_SIZE + 1)];
 };
 
-/* "cuda:N" is the Nth of the process that has made it, which it need not be of this one: that it is a GPU is all that is
- * known of it. */
+/* "cuda:N" is the Nth of the process that has made it, which it need not be of this one: that it is a GPU is all that
+ * is known of it. */
 static int add_plane(const struct kvshm_plane_view *plane, void *arg)
 {
 	struct pool_text *pool = arg;

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# kvshmd --pool: a store in GPU memory is made, and goes with its kvshmd; one whose kvshmd was killed goes on by --adopt,
-# as long as a client has the memory, or else by --replace-dead; its names go by kvshm-rm, and no other's do. What can't
-# be is said.
+# kvshmd --pool: a store in GPU memory is made, and goes with its kvshmd; one whose kvshmd was killed goes on by
+# --adopt, as long as a client has the memory, or else by --replace-dead; its names go by kvshm-rm, and no other's do.
+# What can't be is said.
 # shellcheck source=tests/gpu/lib.sh
 . "$(dirname "$0")/lib.sh"
 

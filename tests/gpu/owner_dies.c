@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * owner_dies: the owner of a store in GPU memory is killed. Where the memory goes with it, every call of its clients says
- * so within 100 ms, those too that wait; where it does not, clients go on, and are told if they ask.
+ * owner_dies: the owner of a store in GPU memory is killed. Where the memory goes with it, every call of its clients
+ * says so within 100 ms, those too that wait; where it does not, clients go on, and are told if they ask.
  */
 #include "config.h"
 

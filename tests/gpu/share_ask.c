@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -58,7 +59,7 @@ static void attach(struct scene *client)
 {
 	scene_attach(client, NULL);
 	attached = (struct kvg_attached){.map = &client->map, .slot = client->slot, .dir = (char *)"/dev/shm"};
-	(void)strcpy(attached.name, unit_name());
+	(void)snprintf(attached.name, sizeof(attached.name), "%s", unit_name());
 	ck_rc(kvg_share_fetch_for("/dev/shm", unit_name(), &client->map, attached.fds, SCENE_HOUR), 0);
 }
 
@@ -429,7 +430,8 @@ START_TEST(an_adopter_with_too_few_descriptors_is_EMFILE_and_has_none)
 }
 END_TEST
 
-/* One attempt for each asking, whatever it found: not one for each call. And what it did not get through is tried again. */
+/* One attempt for each asking, whatever it found: not one for each call. And what it did not get through is tried
+ * again. */
 START_TEST(a_client_answers_an_asking_once)
 {
 	const struct kvs_files_access access = {.mode = 0600, .group = KVS_GROUP_OWN};

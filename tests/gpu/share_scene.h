@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * share_scene.h: a store whose planes are handed out as descriptors, as gpu/share.h sees it: without a GPU and without a
- * driver, since what goes over the sockets is descriptors of whatever there is. Here that is memory files, each with a
- * number in it.
+ * share_scene.h: a store whose planes are handed out as descriptors, as gpu/share.h sees it: without a GPU and without
+ * a driver, since what goes over the sockets is descriptors of whatever there is. Here that is memory files, each with
+ * a number in it.
  *
  * A test has one map at a time that the fixture does not know of: in the process that it runs in.
  */

@@ -6,8 +6,8 @@
  * stands for gpu/share_parts.c: kvg_listen(), kvg_listen_end(), kvg_connect(), kvg_send()
  *
  * A client makes CALLS calls in each of its THREADS, which share what it has answered. An adopter waits until it is
- * answered, or its time is over, which may be at any moment. The owner's lock, which lets one adopt at a time, falls with
- * it; its name and the bit stay then.
+ * answered, or its time is over, which may be at any moment. The owner's lock, which lets one adopt at a time, falls
+ * with it; its name and the bit stay then.
  *
  * Shows: a call that began when an adopter had asked, and ended when it still did, has brought it the descriptors,
  * whatever other threads were at since when, and whoever had died before; a client tries no number twice once nobody
