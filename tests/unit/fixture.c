@@ -352,10 +352,37 @@ void unit_bytes(uint64_t number, unsigned plane, uint8_t *bytes, size_t size)
 		bytes[at] = byte_of(number, plane, at);
 }
 
+/* Bytes in GPU memory are copied: nobody else can touch them. */
+static bool in_gpu(const kvshm_store *store)
+{
+	return store->map.files.memory != KVS_MEMORY_HOST;
+}
+
+static uint8_t *buffer(const kvshm_store *store)
+{
+	uint8_t *bytes = calloc(1, store->map.g.block_size);
+
+	ck_assert_ptr_nonnull(bytes);
+	return bytes;
+}
+
+static void write_gpu(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
+{
+	uint8_t *bytes = buffer(store);
+
+	unit_bytes(number, plane, bytes, store->map.g.block_size);
+	ck_rc(kvshm_write(store, held, plane, 0, bytes, store->map.g.block_size), 0);
+	free(bytes);
+}
+
 void unit_write_plane(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
 {
 	void *address;
 
+	if (in_gpu(store)) {
+		write_gpu(store, held, number, plane);
+		return;
+	}
 	ck_rc(kvshm_address(store, held, plane, &address), 0);
 	unit_bytes(number, plane, address, store->map.g.block_size);
 }
@@ -366,18 +393,34 @@ void unit_write(kvshm_store *store, const struct kvshm_handle *held, uint64_t nu
 		unit_write_plane(store, held, number, plane);
 }
 
+static void verify_plane(const kvshm_store *store, const uint8_t *bytes, uint64_t number, unsigned plane)
+{
+	for (uint64_t at = 0; at < store->map.g.block_size; at++)
+		if (bytes[at] != byte_of(number, plane, at))
+			ck_abort_msg("key %llu, plane %u: byte %llu is another's", (unsigned long long)number, plane,
+				     (unsigned long long)at);
+}
+
+static void verify_gpu(kvshm_store *store, const struct kvshm_handle *held, uint64_t number, unsigned plane)
+{
+	uint8_t *bytes = buffer(store);
+
+	ck_rc(kvshm_read(store, held, plane, 0, bytes, store->map.g.block_size), 0);
+	verify_plane(store, bytes, number, plane);
+	free(bytes);
+}
+
 void unit_verify(kvshm_store *store, const struct kvshm_handle *held, uint64_t number)
 {
 	for (unsigned plane = 0; plane < store->map.g.planes; plane++) {
-		const uint8_t *bytes;
 		void *address;
 
+		if (in_gpu(store)) {
+			verify_gpu(store, held, number, plane);
+			continue;
+		}
 		ck_rc(kvshm_address(store, held, plane, &address), 0);
-		bytes = address;
-		for (uint64_t at = 0; at < store->map.g.block_size; at++)
-			if (bytes[at] != byte_of(number, plane, at))
-				ck_abort_msg("key %llu, plane %u: byte %llu is another's", (unsigned long long)number,
-					     plane, (unsigned long long)at);
+		verify_plane(store, address, number, plane);
 	}
 }
 

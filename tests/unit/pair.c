@@ -22,6 +22,8 @@
 kvshm_store *pair_here, *pair_there;
 kvshm_peer *pair_peer;
 const char *pair_url = "tcp://127.0.0.1:0";
+const char *pair_pool_here, *pair_pool_there;
+uint64_t pair_block = BLOCK;
 
 static struct {
 	kvshm_owner *owner;
@@ -105,10 +107,14 @@ void pair_begin(uint32_t blocks, uint32_t planes, enum kvshm_retain retain)
 
 	options.planes = planes;
 	options.retain = retain;
+	options.block_size = pair_block;
+	options.size = blocks * pair_block;
+	options.pool = pair_pool_there;
 	pair_there = unit_make(&options);
 	pair.daemon = unit_attach();
 	(void)snprintf(pair.name, sizeof(pair.name), "%s.here", unit_name());
 	options.retain = KVSHM_KEEP;
+	options.pool = pair_pool_here;
 	ck_rc(kvshm_create(pair.name, &options, &pair.owner), 0);
 	ck_rc(kvshm_attach(pair.name, NULL, &pair_here), 0);
 	pair.planes = planes;

@@ -14,6 +14,8 @@ extern kvshm_store *pair_here;	/* where the peer sends from */
 extern kvshm_store *pair_there; /* an engine of the receiving store; the listener is another client of it */
 extern kvshm_peer *pair_peer;
 extern const char *pair_url; /* what the next pair_begin() listens at */
+extern const char *pair_pool_here, *pair_pool_there; /* which memory its stores have; NULL: the host's */
+extern uint64_t pair_block; /* bytes of their blocks; 4096 unless told (pair_open() and pair_fill() are for these) */
 
 void pair_begin(uint32_t blocks, uint32_t planes, enum kvshm_retain retain);
 /* One more connection from the same store. */

@@ -27,16 +27,13 @@ static struct gpu {
 	unsigned reads, writes, fail_at; /* the number of the one that fails; 0: none */
 } gpus[2];
 
-static void copy(struct gpu *gpu, uint32_t plane, uint64_t at, void *to, const void *from, uint64_t length)
+static uint8_t *find(const struct gpu *gpu, uint32_t plane, uint64_t at, uint64_t length)
 {
 	ck_assert_uint_lt(plane, PLANES);
 	ck_assert_uint_le(at + length, PLANE);
 	ck_assert_uint_gt(length, 0);
 	ck_assert_uint_le(length, KVR_TCP_STAGE);
-	if (to)
-		memcpy(to, gpu->bytes + plane * PLANE + at, length);
-	else
-		memcpy(gpu->bytes + plane * PLANE + at, from, length);
+	return gpu->bytes + plane * PLANE + at;
 }
 
 int __wrap_kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at, void *to, uint64_t length);
@@ -47,7 +44,7 @@ int __wrap_kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint
 	if (++gpu->reads == gpu->fail_at)
 		return kvs_fault(EIO, "cannot copy %llu bytes of plane %u: the GPU is gone", (unsigned long long)length,
 				 plane);
-	copy(gpu, plane, at, to, NULL, length);
+	memcpy(to, find(gpu, plane, at, length), length);
 	return 0;
 }
 
@@ -61,7 +58,7 @@ int __wrap_kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uin
 	if (++gpu->writes == gpu->fail_at)
 		return kvs_fault(EIO, "cannot copy %llu bytes of plane %u: the GPU is gone", (unsigned long long)length,
 				 plane);
-	copy(gpu, plane, at, NULL, from, length);
+	memcpy(find(gpu, plane, at, length), from, length);
 	return 0;
 }
 

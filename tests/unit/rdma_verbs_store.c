@@ -9,98 +9,15 @@
 
 #include "pair.h"
 #include "verbs_scene.h"
+#include "verbs_turns.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #define BLOCKS 32U
 #define COUNT 6U
-
-/* ---- Turns: the devices that are not there are for one thread at a time. One runs while the others wait */
-
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
-
-static void rest(void)
-{
-	(void)pthread_mutex_unlock(&turn);
-}
-
-static void go_on(void)
-{
-	(void)pthread_mutex_lock(&turn);
-}
-
-/* There is one more thread, the listener's. */
-static void *(*listener)(void *arg);
-
-static void *take_turns(void *arg)
-{
-	void *result;
-
-	go_on();
-	result = listener(arg);
-	rest();
-	return result;
-}
-
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
-int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
-{
-	listener = start;
-	return __real_pthread_create(thread, attr, take_turns, arg);
-}
-
-int __real_pthread_join(pthread_t thread, void **result);
-int __wrap_pthread_join(pthread_t thread, void **result);
-int __wrap_pthread_join(pthread_t thread, void **result)
-{
-	int rc;
-
-	rest();
-	rc = __real_pthread_join(thread, result);
-	go_on();
-	return rc;
-}
-
-int __real_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout);
-int __wrap_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout);
-int __wrap_epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
-{
-	int rc;
-
-	rest();
-	rc = __real_epoll_wait(epoll, events, count, timeout);
-	go_on();
-	return rc;
-}
-
-int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
-int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
-{
-	int rc;
-
-	rest();
-	rc = __real_poll(fds, count, timeout);
-	go_on();
-	return rc;
-}
-
-int __real_sched_yield(void);
-int __wrap_sched_yield(void);
-int __wrap_sched_yield(void)
-{
-	rest();
-	(void)__real_sched_yield();
-	go_on();
-	return 0;
-}
 
 /* ---- What is sent, and what comes of it */
 
@@ -201,7 +118,7 @@ START_TEST(whatever_fails_the_store_is_unharmed_and_the_next_transfer_comes)
 	unsigned n = 1;
 
 	scene_begin();
-	go_on();
+	turns_go_on();
 	pair_url = "rdma://10.77.0.1:7471";
 	pair_begin(BLOCKS, 2, KVSHM_DROP);
 	pair_disconnect(pair_peer);
@@ -212,7 +129,7 @@ START_TEST(whatever_fails_the_store_is_unharmed_and_the_next_transfer_comes)
 	ck_assert_uint_gt(n, 100);
 	pair_end();
 	ck_assert_uint_eq(fake.objects, 0);
-	rest();
+	turns_rest();
 }
 END_TEST
 

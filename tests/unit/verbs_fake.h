@@ -37,6 +37,7 @@ extern struct fake {
 	uint8_t traffic_class;
 	/* Where these bytes of GPU memory can be read and written; NULL: they are none. (NULL: there is no GPU.) */
 	void *(*gpu)(const void *at, size_t bytes);
+	void (*wrote)(void);  /* a device has written to somebody's memory; NULL: nobody asks */
 	bool peer_memory;     /* it can be registered by its address */
 	bool no_dma_bufs;     /* dma-bufs can't be */
 	bool dma_buf_windows; /* windows can be over them */

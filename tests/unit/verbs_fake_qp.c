@@ -380,6 +380,8 @@ static enum ibv_wc_status write_to(struct fake_qp *to, const struct ibv_send_wr 
 	}
 	memcpy(reach(wr->wr.rdma.remote_addr, wr->sg_list->length), reach(wr->sg_list->addr, wr->sg_list->length),
 	       wr->sg_list->length);
+	if (fake.wrote)
+		fake.wrote();
 	return IBV_WC_SUCCESS;
 }
 
