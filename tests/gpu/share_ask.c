@@ -298,7 +298,7 @@ static void bring(const struct kvg_place *place, const void *bytes, size_t size,
 	ck_rc(kvg_connect(place, &fd), 0);
 	if (count) {
 		struct cmsghdr *rights = &control.align;
-		int fds[64];
+		int fds[64] = {0};
 
 		header.msg_control = control.bytes;
 		header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
