@@ -177,6 +177,15 @@ const struct kvr_part *kvr_memory_find(const struct kvr_memory *memory, const vo
 	return NULL;
 }
 
+bool kvr_memory_in_gpu(const struct kvr_memory *memory)
+{
+	const struct kvr_part *part = memory->parts;
+
+	while (part && !part->gpu)
+		part = part->next;
+	return part;
+}
+
 struct kvr_registrar *kvr_memory_registrar(const struct kvr_memory *memory,
 					   void (*close)(struct kvr_registrar *registrar),
 					   bool (*is)(const struct kvr_registrar *registrar, const void *arg),

@@ -17,6 +17,9 @@ struct kvr_registrar {
 	struct kvr_registrar *next;
 };
 
+/* Is any part of it GPU memory? */
+bool kvr_memory_in_gpu(const struct kvr_memory *memory);
+
 /* One that is there already, of those whose close is this function, for which is() says so; NULL: none. */
 struct kvr_registrar *kvr_memory_registrar(const struct kvr_memory *memory,
 					   void (*close)(struct kvr_registrar *registrar),

@@ -153,6 +153,21 @@ static void read_endpoint(const struct kvr_port *port, struct kvr_endpoint *endp
 	memcpy(&endpoint->address, address, endpoint->length);
 }
 
+/* Where the address is a device's. Whether it reaches a GPU's memory is seen here, by who can mend it, and not when
+ * somebody connects. */
+static int look_at_device(const struct kvr_port *port)
+{
+	struct kvr_device *device;
+	int rc;
+
+	if (!port->id->verbs)
+		return 0;
+	rc = kvr_choice_check(port->id, &port->options);
+	if (rc == 0 && kvr_memory_in_gpu(port->memory))
+		rc = kvr_device_get(port->loop, port->memory, port->id, &device);
+	return rc;
+}
+
 static int open_port(struct kvr_port *port, struct kvr_endpoint *endpoint)
 {
 	struct kvr_endpoint at = *endpoint;
@@ -175,7 +190,7 @@ static int open_port(struct kvr_port *port, struct kvr_endpoint *endpoint)
 					 ? ": no RDMA device has that address (`rdma link`, `ip address`)"
 				 : errno == EADDRINUSE ? ": another process listens there"
 						       : "");
-	rc = port->id->verbs ? kvr_choice_check(port->id, &port->options) : 0;
+	rc = look_at_device(port);
 	if (rc)
 		return rc;
 	if (rdma_listen(port->id, BACKLOG))

@@ -64,17 +64,27 @@ static int add(unsigned plane)
 	return kvr_memory_add_gpu(ends_b.memory, gpu + plane * SIZE, SIZE, (void *)gpu, plane);
 }
 
-static void begin(void)
+static void make_gpu(void)
 {
-	scene_begin();
 	gpu = mmap(NULL, PLANES * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(gpu, MAP_FAILED);
 	fake.gpu = look;
+}
+
+static void add_all(void)
+{
+	for (unsigned plane = 0; plane < PLANES; plane++)
+		ends_rc(add(plane), 0);
+}
+
+static void begin(void)
+{
+	scene_begin();
+	make_gpu();
 	ends_open();
 	scene_renew(&ends_a);
 	scene_renew(&ends_b);
-	for (unsigned plane = 0; plane < PLANES; plane++)
-		ends_rc(add(plane), 0);
+	add_all();
 }
 
 static void end(void)
@@ -216,6 +226,23 @@ START_TEST(without_a_way_both_reasons_and_what_to_do_are_told)
 }
 END_TEST
 
+/* Who listens at a device's address hears of it at once; at any address, when somebody connects. */
+START_TEST(who_listens_is_told_that_there_is_no_way)
+{
+	scene_begin();
+	if (_i)
+		ends_use("rdma://0.0.0.0:7471");
+	make_gpu();
+	fake.no_dma_bufs = true;
+	ends_open_both();
+	add_all();
+	ends_rc(ends_listen(), _i ? 0 : -EOPNOTSUPP);
+	if (!_i)
+		ck_assert_ptr_nonnull(strstr(kvs_fault_text(), "cannot register GPU memory with fake0: "));
+	end();
+}
+END_TEST
+
 START_TEST(what_can_not_be_flushed_is_not_registered)
 {
 	no_flush = true;
@@ -279,6 +306,7 @@ int main(void)
 	const struct unit_loop loops[] = {
 		{what_windows_can_be_over_is_taken_and_a_dma_buf_first, WAYS},
 		{without_a_way_both_reasons_and_what_to_do_are_told, 2},
+		{who_listens_is_told_that_there_is_no_way, 2},
 		{no_descriptor_is_left, 3},
 		{NULL, 0},
 	};
