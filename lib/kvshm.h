@@ -945,7 +945,9 @@ void kvshm_net_defaults(struct kvshm_net_options *options);
  *   -EINVAL       URL is none, or it is of TCP, and options name a device, its port or its table of addresses
  *   -EADDRINUSE   another listens there     -EADDRNOTAVAIL  ADDR is none of this machine's
  *   -ENODEV       there is no such RDMA device, or none has that address    -ENETDOWN  its port is down
- *   -ENOMEM       the planes can't be registered: kvshm_error() names the limit */
+ *   -ENOMEM       the planes can't be registered: kvshm_error() names the limit
+ *   -EOPNOTSUPP   they are in GPU memory that the device can't reach: kvshm_error() says why, and what to do; or this
+ *                 library was built without RDMA */
 int kvshm_listen(kvshm_store *store, const char *url, const struct kvshm_net_options *options,
 		 kvshm_listener **listener);
 
@@ -971,7 +973,7 @@ int kvshm_listener_work(kvshm_listener *listener, uint64_t deadline);
  *   -EACCES        only one side has a secret, or they differ
  *   -EMEDIUMTYPE   another label; both are in kvshm_error()
  *   -EPROTO        other sizes, another version, or no kvshm: kvshm_error() says which
- *   -ENODEV, -ENETDOWN, -ENOMEM as in kvshm_listen() */
+ *   -ENODEV, -ENETDOWN, -ENOMEM, -EOPNOTSUPP as in kvshm_listen() */
 int kvshm_connect(kvshm_store *store, const char *url, const struct kvshm_net_options *options, uint64_t deadline,
 		  kvshm_peer **peer);
 
@@ -982,8 +984,10 @@ int kvshm_disconnect(kvshm_peer *peer);
 /* Readable when kvshm_peer_work() has something to do; the library's, as that of kvshm_poll_fd(). */
 int kvshm_peer_fd(kvshm_peer *peer, int *fd);
 
-/* Memory that blocks may be written from, beside the planes of the peer's store: registered, once, with the device.
+/* Memory that blocks may be written from, beside the planes of the peer's store: registered, once, with the device. It
+ * is host memory: a GPU's is sent from where it lies in planes only.
  *   -ENOMEM   kvshm_error() names the limit    -EEXIST  it overlaps memory that is registered
+ *   -EFAULT   (register) not all of it is mapped, or it can't be read
  *   -EBUSY    (unregister) a write from it is under way    -ENOENT  (unregister) none is registered at address */
 int kvshm_peer_register(kvshm_peer *peer, void *address, size_t size);
 int kvshm_peer_unregister(kvshm_peer *peer, void *address);
