@@ -321,6 +321,26 @@ START_TEST(what_a_stream_has_read_is_used_again)
 }
 END_TEST
 
+START_TEST(what_a_stream_has_still_to_read_is_left_alone)
+{
+	struct kvshm_piece pieces[40];
+	struct memory memory;
+
+	begin(true);
+	memory = take(false, ALL);
+	memset(memory.seen, 7, ALL);
+	standin_stream_hold(engine_stream);
+	for (unsigned i = 0; i < 40; i++) {
+		pieces[i] = piece(0, 1000 * i, &memory, 1000 * i, 1000);
+		ck_rc(kvshm_copy_in(store, engine_stream, 0, &pieces[i], 1), 0);
+	}
+	engine_finish();
+	ck_assert_int_eq(memcmp(blocks + (size_t)fills[0].block * BLOCK, memory.seen, 40000), 0);
+	give_back(&memory);
+	end();
+}
+END_TEST
+
 /* A stream that stands still is not in the way of what another has done. */
 START_TEST(a_stream_that_stands_hides_nothing)
 {
@@ -571,6 +591,7 @@ int main(void)
 		a_copy_takes_effect_when_the_stream_gets_there,
 		within_the_gpu_more_pieces_are_small,
 		what_a_stream_has_read_is_used_again,
+		what_a_stream_has_still_to_read_is_left_alone,
 		a_stream_that_stands_hides_nothing,
 		a_part_is_written_in_its_plane_only,
 		host_memory_that_is_not_registered_is_ENOTSUP,
