@@ -271,11 +271,20 @@ int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at
 	return rc ? rc : end_copy(driver, driver->copy_out(to, base + at, length), plane, length);
 }
 
+/* From memory that is not pinned the driver returns when it has taken the bytes, which may be before the GPU has them.
+ * What is read back, on the same stream, comes behind them, and is waited for. */
 int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length)
 {
 	const struct kvg_driver *driver;
 	kvg_pointer base;
+	kvg_result result;
+	uint8_t last;
 	int rc = begin_copy(attached, plane, &driver, &base);
 
-	return rc ? rc : end_copy(driver, driver->copy_in(base + at, from, length), plane, length);
+	if (rc)
+		return rc;
+	result = driver->copy_in(base + at, from, length);
+	if (result == KVG_SUCCESS)
+		result = driver->copy_out(&last, base + at + length - 1, 1);
+	return end_copy(driver, result, plane, length);
 }

@@ -555,6 +555,21 @@ START_TEST(descriptors_are_no_standard_streams)
 END_TEST
 
 /* A child of fork() has neither the descriptors nor the driver; its parent goes on. */
+/* The driver's call may return before, where the memory is not pinned: what is read behind it, on its stream, does not. */
+START_TEST(a_write_returns_when_the_GPU_has_the_bytes)
+{
+	kvshm_store *store = gpu_make("cuda:0");
+	struct kvshm_handle handle = unit_begin(store, 1);
+	unsigned long before = standin_calls_of("cuMemcpyDtoH_v2");
+
+	gpu_write(store, &handle, 1);
+	ck_assert_uint_eq(standin_calls_of("cuMemcpyDtoH_v2"), before + 1);
+	ck_rc(kvshm_publish(store, &handle, NULL), 0);
+	gpu_verify(store, &handle, 1);
+	ck_rc(kvshm_release(store, &handle), 0);
+}
+END_TEST
+
 START_TEST(a_child_of_fork_has_nothing_of_it)
 {
 	struct kvshm_create_options options = gpu_options("cuda:0", KVSHM_EXPORT_FD);
@@ -599,6 +614,7 @@ int main(void)
 		an_owners_memory_is_in_the_primary_context,
 		an_owner_of_descriptors_has_no_context,
 		detach_unmaps,
+		a_write_returns_when_the_GPU_has_the_bytes,
 		descriptors_are_no_standard_streams,
 		a_child_of_fork_has_nothing_of_it,
 	};
