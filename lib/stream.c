@@ -251,7 +251,8 @@ static int take_give_up(const struct kvs_actor *actor, kvshm_store *store, struc
 
 static int take_release(const struct kvs_actor *actor, struct kvshm_handle *handle, struct item *item)
 {
-	if (handle->kind != KVSHM_REF || !(kvs_hold_counts(actor, handle->block, handle->life) & KVS_ENTRY_REFS))
+	if (handle->kind != KVSHM_REF || handle->block >= actor->map->g.blocks ||
+	    !(kvs_hold_counts(actor, handle->block, handle->life) & KVS_ENTRY_REFS))
 		return kvl_refuse_release(handle, KVSHM_REF);
 	item->handle = *handle;
 	*handle = kvl_no_hold;

@@ -298,6 +298,8 @@ class Streams(GPUTest):
         request.end_on(stream)
         self.assertEqual(request.info().state, kvshm.RequestState.OPEN)
         stream.go()
+        request.end_on(stream)
+        stream.go()
         self.assertEqual(request.info().state, kvshm.RequestState.CLOSED)
         self.assertFalse(request.end())
 

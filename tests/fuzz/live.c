@@ -43,10 +43,11 @@ static bool is_an_answer(enum live_call call, int rc)
 	if (rc == -EPROTO)
 		return call > LIVE_counted;
 	if (rc == -EINVAL) /* of a block without a key; of bytes beyond a block */
-		return call == LIVE_publish || call == LIVE_publish_batch || call == LIVE_read || call == LIVE_write;
+		return call == LIVE_publish || call == LIVE_publish_batch || call == LIVE_publish_on ||
+		       call == LIVE_read || call == LIVE_write || call == LIVE_copy_in || call == LIVE_copy_out;
 	if (rc == -EOWNERDEAD)
 		return call == LIVE_attach;
-	return rc == -ENODEV && live_is_of_planes(call);
+	return rc == -ENODEV && live_is_of_gpus(call);
 }
 
 static void note_result(struct live_process *p, enum live_call call, int rc)

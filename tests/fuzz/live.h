@@ -26,7 +26,7 @@
 	X(get) X(get_or_fill) X(get_or_fill_shared) X(publish) X(give_up) X(wait) X(release) X(pin) X(unpin) \
 	X(let_go) X(remove) X(touch) X(clear) X(match) X(match_window) X(get_meta) X(address) X(read) X(write) \
 	X(alloc) X(publish_as) X(get_ticket) X(hold) X(join) X(get_geometry) X(get_plane_info) X(get_owner_info) \
-	X(register_plane) X(recover) X(get_batch) \
+	X(register_plane) X(recover) X(publish_on) X(give_up_on) X(release_on) X(copy_in) X(copy_out) X(get_batch) \
 	X(get_or_fill_batch) X(get_or_fill_shared_batch) X(remove_batch) X(touch_batch) X(publish_batch) \
 	X(publish_as_batch) X(give_up_batch) X(wait_batch) X(release_batch) X(pin_batch) X(unpin_batch) \
 	X(get_meta_batch) X(address_batch) X(alloc_batch) X(get_ticket_batch) X(hold_batch) X(join_batch) \
@@ -34,7 +34,8 @@
 	X(request_unreserve) X(request_match) X(request_pin) X(request_get_or_fill) X(request_get_or_fill_shared) \
 	X(request_get_or_fill_batch) X(request_get_or_fill_shared_batch) X(request_release) X(request_keep) \
 	X(request_complete) X(request_settle) X(request_wait) X(request_claim) X(request_end) X(request_tend) \
-	X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) X(view_store) \
+	X(request_end_on) X(request_get_info) X(poll_fd) X(poll_clear) X(counted) X(attach) X(detach) X(view_open) \
+	X(view_store) \
 	X(view_usage) X(view_clients) X(view_planes) \
 	X(view_counters) X(view_histograms) X(view_blocks) X(view_requests) X(view_pins) X(view_peers) X(view_check) \
 	X(view_head) \
@@ -50,9 +51,11 @@ enum live_call {
 
 extern const char *const live_names[LIVE_CALLS];
 
-/* Those that a damaged head may have look for a GPU's driver, or one that hands out its memory. */
-static inline bool live_is_of_planes(enum live_call call)
+/* Those that look for a GPU's driver; also because of a damaged head, which may have them look for its memory. */
+static inline bool live_is_of_gpus(enum live_call call)
 {
+	if ((call >= LIVE_publish_on && call <= LIVE_copy_out) || call == LIVE_request_end_on)
+		return true;
 	return call == LIVE_attach || call == LIVE_address || call == LIVE_address_batch || call == LIVE_read ||
 	       call == LIVE_write || call == LIVE_get_plane_info || call == LIVE_register_plane;
 }

@@ -160,6 +160,7 @@ static const struct {
 	{ 300, worker_call_alloc }, { 400, worker_call_publish_as }, { 250, worker_call_ticket },
 	{ 300, worker_call_hold }, { 300, worker_call_join }, { 50, worker_call_geometry },
 	{ 50, worker_call_plane_info }, { 20, worker_call_owner_info }, { 5, worker_call_register_plane },
+	{ 20, worker_call_on_stream }, { 20, worker_call_copy }, { 5, worker_call_request_end_on },
 	{ 100, worker_call_read }, { 100, worker_call_write }, { 100, worker_call_let_go },
 	{ 30, worker_call_recover }, { 800, worker_call_batch }, { 500, worker_call_request_open },
 	{ 150, worker_call_request_find }, { 150, worker_call_request_info }, { 250, worker_call_request_reserve },

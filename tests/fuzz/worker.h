@@ -4,8 +4,8 @@
  * worker.h: a process that makes every call on a damaged store, with handles and tickets that get stale, and some that
  * never were any. What a call answers is only counted, as long as it is an answer; but what it gives must be within the
  * store: handles of blocks that there are, bytes that can be written and read, lengths of a block at most. worker.c has
- * what it has in hand, and the step; worker_calls.c the single calls, worker_many.c matches and batches,
- * worker_requests.c requests, and waiting by a descriptor.
+ * what it has in hand, and the step; worker_calls.c the single calls, worker_streams.c those on streams, worker_many.c
+ * matches and batches, worker_requests.c requests, and waiting by a descriptor.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -90,6 +90,8 @@ int worker_call_plane_info(struct worker *w);
 int worker_call_owner_info(struct worker *w);
 int worker_call_register_plane(struct worker *w);
 int worker_call_recover(struct worker *w);
+int worker_call_on_stream(struct worker *w);
+int worker_call_copy(struct worker *w);
 int worker_call_match(struct worker *w);
 int worker_call_match_window(struct worker *w);
 int worker_call_batch(struct worker *w);
@@ -109,6 +111,7 @@ int worker_call_request_settle(struct worker *w);
 int worker_call_request_wait(struct worker *w);
 int worker_call_request_claim(struct worker *w);
 int worker_call_request_end(struct worker *w);
+int worker_call_request_end_on(struct worker *w);
 int worker_call_request_tend(struct worker *w);
 int worker_call_request_info(struct worker *w);
 int worker_call_poll(struct worker *w);

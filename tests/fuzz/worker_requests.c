@@ -143,6 +143,14 @@ int worker_call_request_end(struct worker *w)
 	return 0;
 }
 
+int worker_call_request_end_on(struct worker *w)
+{
+	struct kvshm_request request = some_request(w);
+
+	live_begin(w->p, LIVE_request_end_on);
+	return live_end(w->p, LIVE_request_end_on, kvshm_request_end_on(w->store, NULL, &request));
+}
+
 int worker_call_request_tend(struct worker *w)
 {
 	unsigned ended = 0;

@@ -54,6 +54,18 @@ static void calls_on_holds(kvshm_store *store, const struct kvshm_handle *held, 
 	ck_rc(kvshm_join(store, &ticket, 0, &handle), wanted);
 }
 
+static void calls_on_streams(kvshm_store *store, const struct kvshm_handle *held, int wanted)
+{
+	struct kvshm_piece piece = {.held = held, .memory = part, .length = sizeof(part)};
+
+	ck_rc(kvshm_publish_on(store, NULL, &handle, NULL, 1, &result), wanted);
+	ck_rc(kvshm_give_up_on(store, NULL, &handle, 1, &result), wanted);
+	ck_rc(kvshm_release_on(store, NULL, &handle, 1, &result), wanted);
+	ck_rc(kvshm_request_end_on(store, NULL, &request), wanted);
+	ck_rc(kvshm_copy_in(store, NULL, 0, &piece, 1), wanted);
+	ck_rc(kvshm_copy_out(store, NULL, 0, &piece, 1), wanted);
+}
+
 static void calls_on_many(kvshm_store *store, const struct kvshm_handle *held, int wanted)
 {
 	ck_rc(kvshm_get_batch(store, &key, 1, &handle, &result), wanted);
@@ -109,6 +121,7 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	static uint8_t bytes[UNIT_KEY];
 	struct kvshm_geometry geometry;
 	struct kvshm_plane_info plane;
+	struct kvshm_owner_info owner;
 	kvshm_listener *listener;
 	kvshm_peer *peer;
 
@@ -120,12 +133,14 @@ void unit_all_calls(kvshm_store *store, const struct kvshm_handle *held, int wan
 	calls_on_keys(store, wanted);
 	calls_on_holds(store, held, wanted);
 	calls_on_many(store, held, wanted);
+	calls_on_streams(store, held, wanted);
 	calls_on_requests(store, held, wanted);
 	ck_rc(kvshm_alloc(store, &handle), wanted);
 	ck_rc(kvshm_clear(store), wanted);
 	ck_rc(kvshm_recover(store, NULL), wanted);
 	ck_rc(kvshm_get_geometry(store, &geometry), wanted);
 	ck_rc(kvshm_get_plane_info(store, 0, &plane), wanted);
+	ck_rc(kvshm_get_owner_info(store, &owner), wanted);
 	ck_rc(kvshm_register_plane(store, 0), wanted);
 	ck_rc(kvshm_connect(store, NULL, NULL, 0, &peer), wanted);
 	ck_rc(kvshm_listen(store, NULL, NULL, &listener), wanted);

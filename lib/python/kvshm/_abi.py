@@ -720,7 +720,7 @@ request_end = _releases("request_end", _S, _P)
 request_tend = _releases("request_tend", _S, _T, POINTER(c_uint))
 request_get_info = _keeps("request_get_info", _S, _P, POINTER(RequestInfo))
 
-# What these put on streams may have the log called, in a thread of the driver's, which then waits for the interpreter.
+# These may load the driver, and wait for it.
 register_plane = _releases("register_plane", _S, _U)
 publish_on = _releases("publish_on", _S, _P, _P, _P, _N, _P)
 give_up_on = _releases("give_up_on", _S, _P, _P, _N, _P)

@@ -279,10 +279,12 @@ class Request(Local):
         return bool(result == 0)
 
     def end_on(self, stream: AnyStream) -> None:
-        """Ends it when a stream gets there; one that has ended by then is none the worse."""
+        """end() when a stream gets there; one that has ended by then, or before, is none the worse."""
         handle = as_stream(stream)
         with self.store.calling() as pointer:
-            self._check(_abi.request_end_on(pointer, handle, self.address))
+            result = _abi.request_end_on(pointer, handle, self.address)
+        if result not in (0, -errno.EALREADY):
+            self.store.fail(result)
         self._opened = False
 
     def info(self) -> RequestInfo:
