@@ -127,8 +127,8 @@ int kvg_attached_device(struct kvg_attached *attached, uint32_t plane, kvg_devic
 	return rc;
 }
 
-/* The context that planes of a device have been opened in. The driver opens the handles that one process has made of one
- * device in one context only of another process. */
+/* The context that planes of a device have been opened in. The driver opens the handles that one process has made of
+ * one device in one context only of another process. */
 static kvg_context opened_in(const struct kvg_attached *attached, kvg_device device)
 {
 	for (uint32_t i = 0; i < attached->map->g.planes; i++)
@@ -149,7 +149,7 @@ static int choose(struct kvg_attached *attached, uint32_t plane, const struct kv
 {
 	bool opens = attached->map->files.memory == KVS_MEMORY_CUDA && attached->map->files.export == KVS_EXPORT_IPC;
 	kvg_context opened;
-	kvg_device device;
+	kvg_device device = -1;
 	int rc = find_device(attached, plane, driver, &device);
 
 	if (rc)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * attached.h: what an attachment has of GPUs: the planes' descriptors, their mappings, host planes that are registered, and
- * the contexts that all this is in.
+ * attached.h: what an attachment has of GPUs: the planes' descriptors, their mappings, host planes that are registered,
+ * and the contexts that all this is in.
  *
- * Guarantees: nothing of the driver is loaded or called before a call needs it. Before the first mapping or registration
- * the client is marked as one that does DMA (kvs_client_set_dma()), so that its blocks outlive its lock. A plane is
- * mapped once in a process (of KVS_EXPORT_IPC: in one context), and unmapped when the client is closed, behind all
- * that was on its streams. A failure leaves nothing mapped.
+ * Guarantees: nothing of the driver is loaded or called before a call needs it. Before the first mapping or
+ * registration the client is marked as one that does DMA (kvs_client_set_dma()), so that its blocks outlive its lock. A
+ * plane is mapped once in a process (of KVS_EXPORT_IPC: in one context), and unmapped when the client is closed, behind
+ * all that was on its streams. A failure leaves nothing mapped.
  */
 #ifndef KVG_ATTACHED_H
 #define KVG_ATTACHED_H
@@ -45,8 +45,8 @@ int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at
 int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length);
 
 /* For network cards: a dma-buf of a plane, whose bytes begin at its beginning; *fd is the caller's, who gives it to
- * kvs_kept_close() (kept.h). -EOPNOTSUPP: driver or GPU can't; then the plane's addresses may still be registered as they
- * are, where the kernel has peer memory.
+ * kvs_kept_close() (kept.h). -EOPNOTSUPP: driver or GPU can't; then the plane's addresses may still be registered as
+ * they are, where the kernel has peer memory.
  * Flush: what cards have written to planes of GPU memory before it is seen by whatever reads it behind (E1).
  * -EOPNOTSUPP: the GPU does not do without, and can't. */
 int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd);
@@ -80,14 +80,14 @@ struct kvg_attached {
 };
 
 /* Enters a context of a plane's GPU (of host memory: the calling thread's, or the primary one of device 0), with the
- * lock held until kvg_attached_leave(). Of KVS_EXPORT_IPC it is the one that the GPU's planes are mapped in: -EXDEV if the
- * calling thread's is another one of that GPU. */
+ * lock held until kvg_attached_leave(). Of KVS_EXPORT_IPC it is the one that the GPU's planes are mapped in: -EXDEV if
+ * the calling thread's is another one of that GPU. */
 int kvg_attached_enter(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
 		       kvg_context *context);
 void kvg_attached_leave(struct kvg_attached *attached, const struct kvg_driver *driver);
 
-/* The same context, without entering it, and without the lock: for what waits for a stream. It lives until the attachment
- * is closed. */
+/* The same context, without entering it, and without the lock: for what waits for a stream. It lives until the
+ * attachment is closed. */
 int kvg_attached_context(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
 			 kvg_context *context);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * attached_card.c: what network cards need of planes in GPU memory: buffers that they reach, and that what they wrote is
- * seen. See attached.h.
+ * attached_card.c: what network cards need of planes in GPU memory: buffers that they reach, and that what they wrote
+ * is seen. See attached.h.
  */
 #include "config.h"
 

@@ -86,13 +86,15 @@ static int not_seen(const struct kvg_driver *driver, const char *what)
 	size_t length = 0;
 	int count, rc = count_devices(driver, &count);
 
-	for (int i = 0; rc == 0 && i < count && i < 8; i++) {
+	if (rc)
+		return rc;
+	for (int i = 0; i < count && i < 8; i++) {
 		rc = read_uuid(driver, i, &device, uuid);
+		if (rc)
+			return rc;
 		kvg_uuid_text(text, uuid);
 		length += (size_t)sprintf(list + length, "%s%s", i ? ", " : "", text);
 	}
-	if (rc)
-		return rc;
 	if (visible)
 		return kvs_fault(
 			ENODEV,

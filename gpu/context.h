@@ -19,8 +19,8 @@
  * that it is one). */
 void kvg_uuid_text(char text[KVG_NAME_SIZE], const uint8_t uuid[KVS_UUID_SIZE]);
 
-/* The device of that UUID in this process. -ENODEV: it can't see it, and the text says what it sees, and why that may be
- * (CUDA_VISIBLE_DEVICES). */
+/* The device of that UUID in this process. -ENODEV: it can't see it, and the text says what it sees, and why that may
+ * be (CUDA_VISIBLE_DEVICES). */
 int kvg_device_find(const struct kvg_driver *driver, const uint8_t uuid[KVS_UUID_SIZE], kvg_device *device);
 
 /* What the device has of an attribute; 0 of one that the driver does not know. */
@@ -50,9 +50,9 @@ int kvg_context_primary(const struct kvg_driver *driver, struct kvg_contexts *co
 int kvg_context_find(const struct kvg_driver *driver, struct kvg_contexts *contexts, kvg_device device,
 		     kvg_context *context);
 
-/* Between these two the driver bears calls that it would otherwise refuse while a stream is captured, by this thread or by
- * another, and that would spoil the capture (cuThreadExchangeStreamCaptureMode()). They nest. The second is to follow each
- * success. Without a text. */
+/* Between these two the driver bears calls that it would otherwise refuse while a stream is captured, by this thread or
+ * by another, and that would spoil the capture (cuThreadExchangeStreamCaptureMode()). They nest. The second is to
+ * follow each success. Without a text. */
 kvg_result kvg_capture_bear(const struct kvg_driver *driver);
 void kvg_capture_mind(const struct kvg_driver *driver);
 

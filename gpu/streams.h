@@ -13,16 +13,16 @@
 
 #include "attached.h"
 
-/* What is called when the stream gets there, by a thread of the driver's, which must not call the driver: done(arg), once;
- * or lost(arg), once, when it is known that the stream never gets there, by the thread that drains. */
+/* What is called when the stream gets there, by a thread of the driver's, which must not call the driver: done(arg),
+ * once; or lost(arg), once, when it is known that the stream never gets there, by the thread that drains. */
 struct kvg_call {
 	void (*done)(void *arg);
 	void (*lost)(void *arg);
 	void *arg;
 };
 
-/* Puts it on the stream. plane: whose GPU's primary context it is where neither stream nor thread has one. -EBUSY: it is
- * being captured. */
+/* Puts it on the stream. plane: whose GPU's primary context it is where neither stream nor thread has one. -EBUSY: it
+ * is being captured. */
 int kvg_streams_call(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, const struct kvg_call *call);
 
 /* A piece of memory to copy, by addresses that the GPU can use. The layout is the kernel's: see copy_kernel.h. */
@@ -30,7 +30,7 @@ struct kvg_piece {
 	uint64_t to, from, bytes;
 };
 
-/* Copies them, on the stream, in no certain order. The pieces are copied before it returns (the list, not the bytes). */
+/* Copies them, on the stream, in no certain order. The list of pieces, not the bytes, is copied before it returns. */
 int kvg_streams_copy(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, const struct kvg_piece *pieces,
 		     size_t count);
 

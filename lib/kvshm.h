@@ -132,8 +132,9 @@ struct kvshm_create_options {
 	int64_t group;	   /* numeric group of the files; -1: the process's, unless told */
 	uint32_t populate; /* threads that populate the memory, this one included, at most 256; 0: only reserve it */
 	/* Which memory the planes have. NULL or "host": the machine's. Else GPUs, with commas between them, a plane on
-	 * each: "cuda:N", the Nth that CUDA shows this process; or a UUID as nvidia-smi -L has it ("GPU-...", "MIG-...").
-	 * planes is 0, 1 or their number then, hugepages 0; numa_node, populate and mode are of the segment alone. */
+	 * each: "cuda:N", the Nth that CUDA shows this process; or a UUID as nvidia-smi -L has it ("GPU-...",
+	 * "MIG-..."). planes is 0, 1 or their number then, hugepages 0; numa_node, populate and mode are of the segment
+	 * alone. */
 	const char *pool;
 	enum kvshm_export gpu_export; /* of GPU memory; KVSHM_EXPORT_FD unless told */
 	kvshm_progress_fn *progress; /* NULL: nobody is told */
@@ -169,7 +170,7 @@ int kvshm_create(const char *name, const struct kvshm_create_options *options, k
  * stay as they are. dir as above. Of a store in GPU memory (KVSHM_EXPORT_FD) the memory's descriptors come back from
  * whichever client makes a call first: it waits for that, up to 10 s.
  *   -ENOENT  no such store     -EEXIST  it has a living owner      -EUCLEAN  it is not sound: replace it
- *   -ESTALE  it was being destroyed when its owner died; or its GPU memory has gone with the owner (KVSHM_EXPORT_IPC) or
+ *   -ESTALE  it was being destroyed when its owner died; or its GPU memory has gone with it (KVSHM_EXPORT_IPC), or with
  *            the last client: replace it
  *   -ETIMEDOUT  clients that have its GPU memory live, but none made a call: try again
  *   -EPROTO, -EACCES, -EOPNOTSUPP as in kvshm_attach() */
@@ -289,10 +290,10 @@ int kvshm_get_owner_info(kvshm_store *store, struct kvshm_owner_info *info);
  * stays mapped there until kvshm_detach(), also where the store is destroyed meanwhile, and is missing in children of
  * fork().
  *
- * A plane of GPU memory is mapped by the first call that needs it, in the calling thread's CUDA context, or in its GPU's
- * primary context where it has none, which is not made current. Its address is good in all contexts of its GPU in this
- * process; of KVSHM_EXPORT_IPC in that one context only, which must live until kvshm_detach(). The client is marked as
- * one that does DMA: when it dies, its holds are given back when its whole process has ended.
+ * A plane of GPU memory is mapped by the first call that needs it, in the calling thread's CUDA context, or in its
+ * GPU's primary context where it has none, which is not made current. Its address is good in all contexts of its GPU in
+ * this process; of KVSHM_EXPORT_IPC in that one context only, which must live until kvshm_detach(). The client is
+ * marked as one that does DMA: when it dies, its holds are given back when its whole process has ended.
  *   -EINVAL  there is no such plane
  * of GPU memory, here and in all calls that need it mapped, kvshm_error() says what to do:
  *   -ENODEV  there is no driver, or this process can't see the GPU (CUDA_VISIBLE_DEVICES, MIG, the container)
@@ -467,9 +468,11 @@ int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct k
  *   -EBADF  not held by this client      -EINVAL  there is no such plane */
 int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address);
 
-/* Copies bytes of a held block in a plane to, or from, this process's memory, whichever memory the plane has; it returns
- * when that is done. Who may read and write, and when, is as in kvshm_address(). Of GPU memory kvshm_get_plane_info()
- * tells more, with its errors; what an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
+/* Copies bytes of a held block in a plane to, or from, this process's memory, whichever memory the plane has; it
+ * returns when that is done. Who may read and write, and when, is as in kvshm_address(). Of GPU memory
+ * kvshm_get_plane_info() tells more, with its errors; it goes through the context's legacy default stream, so behind
+ * what was put on that, and on the context's blocking streams, none of which may be captured meanwhile (-EBUSY). What
+ * an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
  *   -EBADF  not held by this client; of kvshm_write(): not to be written by it
  *   -EAGAIN  kvshm_read(): it is still being filled, by others
  *   -ECANCELED  kvshm_read(): its fill has failed: there is nothing to be read
@@ -807,26 +810,26 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
 
 /* ---- On a GPU's streams -------------------------------------------------------------------------------------- */
 
-/* Calls that take effect when a CUDA stream gets there: behind the kernels and copies that were put on it before. stream
- * is a CUstream, or cudaStream_t, of this process; NULL is the legacy default stream of the calling thread's context (or
- * of the primary context of the plane's GPU, where it has none). Each call puts one thing on the stream, whatever count
- * is. A store in host memory will do, too. Errors of all of them:
- *   -EBUSY   the stream is being captured into a graph: such a graph would do it again and again; end the capture before
+/* Calls that take effect when a CUDA stream gets there: behind the kernels and copies that were put on it before.
+ * stream is a CUstream, or cudaStream_t, of this process; NULL is the legacy default stream of the calling thread's
+ * context (or of the primary context of the plane's GPU, where it has none). Each call puts one thing on the stream,
+ * whatever count is. A store in host memory will do, too. Errors of all of them:
+ *   -EBUSY   the stream is being captured into a graph, which would do it again and again: end the capture before
  *   -ENODEV, -EOPNOTSUPP, -EIO and others as in kvshm_get_plane_info(); -ENOMEM
  *
- * A context that fails (a kernel that touches what it may not) swallows what is on its streams: these calls then take no
- * effect, and what they would have ended ends with the client. kvshm_detach() waits until all of them have taken effect,
- * or their contexts have failed; so no stream may be waiting for something that only its caller can do. What they come
- * to, where no caller is left to be told, the log is told (kvshm_set_log()), by the next of these calls or
+ * A context that fails (a kernel that touches what it may not) swallows what is on its streams: these calls then take
+ * no effect, and what they would have ended ends with the client. kvshm_detach() waits until all of them have taken
+ * effect, or their contexts have failed; so no stream may be waiting for something that only its caller can do. What
+ * they come to, where no caller is left to be told, the log is told (kvshm_set_log()), by the next of these calls or
  * kvshm_detach(); that a key was removed meanwhile is ordinary, and only those who wait are told.
  *
  * Batches as above: each item's result is that of taking it over. A failure to put it on the stream is the call's, and
  * changes nothing. results may be NULL where count is 0. */
 
 /* kvshm_publish() of fills and parts. Each handle is a ref (KVSHM_REF) of its block at once, to be given to
- * kvshm_release(): pending until the stream gets there, which kvshm_wait() waits for; that of a request's fill is a lent
- * one (KVSHM_LENT), pending likewise, which kvshm_request_complete() waits for. A request that ends, or lets go of it,
- * before the stream gets there gives the fill up. metas NULL: none for any.
+ * kvshm_release(): pending until the stream gets there, which kvshm_wait() waits for; that of a request's fill is a
+ * lent one (KVSHM_LENT), pending likewise, which kvshm_request_complete() waits for. A request that ends, or lets go of
+ * it, before the stream gets there gives the fill up. metas NULL: none for any.
  *   -EBADF, -EINVAL, -EMFILE as in kvshm_publish() and kvshm_pin()
  *   -ECANCELED  the request is over: the fill is given up when the stream gets there, and the handle is KVSHM_NONE */
 int kvshm_publish_on(kvshm_store *store, void *stream, struct kvshm_handle *handles, const struct kvshm_meta *metas,
@@ -841,8 +844,8 @@ int kvshm_release_on(kvshm_store *store, void *stream, struct kvshm_handle *refs
  *   -EALREADY  it is not remembered any more, since it has ended before */
 int kvshm_request_end_on(kvshm_store *store, void *stream, const struct kvshm_request *request);
 
-/* Bytes of a block in a plane, and where they are to go, or come from: an engine's own memory on the plane's GPU, or host
- * memory that is pinned (cuMemHostAlloc(), cuMemHostRegister()), or a host plane that kvshm_register_plane() has
+/* Bytes of a block in a plane, and where they are to go, or come from: an engine's own memory on the plane's GPU, or
+ * host memory that is pinned (cuMemHostAlloc(), cuMemHostRegister()), or a host plane that kvshm_register_plane() has
  * registered. */
 struct kvshm_piece {
 	const struct kvshm_handle *held;
@@ -854,9 +857,9 @@ struct kvshm_piece {
 /* Copies many pieces into blocks of a plane, or out of them, in one call on a stream: small ones all together by a
  * kernel, large ones by the copy engine. It returns when they are on the stream; the holds must last until the stream
  * has got there (kvshm_publish_on(), kvshm_release_on()). Pieces that overlap in what they write are written in no
- * certain order. A plane of host memory is to be registered before (kvshm_register_plane()). The first copy in a context
- * loads the kernel, for which the driver may wait for what is on that context's streams; and the context must live until
- * kvshm_detach(). A failure of the driver's (-EIO, -ENOMEM, ...) may leave some of the pieces on the stream.
+ * certain order. A plane of host memory is to be registered before (kvshm_register_plane()). The first copy in a
+ * context loads the kernel, for which the driver may wait for what is on that context's streams; and the context must
+ * live until kvshm_detach(). A failure of the driver's (-EIO, -ENOMEM, ...) may leave some of the pieces on the stream.
  *   -EXDEV  the stream is of another GPU than the plane, or of another context than it is mapped in
  *   -EBADF  a block is not held by this client; of kvshm_copy_in(): not to be written by it. Nothing is copied
  *   -EINVAL  there is no such plane, or a block ends before offset + length: nothing is copied
@@ -865,9 +868,10 @@ int kvshm_copy_in(kvshm_store *store, void *stream, unsigned plane, const struct
 int kvshm_copy_out(kvshm_store *store, void *stream, unsigned plane, const struct kvshm_piece *pieces, size_t count);
 
 /* Registers a plane of host memory with the CUDA driver in this process, until kvshm_detach(): kernels, and copies at
- * full speed, reach it at the addresses that kvshm_address() gives. Again is no error. It pins the plane's pages, and marks
- * the client as one that does DMA (kvshm_get_plane_info()).
+ * full speed, reach it at the addresses that kvshm_address() gives. Again is no error. It pins the plane's pages, and
+ * marks the client as one that does DMA (kvshm_get_plane_info()).
  *   -EINVAL  there is no such plane     -EALREADY  it is GPU memory, which needs no registering
+ *   -EEXIST  the program has registered that memory itself
  *   -ENODEV, -EOPNOTSUPP, -ENOMEM, -EPERM as in kvshm_get_plane_info() */
 int kvshm_register_plane(kvshm_store *store, unsigned plane);
 

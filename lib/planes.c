@@ -112,8 +112,8 @@ static bool may_write(const struct kvs_actor *actor, const struct kvshm_handle *
 	}
 }
 
-/* May this client read there? Who writes may, too. The bytes of a block whose key was removed are there as long as it is
- * held, if they ever were. */
+/* May this client read there? Who writes may, too. The bytes of a block whose key was removed are there as long as it
+ * is held, if they ever were. */
 static int may_read(const struct kvs_actor *actor, const struct kvshm_handle *held, const struct kvs_block *block,
 		    unsigned plane)
 {
@@ -138,7 +138,7 @@ static int may_read(const struct kvs_actor *actor, const struct kvshm_handle *he
 static int begin_copy(kvshm_store *store, struct kvs_actor *actor, const struct kvshm_handle *held,
 		      struct kvs_block **block, unsigned plane, uint64_t offset, uint64_t length)
 {
-	uint64_t size = store ? store->map.g.block_size : 0;
+	uint64_t size;
 	int rc = kvl_begin(store, actor);
 
 	if (rc == 0)
@@ -147,6 +147,7 @@ static int begin_copy(kvshm_store *store, struct kvs_actor *actor, const struct 
 		return rc;
 	if (plane >= store->map.g.planes)
 		return kvl_no_plane(store, plane);
+	size = store->map.g.block_size;
 	if (offset > size || length > size - offset)
 		return kvs_fault(EINVAL, "%llu bytes from %llu on: a block of this store has %llu",
 				 (unsigned long long)length, (unsigned long long)offset, (unsigned long long)size);
