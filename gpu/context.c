@@ -81,7 +81,7 @@ static int not_seen(const struct kvg_driver *driver, const char *what)
 {
 	const char *visible = getenv("CUDA_VISIBLE_DEVICES");
 	char list[8 * (KVG_NAME_SIZE + 2)] = "", text[KVG_NAME_SIZE];
-	uint8_t uuid[KVS_UUID_SIZE];
+	uint8_t uuid[KVS_UUID_SIZE] = {0};
 	kvg_device device;
 	size_t length = 0;
 	int count, rc = count_devices(driver, &count);

@@ -14,7 +14,7 @@
 #include "standin.h"
 
 #define GPU_BLOCKS 8U
-#define GPU_PLANE (2U << 20) /* bytes of a plane: of all blocks, in whole pages of the stand-in's */
+#define GPU_PLANE (UINT64_C(2) << 20) /* bytes of a plane: of all blocks, in whole pages of the stand-in's */
 
 /* What a store is to be. */
 struct gpu_wish {

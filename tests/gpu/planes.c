@@ -84,7 +84,7 @@ START_TEST(a_plane_says_where_it_is)
 		ck_rc(kvshm_get_plane_info(store, plane, &info), 0);
 		ck_assert_int_eq(info.memory, KVSHM_MEMORY_CUDA);
 		ck_assert_int_eq(info.device, 1 - (int)plane);
-		ck_assert_uint_eq(info.size, GPU_BLOCKS * 4096);
+		ck_assert_uint_eq(info.size, GPU_BLOCKS * UINT64_C(4096));
 		ck_assert_uint_eq(info.page_size, GPU_PLANE);
 		ck_assert_uint_eq((uintptr_t)info.address % GPU_PLANE, 0);
 		ck_assert_int_eq(cu_device_uuid(&uuid, info.device), 0);
