@@ -19,7 +19,7 @@
  *
  * check: -DDEATHS=1 -DTHREADS=1 -DCALLS=3 one thread; an adopter dies, or none
  * check: -O2 -DDEATHS=1 -DADOPTERS=2 -DTHREADS=2 -DCALLS=2 two threads, and two adopters, one of whom may die
- * long: -O2 -DDEATHS=2 -DTHREADS=2 -DCALLS=2 two threads; two die
+ * long: -O2 -DDEATHS=2 -DADOPTERS=2 -DTHREADS=2 -DCALLS=3 two threads, each with a call more; both may die
  * fault 1: -DFAULT=1 -DDEATHS=1 -DTHREADS=1 -DCALLS=3 the number goes up before anybody listens
  * fault 2: -DFAULT=2 -DDEATHS=1 -DTHREADS=1 -DCALLS=3 the bit comes before the number
  * fault 3: -DFAULT=3 -DDEATHS=1 -DTHREADS=1 -DCALLS=3 a client is done with the number that there is behind its attempt
