@@ -4,8 +4,9 @@
  * copies.c: many pieces, copied on a stream. See copies.h.
  *
  * The copy engine takes 2 us or so to be told of a piece, whatever its length: where memory of the GPU is copied to
- * memory of the GPU, several MiB have gone in that time; over the bus, 100 KiB. Pieces that are shorter are copied by one
- * kernel, all of them. It reads their list from the host's memory: copied to the GPU first, all would wait for that.
+ * memory of the GPU, several MiB have gone in that time; over the bus, 100 KiB. Pieces that are shorter are copied by
+ * one kernel, all of them. It reads their list from the host's memory: copied to the GPU first, all would wait for
+ * that.
  */
 #include "config.h"
 

@@ -5,8 +5,8 @@
  * it has read them.
  *
  * Guarantees: once as many copies as are under way at a time have been made, nothing is allocated any more. No call
- * waits for a stream, but by the driver's own doing where a stream's queue is full, or the kernel is loaded; none is made
- * under the lock that might. Memory that a stream may still read is not used again, and not freed before
+ * waits for a stream, but by the driver's own doing where a stream's queue is full, or the kernel is loaded; none is
+ * made under the lock that might. Memory that a stream may still read is not used again, and not freed before
  * kvg_copies_close(), which comes when all streams have got there, or never will.
  */
 #ifndef KVG_COPIES_H

@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * copy_kernel.h: the kernel that copies many small pieces, as PTX, which the driver compiles for whatever GPU there is:
- * so kvshm needs no compiler of CUDA's, and serves GPUs that came after it. 6.0 is the first version of PTX with what it
- * uses (CUDA 9); all drivers that kvshm takes know it.
+ * so kvshm needs no compiler of CUDA's, and serves GPUs that came after it. 6.0 is the first version of PTX with what
+ * it uses (CUDA 9); all drivers that kvshm takes know it.
  *
  *	kvshm_copy_pieces(struct kvg_piece *pieces, uint32_t count)
  *

@@ -4,8 +4,8 @@
  * streams.c: calls on streams, the contexts that these are in, and what is waited for in the end. See streams.h.
  *
  * What the driver is given is no address, but a number that stands for a call: a stream may come to its call when the
- * call is none any more (its context had failed, and the store was detached), and then finds nothing. The table of these
- * numbers is the process's, since nothing of an attachment may be looked at before it is known to be there.
+ * call is none any more (its context had failed, and the store was detached), and then finds nothing. The table of
+ * these numbers is the process's, since nothing of an attachment may be looked at before it is known to be there.
  *
  * Locks: the table's is taken by threads of the driver's, so that nothing of the driver's is called under it, nor
  * anything that waits. Under an attachment's, contexts are found and added, and no more.
@@ -336,7 +336,8 @@ static int enter_context(struct kvg_attached *attached, uint32_t plane, kvg_stre
 	return visit->pushed ? 0 : kvg_fault(visit->driver, result, "enter the context of the stream");
 }
 
-/* Each success is to be followed by leave(). Between the two other streams may be captured, and none of it spoils that. */
+/* Each success is to be followed by leave(). Between the two other streams may be captured, and none of it spoils
+ * that. */
 static int enter(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, struct visit *visit)
 {
 	kvg_context context = NULL;
@@ -406,8 +407,8 @@ static int check_reach(struct kvg_attached *attached, uint32_t plane, const stru
 	return rc;
 }
 
-/* Is host memory at one end? Else the other end decides it: the first one's, for all, since what comes of it is only how
- * fast they are. */
+/* Is host memory at one end? Else the other end decides it: the first one's, for all, since what comes of it is only
+ * how fast they are. */
 static bool is_of_host(const struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane,
 		       const struct kvg_piece *piece)
 {

@@ -179,8 +179,8 @@ int kvl_give_up_fill(const struct kvs_actor *actor, struct kvshm_handle *handle)
 /* Is the handle that of a part which has not ended yet? */
 bool kvl_is_part(const struct kvs_actor *actor, const struct kvshm_handle *handle);
 
-/* Publish and give up, of whatever handle, that this client holds (kvl_held()); and how those begin that are put off: is
- * it one that may be? A fill that was canceled meanwhile counts as one. In fill.c. */
+/* Publish and give up, of whatever handle, that this client holds (kvl_held()); and how those begin that are put off:
+ * is it one that may be? A fill that was canceled meanwhile counts as one. In fill.c. */
 int kvl_publish(const struct kvs_actor *actor, struct kvshm_store *store, struct kvshm_handle *handle,
 		const struct kvshm_meta *meta);
 int kvl_give_up(const struct kvs_actor *actor, struct kvshm_store *store, struct kvshm_handle *handle);

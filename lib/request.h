@@ -145,10 +145,10 @@ int kvl_request_publish(const struct kvs_actor *actor, kvshm_store *store, struc
 			const struct kvshm_meta *meta);
 int kvl_request_give_up(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle);
 
-/* A fill of a request's is to be published (or given up) when a stream gets there: it is none of the request's any more.
- * *kept is a fill of none, with a hold of its own; and handle what it will be, a pending hold of the request's (or none).
- * Where the request is over, it is as for one that is given up, and -ECANCELED returned. -EBADF, -EMFILE: nothing was
- * changed, and *kept is no hold. In request_keys.c. */
+/* A fill of a request's is to be published (or given up) when a stream gets there: it is none of the request's any
+ * more. *kept is a fill of none, with a hold of its own; and handle what it will be, a pending hold of the request's
+ * (or none). Where the request is over, it is as for one that is given up, and -ECANCELED returned. -EBADF, -EMFILE:
+ * nothing was changed, and *kept is no hold. In request_keys.c. */
 int kvl_request_hand_over(const struct kvs_actor *actor, kvshm_store *store, struct kvshm_handle *handle, bool publish,
 			  struct kvshm_handle *kept);
 

@@ -3,10 +3,10 @@
  *
  * stream.c: calls that take effect when a GPU's stream gets there. Contracts in kvshm.h.
  *
- * A call is put on the stream first, and then takes over what it was given: so a call that can't be put there has changed
- * nothing, and nothing has to be undone. The stream may get there before all of it is taken over; then who takes over
- * does the work, at once, before its call returns. Nothing that the program has put behind it on the stream can be ahead
- * of that.
+ * A call is put on the stream first, and then takes over what it was given: so a call that can't be put there has
+ * changed nothing, and nothing has to be undone. The stream may get there before all of it is taken over; then who
+ * takes over does the work, at once, before its call returns. Nothing that the program has put behind it on the stream
+ * can be ahead of that.
  *
  * What is taken over is held in this client's row, as all its holds are, so that its death gives it back (B2). The work
  * is done by a thread of the driver's. It calls nothing of the driver, nor of the program: what it has for the log is

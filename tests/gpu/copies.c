@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * copies: many pieces are copied between blocks and an engine's memory by one call on a stream, whatever their sizes and
- * places, and nothing else; what is refused has copied nothing; and what streams need for it is used again, and goes.
+ * copies: many pieces are copied between blocks and an engine's memory by one call on a stream, whatever their sizes
+ * and places, and nothing else; what is refused has copied nothing; and what streams need for it is used again, and
+ * goes.
  */
 #include "config.h"
 

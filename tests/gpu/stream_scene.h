@@ -17,8 +17,8 @@ extern kvg_stream engine_stream;
 
 /* GPU 0's primary context is current, and has a stream. */
 void engine_begin(void);
-/* All that is on the stream is done; it, and the context, go, and nothing of the driver's is left. The store is detached
- * before. */
+/* All that is on the stream is done; it, and the context, go, and nothing of the driver's is left. The store is
+ * detached before. */
 void engine_end(void);
 /* Waits for the stream, held or not. */
 void engine_finish(void);
@@ -26,8 +26,8 @@ void engine_finish(void);
 /* The key is being filled, for all that others know. */
 void engine_is_pending(kvshm_store *store, uint64_t number);
 
-/* Detaches in another thread, which comes to wait for a context; and lets the stream go on; returns when it is detached.
- * In between, meanwhile(store) is called, if there is one. */
+/* Detaches in another thread, which comes to wait for a context; and lets the stream go on; returns when it is
+ * detached. In between, meanwhile(store) is called, if there is one. */
 void engine_detach_waits(kvshm_store *store, void (*meanwhile)(void));
 
 #endif
