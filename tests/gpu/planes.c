@@ -593,6 +593,7 @@ START_TEST(a_child_of_fork_has_nothing_of_it)
 		ck_assert_int_eq(fcntl(held, F_GETFD), -1);
 		ck_rc(kvshm_get_plane_info(store, 0, &info), -ECHILD);
 		ck_rc(kvshm_detach(store), -ECHILD);
+		ck_assert_ptr_null(kvg_driver_loaded()); /* not even its lock is touched */
 		ck_rc(kvshm_create("other", &options, &owner), -ECHILD);
 		ck_assert_ptr_nonnull(strstr(kvshm_error(), "before fork()"));
 		_exit(0);
