@@ -108,7 +108,7 @@ static uint64_t any_length(void)
 	if (kind < 700)
 		return 1 + below(100);
 	if (kind < 900)
-		return 1 + below(3 * 8192);
+		return 1 + below(UINT64_C(3) * 8192);
 	if (kind < 997)
 		return 1024 * (1 + below(64)); /* what engines have */
 	return 1 + below(BLOCK);
@@ -332,7 +332,7 @@ START_TEST(what_a_stream_has_still_to_read_is_left_alone)
 	memset(memory.seen, 7, ALL);
 	standin_stream_hold(engine_stream);
 	for (unsigned i = 0; i < 40; i++) {
-		pieces[i] = piece(0, 1000 * i, &memory, 1000 * i, 1000);
+		pieces[i] = piece(0, UINT64_C(1000) * i, &memory, UINT64_C(1000) * i, 1000);
 		ck_rc(kvshm_copy_in(store, engine_stream, 0, &pieces[i], 1), 0);
 	}
 	engine_finish();
@@ -535,8 +535,10 @@ START_TEST(a_call_of_the_drivers_that_fails_leaves_nothing)
 		struct kvshm_handle owned;
 
 		ck_rc(kvshm_alloc(client, &owned), 0);
-		for (unsigned i = 0; i < 3; i++)
-			pieces[i] = (struct kvshm_piece){&owned, 0, (void *)(uintptr_t)memory.at, i == 1 ? BLOCK : 100};
+		for (unsigned i = 0; i < 3; i++) {
+			pieces[i] = piece(0, 0, &memory, 0, i == 1 ? BLOCK : 100);
+			pieces[i].held = &owned;
+		}
 		standin_fail_call(++k, KVG_UNKNOWN);
 		rc = kvshm_copy_in(client, engine_stream, 0, pieces, 3);
 		failed = standin_failed();

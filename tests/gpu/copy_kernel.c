@@ -42,13 +42,13 @@ struct operand {
 };
 
 struct instruction {
+	struct operand args[ARGS_MAX];
+	uint64_t offset; /* of an address */
 	enum op op;
 	unsigned unit; /* bytes of what it works on */
 	int guard;     /* a register's place; -1: none */
-	char label[24];
-	struct operand args[ARGS_MAX];
 	unsigned count;
-	uint64_t offset; /* of an address */
+	char label[24];
 };
 
 static struct instruction code[CODE_MAX];
@@ -71,7 +71,7 @@ static unsigned place_of(const char *name)
 	ck_assert_uint_lt(i, NAMES_MAX);
 	ck_assert_uint_lt(strlen(name), sizeof(registers[i].name));
 	if (i == register_count)
-		strcpy(registers[register_count++].name, name);
+		(void)snprintf(registers[register_count++].name, sizeof(registers[0].name), "%s", name);
 	return i;
 }
 
@@ -109,7 +109,7 @@ static void read_instruction(char *text)
 	to->op = read_op(name);
 	to->unit = strstr(name, "64") && to->op != WIDE ? 8 : strstr(name, "u8") ? 1 : 4;
 	if (to->op == BRA) {
-		strcpy(to->label, rest);
+		(void)snprintf(to->label, sizeof(to->label), "%s", rest);
 		return;
 	}
 	for (char *arg = rest ? strtok(rest, " ,{}[]") : NULL; arg; arg = strtok(NULL, " ,{}[]")) {
@@ -136,7 +136,7 @@ static void read_kernel(void)
 			continue;
 		if (*end == ':') {
 			*end = '\0';
-			strcpy(labels[label_count].name, line);
+			(void)snprintf(labels[label_count].name, sizeof(labels[0].name), "%s", line);
 			labels[label_count++].at = length;
 			continue;
 		}

@@ -15,6 +15,15 @@
 
 #define BLOCKS 8U
 
+static void is_same(const struct kvshm_handle *handle, const struct kvshm_handle *before)
+{
+	ck_assert_uint_eq(handle->life, before->life);
+	ck_assert_uint_eq(handle->block, before->block);
+	ck_assert_int_eq(handle->kind, before->kind);
+	ck_assert_int_eq(handle->request, before->request);
+	ck_assert_uint_eq(handle->since, before->since);
+}
+
 /* ---- Publish ----------------------------------------------------------------------------------------------- */
 
 START_TEST(publish_takes_effect_when_the_stream_gets_there)
@@ -305,7 +314,7 @@ START_TEST(what_can_not_be_taken_over_is_told_of_alone)
 	ck_assert_int_eq(results[1], -EBADF);
 	ck_assert_int_eq(results[2], -EBADF);
 	ck_assert_int_eq(results[3], -EINVAL); /* it has no key */
-	ck_assert_mem_eq(&handles[1], &theirs, sizeof(theirs));
+	is_same(&handles[1], &theirs);
 	ck_assert_int_eq(handles[3].kind, KVSHM_OWNED);
 	ck_rc(kvshm_release_on(store, engine_stream, refs, 3, results), 0);
 	ck_assert_int_eq(results[0], 0);
@@ -364,8 +373,8 @@ START_TEST(a_stream_that_is_captured_is_refused_and_nothing_has_changed)
 		ck_rc(kvshm_release_on(store, streams[i], &ref, 1, &result), -EBUSY);
 	}
 	ck_assert_ptr_nonnull(strstr(kvshm_error(), "captured"));
-	ck_assert_mem_eq(&fill, &before[0], sizeof(fill));
-	ck_assert_mem_eq(&ref, &before[1], sizeof(ref));
+	is_same(&fill, &before[0]);
+	is_same(&ref, &before[1]);
 	ck_assert_uint_eq(unit_refs(store, &fill), 1);
 	ck_assert_uint_eq(unit_refs(store, &ref), 1);
 	ck_assert_uint_eq(standin_captures_spoiled(), 0);
@@ -402,7 +411,7 @@ START_TEST(a_call_of_the_drivers_that_fails_changes_nothing)
 		if (rc) {
 			ck_assert_int_lt(rc, 0);
 			ck_assert_str_ne(kvshm_error(), "");
-			ck_assert_mem_eq(&fill, &before, sizeof(fill));
+			is_same(&fill, &before);
 			ck_assert_uint_eq(unit_refs(client, &fill), 1);
 			ck_rc(kvshm_give_up(client, &fill), 0);
 		}
