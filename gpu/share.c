@@ -205,13 +205,16 @@ static void await(int fd, uint64_t until)
 static int fetch_once(const struct kvg_place *place, const struct kvs_map *map, int fds[KVS_PLANES_MAX], uint64_t until)
 {
 	int fd;
-	int rc = kvg_connect(place, &fd);
+	int rc = kvg_connect(place, map, &fd);
 
 	if (rc == -ENOENT || rc == -ECONNREFUSED || rc == -EAGAIN || rc == -EINTR)
 		return -EAGAIN;
 	if (rc)
 		return kvs_fault(-rc, "cannot ask the owner of the store for its planes: %s%s", strerror(-rc),
-				 rc == -EMFILE ? " (ulimit -n)" : "");
+				 rc == -EMFILE  ? " (ulimit -n)"
+				 : rc == -EPERM ? " (another user listens beside the segment, who may not open it: "
+						  "remove that socket, kvshmd.NAME)"
+						: "");
 	while ((rc = kvg_receive(fd, map, fds)) == -EAGAIN && kvs_now() < until)
 		await(fd, until);
 	kvs_kept_close(fd);

@@ -156,7 +156,7 @@ static bool answer(const char *dir, const char *name, const struct kvs_map *map,
 
 	if (kvg_place_open(&place, dir, name, KVS_SOCKET_ASKS))
 		return false;
-	rc = kvg_connect(&place, &fd);
+	rc = kvg_connect(&place, map, &fd);
 	if (rc == 0) {
 		rc = kvg_send(fd, map, fds);
 		kvs_kept_close(fd);

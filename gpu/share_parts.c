@@ -241,16 +241,48 @@ int kvg_accept(struct kvg_listener *listener, int *fd)
 
 /* ---- The message ------------------------------------------------------------------------------------------ */
 
-int kvg_connect(const struct kvg_place *place, int *fd)
+#define GROUPS_MAX 256 /* of more, only the first one counts: the listener's own */
+
+/* Is the one at the other end of that group? */
+static bool is_of_group(int fd, const struct ucred *who, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t size = sizeof(groups);
+	bool found = who->gid == group;
+
+	if (found || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+		return found;
+	for (size_t i = 0; i < size / sizeof(groups[0]) && !found; i++)
+		found = groups[i] == group;
+	return found;
+}
+
+/* May who listens open the segment? The kernel has noted who called listen(). */
+static int judge_listener(int fd, const struct kvs_map *map)
+{
+	struct ucred who;
+	socklen_t size = sizeof(who);
+	struct stat segment;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) || fstat(map->fd, &segment))
+		return -errno;
+	if (who.uid == 0 || who.uid == segment.st_uid || segment.st_mode & S_IWOTH)
+		return 0;
+	return segment.st_mode & S_IWGRP && is_of_group(fd, &who, segment.st_gid) ? 0 : -EPERM;
+}
+
+int kvg_connect(const struct kvg_place *place, const struct kvs_map *map, int *fd)
 {
 	int rc = open_kept(open_socket, NULL, fd);
 
 	if (rc)
 		return rc;
-	if (connect(*fd, (const void *)&place->address, sizeof(place->address)) == 0)
-		return 0;
-	rc = -errno;
-	kvs_kept_close(*fd);
+	if (connect(*fd, (const void *)&place->address, sizeof(place->address)))
+		rc = -errno;
+	else
+		rc = judge_listener(*fd, map);
+	if (rc)
+		kvs_kept_close(*fd);
 	return rc;
 }
 

@@ -378,7 +378,7 @@ START_TEST(clients_that_never_read_keep_nobody_from_it)
 	scene_attach(&client, NULL);
 	ck_rc(kvg_place_open(&place, "/dev/shm", unit_name(), KVS_SOCKET_GIVES), 0);
 	for (unsigned i = 0; i < 200; i++)
-		ck_rc(kvg_connect(&place, &idle[i]), 0);
+		ck_rc(kvg_connect(&place, &client.map, &idle[i]), 0);
 	ck_rc(fetch(&client, fds, SCENE_HOUR), 0);
 	scene_check(fds);
 	for (unsigned i = 0; i < 200; i++) {
@@ -447,6 +447,51 @@ START_TEST(who_may_open_the_segment_may_connect)
 	ck_assert_uint_eq(st.st_mode & 07777, 0660);
 	ck_assert(!root || (st.st_uid == 12345 && st.st_gid == 12346));
 	(void)umask(umask_before);
+	scene_destroy(&owner);
+}
+END_TEST
+
+/* As another user, who may not open the segment: takes the name that the owner has not taken yet. */
+static void listen_as_nobody(void *unused)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	(void)unused;
+	ck_assert_int_eq(setresgid(65534, 65534, 65534), 0);
+	ck_assert_int_eq(setresuid(65534, 65534, 65534), 0);
+	memcpy(address.sun_path, path_of(KVS_SOCKET_GIVES), strlen(path_of(KVS_SOCKET_GIVES)) + 1);
+	ck_assert_int_eq(bind(fd, (const void *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(chmod(address.sun_path, 0777), 0);
+	unit_wait_for_death();
+}
+
+/* /dev/shm lets any user take a free name. */
+START_TEST(who_may_not_open_the_segment_is_no_owner)
+{
+	int fds[KVS_PLANES_MAX];
+	struct scene owner;
+	struct child child;
+	unsigned count;
+
+	if (geteuid() != 0) {
+		unit_skip("who_may_not_open_the_segment_is_no_owner", "it takes another user, and this one is not root");
+		return;
+	}
+	scene_make(&owner, NULL);
+	unit_child(&child, listen_as_nobody, NULL);
+	unit_await(&child);
+	count = scene_count_fds();
+	ck_rc(fetch(&owner, fds, SCENE_HOUR), -EPERM);
+	ck_assert_ptr_nonnull(strstr(kvs_fault_text(), "another user listens"));
+	ck_assert_uint_eq(scene_count_fds(), count);
+	ck_assert_int_eq(fchmod(owner.map.fd, 0660), 0);
+	ck_rc(fetch(&owner, fds, SCENE_HOUR), -EPERM);
+	ck_assert_int_eq(fchown(owner.map.fd, 0, 65534), 0); /* its group may */
+	ck_rc(fetch(&owner, fds, SCENE_SHORT), -ETIMEDOUT);
+	unit_kill(&child);
+	ck_assert_int_eq(unlink(path_of(KVS_SOCKET_GIVES)), 0);
 	scene_destroy(&owner);
 }
 END_TEST
@@ -689,6 +734,7 @@ int main(void)
 		clients_that_never_read_keep_nobody_from_it,
 		the_directorys_name_may_be_long,
 		who_may_open_the_segment_may_connect,
+		who_may_not_open_the_segment_is_no_owner,
 		a_program_that_has_closed_its_standard_streams_has_no_plane_there,
 		a_child_of_fork_has_none_of_them,
 		nor_of_those_that_came_from_another_process,

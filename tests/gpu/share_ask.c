@@ -285,7 +285,7 @@ static void adopt_and_get(void *unused)
 }
 
 /* Sends anything, with so many descriptors. */
-static void bring(const struct kvg_place *place, const void *bytes, size_t size, unsigned count)
+static void bring(const struct kvg_place *place, const struct kvs_map *map, const void *bytes, size_t size, unsigned count)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int) * 64)];
@@ -295,7 +295,7 @@ static void bring(const struct kvg_place *place, const void *bytes, size_t size,
 	struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
 	int fd;
 
-	ck_rc(kvg_connect(place, &fd), 0);
+	ck_rc(kvg_connect(place, map, &fd), 0);
 	if (count) {
 		struct cmsghdr *rights = &control.align;
 		int fds[64] = {0};
@@ -337,20 +337,20 @@ START_TEST(what_is_no_answer_keeps_nobody_from_bringing_one)
 	await_asked(&map);
 	ck_rc(kvg_place_open(&place, "/dev/shm", unit_name(), KVS_SOCKET_ASKS), 0);
 	for (unsigned i = 0; i < 40; i++)
-		ck_rc(kvg_connect(&place, &silent[i]), 0);
-	bring(&place, "", 0, 2);
-	bring(&place, "", 0, 0);
-	bring(&place, "nonsense", 8, 0);
-	bring(&place, &message, sizeof(message) - 1, SCENE_PLANES);
-	bring(&place, &message, sizeof(message), 0);
-	bring(&place, &message, sizeof(message), SCENE_PLANES - 1);
-	bring(&place, &message, sizeof(message), SCENE_PLANES + 1);
-	bring(&place, &message, sizeof(message), 64); /* more than it has room for */
+		ck_rc(kvg_connect(&place, &map, &silent[i]), 0);
+	bring(&place, &map, "", 0, 2);
+	bring(&place, &map, "", 0, 0);
+	bring(&place, &map, "nonsense", 8, 0);
+	bring(&place, &map, &message, sizeof(message) - 1, SCENE_PLANES);
+	bring(&place, &map, &message, sizeof(message), 0);
+	bring(&place, &map, &message, sizeof(message), SCENE_PLANES - 1);
+	bring(&place, &map, &message, sizeof(message), SCENE_PLANES + 1);
+	bring(&place, &map, &message, sizeof(message), 64); /* more than it has room for */
 	message.planes++;
-	bring(&place, &message, sizeof(message), SCENE_PLANES + 1);
+	bring(&place, &map, &message, sizeof(message), SCENE_PLANES + 1);
 	message.planes--;
 	message.incarnation++;
-	bring(&place, &message, sizeof(message), SCENE_PLANES);
+	bring(&place, &map, &message, sizeof(message), SCENE_PLANES);
 	ck_assert(asked(&map));
 	one_call(&client);
 	unit_join(&adopter);
@@ -374,7 +374,7 @@ static void connect_and_wait(void *unused)
 	unit_tell_parent();
 	await_asked(&client.map);
 	ck_rc(kvg_place_open(&place, "/dev/shm", unit_name(), KVS_SOCKET_ASKS), 0);
-	ck_rc(kvg_connect(&place, &fd), 0);
+	ck_rc(kvg_connect(&place, &client.map, &fd), 0);
 	unit_wait_for_death();
 }
 
