@@ -42,8 +42,8 @@ void kvg_listen_end(struct kvg_listener *listener);
 int kvg_accept(struct kvg_listener *listener, int *fd);
 
 /* Connects, in kvs_kept. -ENOENT, -ECONNREFUSED: nobody listens there; -EAGAIN: too many wait already; -EPERM: who
- * listens may not open the segment, and so is no owner: a directory like /dev/shm lets any user take a name that is free.
- * Others. No texts. */
+ * listens may not open the segment, and so is no owner: a directory like /dev/shm lets any user take a name that is
+ * free. Others. No texts. */
 int kvg_connect(const struct kvg_place *place, const struct kvs_map *map, int *fd);
 
 /* A negative errno, without a text. */

@@ -5,8 +5,8 @@
  *
  * There are two ways to reach it: a dma-buf of the plane; or its addresses as they are, where the kernel has peer
  * memory (nvidia_peermem). A dma-buf comes first. But Linux takes none to bind windows over (IB_ACCESS_MW_BIND is not
- * among the flags of UVERBS_METHOD_REG_DMABUF_MR, in drivers/infiniband/core/uverbs_std_types_mr.c), and windows are the
- * better fence: so what windows can be over is tried before what they can't, whichever way that is.
+ * among the flags of UVERBS_METHOD_REG_DMABUF_MR, in drivers/infiniband/core/uverbs_std_types_mr.c), and windows are
+ * the better fence: so what windows can be over is tried before what they can't, whichever way that is.
  *
  * Guarantees: a plane that is registered can be flushed, too (E1): who can't do that does not write there at all. Where
  * no way goes, the error has both reasons. A dma-buf's descriptor is closed at once: the region keeps the memory.

@@ -24,8 +24,9 @@ const char *const kvs_look_fields[KVS_LOOK_FIELDS] = {
 /* The few words that everyone believes: the floor is a whole number of clearings; the epoch only goes up. */
 void kvs_check_head(struct kvs_look *look)
 {
-	if ((look->state & ~KVS_STORE_BITS) != 0 ||
-	    ((look->state & KVS_STORE_STATE) != KVS_STORE_OPEN && (look->state & KVS_STORE_STATE) != KVS_STORE_DESTROYED))
+	const uint32_t state = look->state & KVS_STORE_STATE;
+
+	if ((look->state & ~KVS_STORE_BITS) != 0 || (state != KVS_STORE_OPEN && state != KVS_STORE_DESTROYED))
 		kvs_look_find(look, KVS_FINDING_head, KVS_LOOK_STATE, 0, look->state);
 	if (look->readers_top > look->g->readers)
 		kvs_look_find(look, KVS_FINDING_head, KVS_LOOK_READERS_TOP, 0, look->readers_top);

@@ -27,8 +27,8 @@ struct kvshm_create_options gpu_options(const char *pool, enum kvshm_export expo
 /* Makes the store in this process, and attaches a client. */
 kvshm_store *gpu_make(const char *pool);
 
-/* Starts a process that makes the store, and hands out what it is reached by until it is told to destroy it; returns when
- * the store is there. */
+/* Starts a process that makes the store, and hands out what it is reached by until it is told to destroy it; returns
+ * when the store is there. */
 void gpu_owner(struct child *owner, const struct gpu_wish *wish);
 /* Tells it, and waits for its end. */
 void gpu_owner_end(const struct child *owner);

@@ -118,8 +118,8 @@ END_TEST
 
 /* ---- Contexts ---------------------------------------------------------------------------------------------- */
 
-/* Who calls: without a context, with the primary one, with another of the plane's GPU, with one of another GPU; and each
- * on top of one more. */
+/* Who calls: without a context, with the primary one, with another of the plane's GPU, with one of another GPU; and
+ * each on top of one more. */
 enum { CALLERS = 8 };
 
 static unsigned push_contexts(int caller)
@@ -554,8 +554,8 @@ START_TEST(descriptors_are_no_standard_streams)
 }
 END_TEST
 
-/* A child of fork() has neither the descriptors nor the driver; its parent goes on. */
-/* The driver's call may return before, where the memory is not pinned: what is read behind it, on its stream, does not. */
+/* The driver's call may return before, where the memory is not pinned: what is read behind it, on its stream, does
+ * not. */
 START_TEST(a_write_returns_when_the_GPU_has_the_bytes)
 {
 	kvshm_store *store = gpu_make("cuda:0");
@@ -570,6 +570,7 @@ START_TEST(a_write_returns_when_the_GPU_has_the_bytes)
 }
 END_TEST
 
+/* A child of fork() has neither the descriptors nor the driver; its parent goes on. */
 START_TEST(a_child_of_fork_has_nothing_of_it)
 {
 	struct kvshm_create_options options = gpu_options("cuda:0", KVSHM_EXPORT_FD);

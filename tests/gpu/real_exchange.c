@@ -4,8 +4,8 @@
  * real_exchange.c: engine processes exchange blocks in GPU memory, over two planes on one GPU, by both exports. All ask
  * for the same keys at the same time, and whoever is to fill one writes it by a kernel, and publishes it on the stream
  * behind that; the others get it and check each word by a kernel, and let go of it on the stream behind that. There are
- * hardly more blocks than keys of one round: one that were let go of too early would be written by another, for the next
- * round, while it is checked.
+ * hardly more blocks than keys of one round: one that were let go of too early would be written by another, for the
+ * next round, while it is checked.
  */
 #include "config.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * real_kernels.h: the kernels of the tests that run on a real GPU, as PTX, which the driver compiles. The stand-in knows
- * them by their names and parameters (standin/kernels.c).
+ * real_kernels.h: the kernels of the tests that run on a real GPU, as PTX, which the driver compiles. The stand-in
+ * knows them by their names and parameters (standin/kernels.c).
  *
  *   test_fill(address, bytes, value)          words of 32 bits, each value + its number
  *   test_check(address, bytes, value, wrong)  adds to *wrong the words that are not as test_fill() writes them

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) the kvshm authors
 #
-# real_replay: engines replay a trace on a store in GPU memory, by both exports, while some of them are killed: every byte
-# that is read is the right one, and nothing is lost. (kvshm-replay says so by its status.)
+# real_replay: engines replay a trace on a store in GPU memory, by both exports, while some of them are killed: every
+# byte that is read is the right one, and nothing is lost. (kvshm-replay says so by its status.)
 set -eu
 "${top_builddir:?}/tests/gpu/real_probe" || exit
 for export in fd ipc; do

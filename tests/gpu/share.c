@@ -476,7 +476,7 @@ START_TEST(who_may_not_open_the_segment_is_no_owner)
 	unsigned count;
 
 	if (geteuid() != 0) {
-		unit_skip("who_may_not_open_the_segment_is_no_owner", "it takes another user, and this one is not root");
+		unit_skip("who_may_not_open_the_segment_is_no_owner", "it takes another user, which takes root");
 		return;
 	}
 	scene_make(&owner, NULL);

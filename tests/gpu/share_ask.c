@@ -285,7 +285,8 @@ static void adopt_and_get(void *unused)
 }
 
 /* Sends anything, with so many descriptors. */
-static void bring(const struct kvg_place *place, const struct kvs_map *map, const void *bytes, size_t size, unsigned count)
+static void bring(const struct kvg_place *place, const struct kvs_map *map, const void *bytes, size_t size,
+		  unsigned count)
 {
 	union {
 		char bytes[CMSG_SPACE(sizeof(int) * 64)];
