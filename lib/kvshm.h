@@ -812,7 +812,8 @@ int kvshm_request_get_info(kvshm_store *store, const struct kvshm_request *reque
 
 /* Calls that take effect when a CUDA stream gets there: behind the kernels and copies that were put on it before.
  * stream is a CUstream, or cudaStream_t, of this process; NULL is the legacy default stream of the calling thread's
- * context (or of the primary context of the plane's GPU, where it has none). Each call puts one thing on the stream,
+ * context (or of the primary context of the plane's GPU, where it has none), so of the current device: with several
+ * GPUs, cudaSetDevice() comes before, since NULL says nothing of its GPU. Each call puts one thing on the stream,
  * whatever count is. A store in host memory will do, too. Errors of all of them:
  *   -EBUSY   the stream is being captured into a graph, which would do it again and again: end the capture before
  *   -ENODEV, -EOPNOTSUPP, -EIO and others as in kvshm_get_plane_info(); -ENOMEM

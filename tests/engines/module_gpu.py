@@ -12,8 +12,11 @@ import errno
 import gc
 import os
 import select
+import sys
 import threading
-from typing import Any, Iterator, List, Tuple
+from types import SimpleNamespace
+from typing import Any, Callable, Iterator, List, Tuple
+from unittest import mock
 
 import kvshm
 import runner
@@ -323,6 +326,23 @@ class Streams(GPUTest):
             with self.assertRaises(ValueError):
                 fill.publish_on(-1)
             self.assertEqual(fill.kind, kvshm.Kind.WRITER)
+
+    def test_the_default_stream_is_that_of_the_current_gpu(self) -> None:
+        self.stream()
+        torch = SimpleNamespace(cuda=SimpleNamespace(current_device=lambda: 0))
+        with mock.patch.dict(sys.modules, torch=torch), self.store.get_or_fill(b"k") as fill:
+            other = SimpleNamespace(cuda_stream=0, device_index=1)
+            calls: List[Callable[[], Any]] = [
+                lambda: fill.publish_on(other),
+                lambda: fill.give_up_on(other),
+                lambda: self.store.copy_in(other, 0, []),
+            ]
+            for call in calls:
+                with self.assertRaisesRegex(ValueError, "with torch.cuda.device\\(1\\)"):
+                    call()
+            self.assertEqual(fill.kind, kvshm.Kind.WRITER)
+            fill.publish_on(SimpleNamespace(cuda_stream=0, device_index=0))
+            fill.wait(10)
 
     def test_a_captured_stream_is_refused(self) -> None:
         stream = self.stream()

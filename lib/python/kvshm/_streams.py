@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import operator
 import struct
+import sys
 from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Tuple
 
 from ._abi import fits
@@ -35,7 +36,22 @@ def as_stream(stream: AnyStream) -> Optional[int]:
         raise TypeError(
             f"a stream is a number, an object with cuda_stream, or None, not {type(stream).__name__}"
         ) from None
+    if number == 0:
+        _check_device(stream)
     return fits(number, "stream", 64) or None
+
+
+def _check_device(stream: AnyStream) -> None:
+    """All GPUs' default streams are 0, which the library takes for that of the calling thread's context."""
+    device, torch = getattr(stream, "device_index", None), sys.modules.get("torch")
+    if device is None or torch is None:
+        return
+    current = torch.cuda.current_device()
+    if device != current:
+        raise ValueError(
+            f"the default stream of GPU {device} while {current} is the current one, whose default stream would be "
+            f"taken: make the call in `with torch.cuda.device({device}):`, or use another stream"
+        )
 
 
 class Pieces:
