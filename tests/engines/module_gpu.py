@@ -355,6 +355,40 @@ class Streams(GPUTest):
             must(CUDA.cuStreamEndCapture(ctypes.c_void_p(stream.cuda_stream), ctypes.byref(graph)))
 
 
+class AtTheEnd(GPUTest):
+    """Of an interpreter, whose stream never gets to what was put on it."""
+
+    PROGRAM = """
+import ctypes, os, sys
+import kvshm
+CUDA = ctypes.CDLL(os.path.join(os.environ["top_builddir"], "tests/gpu/standin/.libs/libcuda.so.1"))
+context, stream = ctypes.c_void_p(), ctypes.c_void_p()
+assert CUDA.cuInit(0) == CUDA.cuCtxCreate_v2(ctypes.byref(context), 0, 0) == 0
+assert CUDA.cuStreamCreate(ctypes.byref(stream), 0) == 0
+CUDA.standin_stream_hold(stream)
+store = kvshm.attach(sys.argv[1])
+request = store.open_request(None, blocks=1)
+fill, left, more = store.get_or_fill(b"f"), store.alloc(), store.get_or_fill_batch([b"g"])
+"""
+
+    def test_a_stream_that_is_stuck_holds_nobody_up(self) -> None:
+        for put in (
+            "fill.publish_on(stream.value)",
+            "more.give_up_on(stream.value)",
+            "request.end_on(stream.value)",
+            "store.copy_in(stream.value, 0, [(left, 0, store.plane(0).address, 8)])",
+        ):
+            for end, status in (("", 0), ("sys.exit(3)", 3), ("1 / 0", 1)):
+                with self.subTest(put=put, end=end):
+                    program = f"{self.PROGRAM}{put}\nprint('put')\n{end}"
+                    with served(self.owner):
+                        done = scene.run_python(program, self.name)
+                    self.assertEqual((done.stdout, done.returncode), ("put\n", status), done.stderr)
+                    self.store.recover()
+                    self.assertEqual((self.usage().filling, self.usage().owned, self.usage().held), (0, 0, 0))
+                    self.assertEqual(len(self.clients()), 1)
+
+
 class Pieces(GPUTest):
     def test_pieces_go_in_and_out(self) -> None:
         stream = self.stream()

@@ -196,7 +196,7 @@ class HandleArray(Local):
         if not hasattr(self, "address"):  # there was no memory for it
             return
         left = self._left()
-        if not left or self.store.closed:
+        if not left or self.store.closed or self.store.left_to_death:
             return
         result = self.let_go(0, len(self.data) // _SIZE)
         if result == -errno.EBADF:  # some had ended already, with their request, say
@@ -356,6 +356,7 @@ class Hold(_Held):
 
     def _on(self, call: Any, stream: AnyStream, *more: Any) -> None:
         handle, results = as_stream(stream), Results(1)
+        self._array.store.uses_streams = True
         with self._array.store.calling() as store:
             self._check(call(store, handle, self.address_of_handles, *more, 1, results.address) or results[0])
 
@@ -610,6 +611,7 @@ class Holds(_Held):
 
     def _on(self, call: Any, stream: AnyStream, *more: Any) -> Results:
         handle, results = as_stream(stream), Results(self._count)
+        self._array.store.uses_streams = True
         with self._array.store.calling() as store:
             result = call(store, handle, self.address_of_handles, *more, self._count, results.address)
         if result:

@@ -93,7 +93,9 @@ class Request(Local):
             # The exception that is on its way tells more than that there is nothing left to end.
 
     def __del__(self) -> None:
-        if getattr(self, "_opened", False) and self._end_if_open() and not sys.is_finalizing():
+        if not getattr(self, "_opened", False) or self.store.left_to_death:
+            return
+        if self._end_if_open() and not sys.is_finalizing():
             warnings.warn(f"{self!r} was not ended", ResourceWarning, stacklevel=2)
 
     def _end_if_open(self) -> bool:
@@ -281,6 +283,7 @@ class Request(Local):
     def end_on(self, stream: AnyStream) -> None:
         """end() when a stream gets there; one that has ended by then, or before, is none the worse."""
         handle = as_stream(stream)
+        self.store.uses_streams = True
         with self.store.calling() as pointer:
             result = _abi.request_end_on(pointer, handle, self.address)
         if result not in (0, -errno.EALREADY):

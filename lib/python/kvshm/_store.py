@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import sys
 from array import array
 from typing import Any, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple, Union
 from weakref import WeakSet
@@ -52,6 +53,7 @@ class Store(Local):
         self._inside: Set[int] = set()
         self._seen: WeakSet[_Export] = WeakSet()
         self.links: Set[Link] = set()  # its peers and listeners
+        self.uses_streams = False  # something of its was put on a stream
         self.name = name
         self._planes: Dict[int, Tuple[PlaneMemory, int]] = {}  # that are mapped: memory and device
         result = _abi.attach(_abi.text(name, "name"), options, self.pointer)
@@ -118,9 +120,20 @@ class Store(Local):
     def __del__(self) -> None:
         pointer = self.pointer.value if hasattr(self, "pointer") else None
         if pointer is not None:
+            if self.left_to_death:
+                return
             self.pointer.value = None
             drop_all(self.links)
             _abi.detach(pointer)
+
+    @property
+    def left_to_death(self) -> bool:
+        """Does the interpreter end, and is what it holds left to the process's end, and to recovery?
+
+        Detaching waits for streams, of which one may be stuck: the process would never end. And what is on a stream
+        may still be at what would be let go of.
+        """
+        return self.uses_streams and sys.is_finalizing()
 
     @property
     def closed(self) -> bool:
@@ -201,6 +214,7 @@ class Store(Local):
 
     def _copy(self, call: Any, stream: AnyStream, plane: int, pieces: Iterable[Piece]) -> None:
         handle, packed = as_stream(stream), Pieces(self, pieces)
+        self.uses_streams = True
         with self.calling() as pointer:
             self._check(call(pointer, handle, fits(plane, "plane"), packed.address, packed.count))
 
