@@ -24,8 +24,9 @@ STORE = os.environ["KVSHM_TEST_PREFIX"] + "man"
 # What the classes of the module call each other by.
 INTERNAL = {
     "hold.address_of_handles", "holds.address_of_handles", "keys.address", "memory.export", "memory.exported",
-    "request.address", "results.address", "results.error", "results.keep_text", "results.merge",
-    "results.of", "results.part", "store.calling", "store.fail", "store.mapped", "store.note_export", "store.pointer",
+    "request.address", "results.address", "results.error", "results.keep_text", "results.merge", "results.of",
+    "results.part", "store.calling", "store.fail", "store.left_to_death", "store.mapped", "store.note_export",
+    "store.pointer",
 }  # fmt: skip
 
 

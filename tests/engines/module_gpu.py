@@ -15,7 +15,7 @@ import select
 import sys
 import threading
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List, Tuple, cast
 from unittest import mock
 
 import kvshm
@@ -407,6 +407,30 @@ class Pieces(GPUTest):
             self.store.copy_out(stream, 0, ((hold, at, target + at, size) for at in offsets))
             stream.go()
             self.assertEqual(self.bytes_at(target, BLOCK), wanted)
+
+    def test_the_pages_example_ends_holds_behind_the_copies(self) -> None:
+        with open(os.path.join(os.environ["top_srcdir"], "lib", "man", "kvshm-python.7"), encoding="utf-8") as page:
+            example = page.read().split("\n.Ss GPU streams\n")[1].split("\n.Bd -literal\n")[1].split("\n.Ed\n")[0]
+        acts = {"kvshm": kvshm}
+        exec(example, acts)  # pylint: disable=exec-used
+        save, load = (cast(Callable[..., None], acts[name]) for name in ("save", "load"))
+        stream = self.stream()
+        source, target = self.device_memory(PATTERN), self.device_memory(bytes(BLOCK))
+        stream.stop()
+        save(self.store, stream, b"k", [(0, source, BLOCK)])
+        with self.assertRaises(kvshm.NotReady):
+            self.store.get(b"k")
+        with self.assertRaises(kvshm.Invalid):
+            save(self.store, stream, b"f", [(0, source, BLOCK), (1, source, BLOCK)])
+        self.assertEqual((self.usage().filling, self.usage().ready), (2, 0))
+        stream.go()
+        self.assertEqual((self.usage().filling, self.usage().ready, self.usage().held), (0, 1, 0))
+        stream.stop()
+        load(self.store, stream, b"k", [(0, target, BLOCK)])
+        self.store.remove(b"k")
+        self.assertEqual(self.usage().held, 1)
+        stream.go()
+        self.assertEqual((self.bytes_at(target, BLOCK), self.usage().held), (PATTERN, 0))
 
     def test_a_host_plane_is_to_be_registered(self) -> None:
         stream = self.stream()
