@@ -267,16 +267,6 @@ int kvg_copies_put(const struct kvg_driver *driver, struct kvg_copies *copies, k
 
 /* ---- The end ------------------------------------------------------------------------------------------------- */
 
-bool kvg_copies_pending(const struct kvg_driver *driver, struct kvg_copies *copies)
-{
-	bool pending = copies->stuck;
-
-	for (int size = SMALL; size <= LARGE; size++)
-		for (struct kvg_span *span = copies->spans[size].first; span && !pending; span = span->next)
-			pending = driver->event_query(span->event) != KVG_SUCCESS;
-	return pending;
-}
-
 static void free_spans(const struct kvg_driver *driver, struct kvg_span *span)
 {
 	while (span) {
@@ -285,6 +275,29 @@ static void free_spans(const struct kvg_driver *driver, struct kvg_span *span)
 		free_span(driver, span);
 		span = next;
 	}
+}
+
+/* With what has no event behind it, only all of the context can be waited for. The driver has then refused an event
+ * behind what it had taken: it is not known to do so in a context that lives. */
+static kvg_result look_at_stuck(const struct kvg_driver *driver, struct kvg_copies *copies)
+{
+	kvg_result result = copies->stuck ? driver->context_synchronize() : KVG_SUCCESS;
+
+	if (result == KVG_SUCCESS && copies->stuck) {
+		free_spans(driver, copies->stuck);
+		copies->stuck = NULL;
+	}
+	return result;
+}
+
+kvg_result kvg_copies_look(const struct kvg_driver *driver, struct kvg_copies *copies)
+{
+	kvg_result result = look_at_stuck(driver, copies);
+
+	for (int size = SMALL; size <= LARGE; size++)
+		for (struct kvg_span *span = copies->spans[size].first; span && result == KVG_SUCCESS; span = span->next)
+			result = driver->event_query(span->event);
+	return result;
 }
 
 void kvg_copies_close(const struct kvg_driver *driver, struct kvg_copies *copies)

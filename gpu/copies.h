@@ -37,8 +37,9 @@ struct kvg_copies {
 int kvg_copies_put(const struct kvg_driver *driver, struct kvg_copies *copies, kvg_stream stream,
 		   const struct kvg_piece *pieces, size_t count, bool host);
 
-/* Is anything of it still on a stream? */
-bool kvg_copies_pending(const struct kvg_driver *driver, struct kvg_copies *copies);
+/* KVG_SUCCESS: nothing of it is on a stream any more; KVG_NOT_READY: something is; else what the context has failed
+ * with, or why it does not say. By the one thread that is left. */
+kvg_result kvg_copies_look(const struct kvg_driver *driver, struct kvg_copies *copies);
 
 /* Frees it all. driver NULL: the context is none any more, and all that was in it has gone with it. */
 void kvg_copies_close(const struct kvg_driver *driver, struct kvg_copies *copies);

@@ -25,7 +25,9 @@
 #define STREAM_LEGACY 1
 #define STREAM_OF_THREAD 2
 
-#define DRAIN_SLICE 10000000 /* ns: when a context that can't be waited for is tried again */
+/* ns: how long what is on streams is left alone before it is looked at again, at first and at last. */
+#define LOOK_FIRST 100000L
+#define LOOK_LAST 10000000L
 
 /* A context that something was put on streams of. */
 struct place {
@@ -443,36 +445,54 @@ int kvg_streams_copy(struct kvg_attached *attached, uint32_t plane, kvg_stream s
 
 /* ---- The end ------------------------------------------------------------------------------------------------- */
 
-/* Until a call has ended, or a moment has passed. */
-static void wait_a_moment(void)
+/* Until a call has ended, or a moment has passed. calls: there were some in the context just now. */
+static void wait_a_moment(const struct kvg_streams *streams, kvg_context context, bool calls, long ns)
 {
 	struct timespec until;
 
 	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += DRAIN_SLICE;
+	until.tv_nsec += ns;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
 	(void)pthread_mutex_lock(&table.lock);
-	(void)pthread_cond_timedwait(&table.ended, &table.lock, &until);
+	if (!calls || count_records(streams, context))
+		(void)pthread_cond_timedwait(&table.ended, &table.lock, &until);
 	(void)pthread_mutex_unlock(&table.lock);
 }
 
-static bool is_capturing(kvg_result result)
+/* What is returned by a context that goes on: also where there is no memory for a probe, or a capture forbids it. */
+static bool is_alive(kvg_result result)
 {
-	return result >= KVG_CAPTURE_UNSUPPORTED && result <= KVG_CAPTURE_WRONG_THREAD;
+	return result == KVG_SUCCESS || result == KVG_NOT_READY || result == KVG_OUT_OF_MEMORY ||
+	       (result >= KVG_CAPTURE_UNSUPPORTED && result <= KVG_CAPTURE_WRONG_THREAD);
 }
 
-/* In the context: until all that is on its streams has been done, or it has failed. It can't be waited for while one of
- * its streams is captured. */
+/* What the current context says of itself: one that has failed returns its error from each call. */
+static kvg_result probe(const struct kvg_driver *driver)
+{
+	kvg_event event;
+	kvg_result result = driver->event_create(&event, KVG_EVENT_DISABLE_TIMING);
+
+	if (result == KVG_SUCCESS) {
+		result = driver->event_query(event);
+		(void)driver->event_destroy(event);
+	}
+	return result;
+}
+
+/* In the context: until all that is kvshm's on its streams has been done, or it has failed. The context itself is not
+ * waited for: that would be for what others have on their streams, too, and end the captures of any. */
 static void drain(const struct kvg_driver *driver, const struct kvg_streams *streams, struct place *place)
 {
-	kvg_result result = KVG_SUCCESS;
+	for (long ns = LOOK_FIRST;; ns = ns < LOOK_LAST / 2 ? ns * 2 : LOOK_LAST) {
+		kvg_result copies = kvg_copies_look(driver, &place->copies);
+		bool calls = has_calls(streams, place->context);
 
-	while (has_calls(streams, place->context) || kvg_copies_pending(driver, &place->copies)) {
-		result = driver->context_synchronize();
-		if (!is_capturing(result))
-			break;
-		wait_a_moment();
+		if (copies == KVG_SUCCESS && !calls)
+			return;
+		if (!is_alive(copies == KVG_SUCCESS ? probe(driver) : copies))
+			return;
+		wait_a_moment(streams, place->context, calls, ns);
 	}
 }
 

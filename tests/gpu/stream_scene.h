@@ -26,7 +26,7 @@ void engine_finish(void);
 /* The key is being filled, for all that others know. */
 void engine_is_pending(kvshm_store *store, uint64_t number);
 
-/* Detaches in another thread, which comes to wait for a context; and lets the stream go on; returns when it is
+/* Detaches in another thread, which comes to wait for a stream; and lets the stream go on; returns when it is
  * detached. In between, meanwhile(store) is called, if there is one. */
 void engine_detach_waits(kvshm_store *store, void (*meanwhile)(void));
 

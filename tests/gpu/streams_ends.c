@@ -67,6 +67,11 @@ static void is_not_there_yet(void)
 	engine_is_pending(other, 1);
 }
 
+static void count_call(void *number)
+{
+	++*(unsigned *)number;
+}
+
 START_TEST(detaching_waits_for_what_is_on_streams)
 {
 	kvshm_store *store = unit_store(BLOCKS);
@@ -80,6 +85,47 @@ START_TEST(detaching_waits_for_what_is_on_streams)
 	ck_rc(kvshm_publish_on(store, engine_stream, &fill, NULL, 1, &result), 0);
 	engine_detach_waits(store, is_not_there_yet);
 	ck_assert(unit_has(other, 1));
+	unit_detach(other);
+	engine_end();
+}
+END_TEST
+
+/* What others have on their streams is not waited for, and what they capture is not spoiled: with a call of ours on a
+ * stream, or a copy. */
+START_TEST(detaching_leaves_other_streams_alone)
+{
+	kvshm_store *store = unit_store(BLOCKS);
+	struct kvshm_handle fill = unit_begin(store, 1);
+	kvg_stream busy, captured;
+	unsigned number = 0;
+	void *memory, *graph;
+	int result;
+
+	other = unit_attach();
+	engine_begin();
+	ck_cu(cu_stream_create(&busy, 1));
+	ck_cu(cu_stream_create(&captured, 1));
+	standin_stream_hold(busy);
+	ck_cu(cu_call_on(busy, count_call, &number));
+	ck_cu(cu_host_alloc(&memory, 16, 0));
+	if (_i) {
+		ck_rc(kvshm_register_plane(store, 0), 0);
+		ck_rc(kvshm_copy_in(store, engine_stream, 0, &(struct kvshm_piece){&fill, 0, memory, 16}, 1), 0);
+	}
+	standin_stream_hold(engine_stream);
+	ck_rc(kvshm_publish_on(store, engine_stream, &fill, NULL, 1, &result), 0);
+	ck_cu(cu_capture_begin(captured, STANDIN_CAPTURE_RELAXED));
+	engine_detach_waits(store, is_not_there_yet);
+	ck_assert(unit_has(other, 1));
+	ck_assert_uint_eq(standin_stream_queued(busy), 1);
+	ck_assert_uint_eq(standin_captures_spoiled(), 0);
+	ck_cu(cu_capture_end(captured, &graph));
+	standin_stream_go(busy);
+	ck_cu(cu_stream_synchronize(busy));
+	ck_assert_uint_eq(number, 1);
+	ck_cu(cu_stream_destroy(busy));
+	ck_cu(cu_stream_destroy(captured));
+	ck_cu(cu_host_free(memory));
 	unit_detach(other);
 	engine_end();
 }
@@ -345,6 +391,10 @@ int main(void)
 		a_fill_of_a_request_that_is_over_is_given_up_when_the_stream_gets_there,
 		a_request_ends_when_the_stream_gets_there,
 	};
+	const struct unit_loop loops[] = {
+		{detaching_leaves_other_streams_alone, 2},
+		{NULL, 0},
+	};
 
-	return unit_run("streams_ends", tests, sizeof(tests) / sizeof(tests[0]));
+	return unit_run_loops("streams_ends", tests, sizeof(tests) / sizeof(tests[0]), loops);
 }

@@ -300,6 +300,12 @@ SI_PUBLIC kvg_result cu_capture_mode(int *mode)
 	return si_leave(KVG_SUCCESS);
 }
 
+static void spoil(struct CUstream_st *stream)
+{
+	spoiled += !stream->spoiled;
+	stream->spoiled = true;
+}
+
 kvg_result si_capture_forbids(void)
 {
 	kvg_result result = KVG_SUCCESS;
@@ -308,10 +314,23 @@ kvg_result si_capture_forbids(void)
 	for (stream = streams; stream; stream = stream->next) {
 		if (!is_in_the_way(stream))
 			continue;
-		spoiled += !stream->spoiled;
-		stream->spoiled = true;
+		spoil(stream);
 		result = KVG_CAPTURE_UNSUPPORTED;
 	}
+	return result;
+}
+
+/* What has all of a context's streams in it, whatever the thread's mode is. */
+static kvg_result forbids_in(kvg_context context)
+{
+	kvg_result result = KVG_SUCCESS;
+	struct CUstream_st *stream;
+
+	for (stream = streams; stream; stream = stream->next)
+		if (stream->context == context && stream->alive && stream->captured != NOT_CAPTURED) {
+			spoil(stream);
+			result = KVG_CAPTURE_UNSUPPORTED;
+		}
 	return result;
 }
 
@@ -335,8 +354,7 @@ kvg_result si_capture_refuses(struct CUstream_st *stream, const char *what)
 	other = stream->is_default ? captured_of(stream->context) : NULL;
 	if (!other)
 		return KVG_SUCCESS;
-	spoiled += !other->spoiled;
-	other->spoiled = true;
+	spoil(other);
 	return KVG_CAPTURE_IMPLICIT;
 }
 
@@ -484,6 +502,8 @@ SI_PUBLIC kvg_result cu_context_synchronize(void)
 	result = si_current(&context);
 	if (result == KVG_SUCCESS)
 		result = si_capture_forbids();
+	if (result == KVG_SUCCESS)
+		result = forbids_in(context);
 	while (result == KVG_SUCCESS && (stream = si_stream_next(stream, context))) {
 		pthread_mutex_unlock(&si_lock);
 		result = si_stream_drain(stream);
