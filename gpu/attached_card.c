@@ -8,6 +8,7 @@
 
 #include "attached.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,58 +21,65 @@ static int no_dma_buf(const char *why)
 	return kvs_fault(EOPNOTSUPP, "GPU memory can't be given to network cards as a dma-buf: %s", why);
 }
 
-/* Of a plane that is mapped, in its context. */
-static int export_range(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver, int *theirs)
+static int can_export(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver)
 {
-	size_t size = kvs_layout_plane(&attached->map->g, attached->map->files.page);
-	kvg_result result;
 	int can, rc;
 
 	if (!driver->range_handle)
 		return no_dma_buf("the driver is older than CUDA 11.7");
 	rc = kvg_device_ask(driver, attached->devices[plane].device, KVG_ATTRIBUTE_DMA_BUF, &can);
-	if (rc)
+	if (rc || can)
 		return rc;
-	if (!can)
-		return no_dma_buf("the driver has none here (it takes the open kernel modules, and Linux 5.12)");
-	result = driver->range_handle(theirs, atomic_load(&attached->bases[plane]), size, KVG_RANGE_DMA_BUF, 0);
-	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
+	return no_dma_buf("the driver has none here (it takes the open kernel modules, and Linux 5.12)");
 }
 
-/* The driver does not say whether what it makes is closed by exec(). */
-static int make_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
+/* Without a fork() in between. The driver does not say whether what it makes is closed by exec(). */
+static int export_range(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver, int *fd)
 {
-	const struct kvg_driver *driver;
-	kvg_context context;
-	int theirs = -1, rc = kvg_attached_enter(attached, plane, &driver, &context);
+	size_t size = kvs_layout_plane(&attached->map->g, attached->map->files.page);
+	kvg_pointer base = atomic_load(&attached->bases[plane]);
+	int theirs = -1, rc;
+	kvg_result result = driver->range_handle(&theirs, base, size, KVG_RANGE_DMA_BUF, 0);
 
-	if (rc)
-		return rc;
-	rc = export_range(attached, plane, driver, &theirs);
-	kvg_attached_leave(attached, driver);
-	if (rc)
-		return rc;
+	if (result != KVG_SUCCESS)
+		return kvg_fault(driver, result, "export plane %u as a dma-buf", plane);
 	*fd = fcntl(theirs, F_DUPFD_CLOEXEC, 3);
-	if (*fd < 0)
-		rc = kvs_fault(errno, "cannot keep a dma-buf: %s", strerror(errno));
+	rc = *fd < 0 ? kvs_fault(errno, "cannot keep a dma-buf: %s", strerror(errno)) : 0;
 	(void)close(theirs);
 	return rc;
 }
 
 /* A child of fork() would keep the memory by it. */
+static int export_kept(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver *driver, int *fd)
+{
+	int rc = kvs_kept_begin(1);
+
+	if (rc)
+		return rc;
+	rc = export_range(attached, plane, driver, fd);
+	if (rc == 0)
+		kvs_kept_add(*fd);
+	kvs_kept_end();
+	return rc;
+}
+
+/* The attachment's lock before that of what is kept: who waits for the first, while the driver does what takes long,
+ * must not keep others from fork(); the driver may itself be one of these. */
 int kvg_attached_dma_buf(struct kvg_attached *attached, uint32_t plane, int *fd)
 {
+	const struct kvg_driver *driver;
+	kvg_context context;
 	kvg_pointer base;
 	int rc = kvg_attached_map(attached, plane, &base);
 
 	if (rc == 0)
-		rc = kvs_kept_begin(1);
+		rc = kvg_attached_enter(attached, plane, &driver, &context);
 	if (rc)
 		return rc;
-	rc = make_dma_buf(attached, plane, fd);
+	rc = can_export(attached, plane, driver);
 	if (rc == 0)
-		kvs_kept_add(*fd);
-	kvs_kept_end();
+		rc = export_kept(attached, plane, driver, fd);
+	kvg_attached_leave(attached, driver);
 	return rc;
 }
 

@@ -10,10 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "attached.h"
+#include "kept.h"
 
 /* Two planes, in host memory or on a GPU. */
 static kvshm_store *make(bool gpu)
@@ -220,6 +224,56 @@ START_TEST(a_dma_buf_is_of_the_planes_bytes)
 }
 END_TEST
 
+static _Atomic pid_t getter;
+
+static void *get_dma_buf(void *arg)
+{
+	kvshm_store *store = arg;
+	int fd;
+
+	atomic_store(&getter, gettid());
+	ck_rc(kvg_attached_dma_buf(store->gpu, 0, &fd), 0);
+	(void)close(fd);
+	return NULL;
+}
+
+/* As the kernel says it of a thread: it waits. */
+static void await_sleep(pid_t thread)
+{
+	char path[64], line[256] = "";
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)thread);
+	while (!strstr(line, ") S ")) {
+		FILE *file = fopen(path, "r");
+
+		ck_assert_ptr_nonnull(file);
+		if (!fgets(line, sizeof(line), file))
+			line[0] = '\0';
+		(void)fclose(file);
+		(void)sched_yield();
+	}
+}
+
+/* The driver may take long, in another thread, and may itself fork. */
+START_TEST(who_waits_for_a_dma_buf_keeps_nobody_from_fork)
+{
+	kvshm_store *store = gpu_make("cuda:0");
+	kvg_pointer base;
+	pthread_t thread;
+
+	ck_rc(kvg_attached_map(store->gpu, 0, &base), 0);
+	ck_assert_int_eq(pthread_mutex_lock(&store->gpu->lock), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, get_dma_buf, store), 0);
+	while (!atomic_load(&getter))
+		(void)sched_yield();
+	await_sleep(atomic_load(&getter));
+	ck_rc(kvs_kept_begin(1), 0); /* as fork() does */
+	kvs_kept_end();
+	ck_assert_int_eq(pthread_mutex_unlock(&store->gpu->lock), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
 /* Each GPU once, of those whose planes are mapped. */
 START_TEST(flushes_reach_each_GPU)
 {
@@ -245,7 +299,7 @@ int main(void)
 	const TTest *const tests[] = {
 		a_host_plane_is_registered_once, memory_that_the_program_has_registered,
 		GPU_memory_needs_no_registering, a_dma_buf_is_of_the_planes_bytes,
-		flushes_reach_each_GPU,
+		who_waits_for_a_dma_buf_keeps_nobody_from_fork, flushes_reach_each_GPU,
 	};
 	const struct unit_loop loops[] = {
 		{a_fill_is_written_and_then_read, 2},
