@@ -295,7 +295,8 @@ kvg_result kvg_copies_look(const struct kvg_driver *driver, struct kvg_copies *c
 	kvg_result result = look_at_stuck(driver, copies);
 
 	for (int size = SMALL; size <= LARGE; size++)
-		for (struct kvg_span *span = copies->spans[size].first; span && result == KVG_SUCCESS; span = span->next)
+		for (struct kvg_span *span = copies->spans[size].first; span && result == KVG_SUCCESS;
+		     span = span->next)
 			result = driver->event_query(span->event);
 	return result;
 }

@@ -114,6 +114,7 @@ enum {
 enum { /* CUdevice_attribute */
 	KVG_ATTRIBUTE_MULTIPROCESSORS = 16,
 	KVG_ATTRIBUTE_UNIFIED_ADDRESSING = 41,
+	KVG_ATTRIBUTE_PAGEABLE_ACCESS = 88, /* it reaches all that the processor does */
 	KVG_ATTRIBUTE_VMM = 102,	    /* cuMemCreate() and what belongs to it */
 	KVG_ATTRIBUTE_FD_EXPORT = 103,	    /* of its memory, as file descriptors */
 	KVG_ATTRIBUTE_RDMA_WITH_VMM = 110,  /* network cards reach its memory */
@@ -138,6 +139,9 @@ enum {
 	KVG_CAPTURE_NONE = 0,
 	KVG_CAPTURE_MODE_RELAXED = 2,
 	KVG_POINTER_MEMORY_TYPE = 2,
+	KVG_POINTER_DEVICE_ORDINAL = 9,
+	KVG_POINTER_RANGE_START = 11,
+	KVG_POINTER_RANGE_SIZE = 12,
 	KVG_MEMORY_HOST = 1,
 	KVG_FLUSH_OPTION_HOST = 1,
 	KVG_FLUSH_CURRENT_CONTEXT = 0,

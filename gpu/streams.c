@@ -409,36 +409,118 @@ static int check_reach(struct kvg_attached *attached, uint32_t plane, const stru
 	return rc;
 }
 
-/* Is host memory at one end? Else the other end decides it: the first one's, for all, since what comes of it is only
- * how fast they are. */
-static bool is_of_host(const struct kvg_attached *attached, const struct kvg_driver *driver, uint32_t plane,
-		       const struct kvg_piece *piece)
-{
-	const struct kvs_map *map = attached->map;
-	uint64_t to = piece->to - atomic_load(&attached->bases[plane]);
-	unsigned type = 0;
+/* Memory that the stream's GPU reaches, around the last address that the driver was asked of; and whether some of all
+ * was the host's. */
+struct known {
+	uint64_t at, bytes;
+	bool host;
+};
 
-	if (map->files.memory == KVS_MEMORY_HOST)
-		return true;
-	return driver->pointer_attribute &&
-	       driver->pointer_attribute(&type, KVG_POINTER_MEMORY_TYPE,
-					 to < map->g.blocks * map->g.block_size ? piece->from : piece->to) ==
-		       KVG_SUCCESS &&
-	       type == KVG_MEMORY_HOST;
+/* The driver does not know it. */
+static int not_reached(const struct visit *visit, uint64_t at)
+{
+	int pageable = 0;
+	kvg_result result =
+		visit->driver->device_attribute(&pageable, KVG_ATTRIBUTE_PAGEABLE_ACCESS, visit->place->device);
+
+	if (result == KVG_SUCCESS && pageable)
+		return 0;
+	return kvs_fault(EFAULT,
+			 "the memory at 0x%llx is neither GPU memory nor pinned host memory: register it "
+			 "(cuMemHostRegister(), kvshm_register_plane()), or copy by kvshm_read() and kvshm_write()",
+			 (unsigned long long)at);
+}
+
+/* Memory of a GPU's that the driver knows. */
+static int check_device(const struct visit *visit, uint64_t at)
+{
+	int device = visit->place->device;
+	kvg_result result = visit->driver->pointer_attribute(&device, KVG_POINTER_DEVICE_ORDINAL, at);
+
+	if (result != KVG_SUCCESS)
+		return kvg_fault(visit->driver, result, "find out which GPU memory is on");
+	if (device == visit->place->device)
+		return 0;
+	return kvs_fault(EXDEV, "the memory at 0x%llx is on GPU %d, and the stream on GPU %d: both are to be on one",
+			 (unsigned long long)at, device, visit->place->device);
+}
+
+/* What the driver knows of an address; of what it does not know, the piece is all there is to say. */
+static int ask(const struct visit *visit, uint64_t at, uint64_t bytes, struct known *known)
+{
+	const struct kvg_driver *driver = visit->driver;
+	unsigned type = 0;
+	kvg_pointer start = 0;
+	size_t size = 0;
+	kvg_result result = driver->pointer_attribute(&type, KVG_POINTER_MEMORY_TYPE, at);
+	int rc = 0;
+
+	*known = (struct known){at, bytes, known->host};
+	if (result == KVG_INVALID_VALUE) {
+		known->host = true;
+		return not_reached(visit, at);
+	}
+	if (result != KVG_SUCCESS)
+		return kvg_fault(driver, result, "find out where memory is");
+	if (type == KVG_MEMORY_HOST)
+		known->host = true;
+	else
+		rc = check_device(visit, at);
+	if (rc == 0 && driver->pointer_attribute(&start, KVG_POINTER_RANGE_START, at) == KVG_SUCCESS &&
+	    driver->pointer_attribute(&size, KVG_POINTER_RANGE_SIZE, at) == KVG_SUCCESS && at - start < size) {
+		known->at = start;
+		known->bytes = size;
+	}
+	return rc;
+}
+
+/* A piece may lie in more than one range: memory that was mapped bit by bit. */
+static int check_memory(const struct visit *visit, uint64_t at, uint64_t bytes, struct known *known)
+{
+	int rc = 0;
+
+	while (rc == 0 && bytes) {
+		uint64_t there;
+
+		if (at - known->at >= known->bytes)
+			rc = ask(visit, at, bytes, known);
+		there = known->bytes - (at - known->at);
+		if (there > bytes)
+			there = bytes;
+		at += there;
+		bytes -= there;
+	}
+	return rc;
+}
+
+/* host: is host memory at one end of any piece? What comes of it is only how fast they are copied. */
+static int check_pieces(const struct kvg_attached *attached, const struct visit *visit, const struct kvg_piece *pieces,
+			size_t count, bool in, bool *host)
+{
+	struct known known = {.host = attached->map->files.memory == KVS_MEMORY_HOST};
+	int rc = 0;
+
+	if (visit->driver->pointer_attribute)
+		for (size_t i = 0; rc == 0 && i < count; i++)
+			rc = check_memory(visit, in ? pieces[i].from : pieces[i].to, pieces[i].bytes, &known);
+	*host = known.host;
+	return rc;
 }
 
 int kvg_streams_copy(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, const struct kvg_piece *pieces,
-		     size_t count)
+		     size_t count, bool in)
 {
 	struct visit visit;
+	bool host = false;
 	int rc = count ? enter(attached, plane, stream, &visit) : 0;
 
 	if (rc || !count)
 		return rc;
 	rc = check_reach(attached, plane, visit.place);
 	if (rc == 0)
-		rc = kvg_copies_put(visit.driver, &visit.place->copies, stream, pieces, count,
-				    is_of_host(attached, visit.driver, plane, pieces));
+		rc = check_pieces(attached, &visit, pieces, count, in, &host);
+	if (rc == 0)
+		rc = kvg_copies_put(visit.driver, &visit.place->copies, stream, pieces, count, host);
 	leave(&visit);
 	return rc;
 }

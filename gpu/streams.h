@@ -30,9 +30,13 @@ struct kvg_piece {
 	uint64_t to, from, bytes;
 };
 
-/* Copies them, on the stream, in no certain order. The list of pieces, not the bytes, is copied before it returns. */
+/* Copies them, on the stream, in no certain order. The list of pieces, not the bytes, is copied before it returns. in:
+ * the plane is where they go to. Memory at the other end that the stream's GPU can't reach would ruin the context: where
+ * the driver can say so, nothing is copied then.
+ *   -EFAULT  it is neither GPU memory nor pinned
+ *   -EXDEV   it is another GPU's; or the plane is, or is mapped in another context */
 int kvg_streams_copy(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, const struct kvg_piece *pieces,
-		     size_t count);
+		     size_t count, bool in);
 
 /* Waits for all that is on streams; frees what streams needed. By kvg_attached_close(). */
 void kvg_streams_close(struct kvg_attached *attached, const struct kvg_driver *driver);

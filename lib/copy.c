@@ -87,7 +87,7 @@ static int copy(kvshm_store *store, void *stream, unsigned plane, const struct k
 	if (!placed)
 		return kvs_fault(ENOMEM, "no memory for a list of %zu pieces", count);
 	place(store, base, pieces, count, in, placed);
-	rc = kvg_streams_copy(store->gpu, plane, stream, placed, count);
+	rc = kvg_streams_copy(store->gpu, plane, stream, placed, count, in);
 	free(placed);
 	return rc;
 }

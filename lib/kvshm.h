@@ -861,7 +861,11 @@ struct kvshm_piece {
  * certain order. A plane of host memory is to be registered before (kvshm_register_plane()). The first copy in a
  * context loads the kernel, for which the driver may wait for what is on that context's streams; and the context must
  * live until kvshm_detach(). A failure of the driver's (-EIO, -ENOMEM, ...) may leave some of the pieces on the stream.
- *   -EXDEV  the stream is of another GPU than the plane, or of another context than it is mapped in
+ * Where the driver can say so, memory that the GPU can't reach is refused: copying it would ruin the context.
+ *   -EXDEV  the stream is of another GPU than the plane or a piece's memory, or of another context than the plane is
+ *       mapped in. Nothing is copied
+ *   -EFAULT  a piece's memory is neither GPU memory nor pinned host memory (register it, or use kvshm_read() and
+ *       kvshm_write()), and the GPU is none that reaches all memory. Nothing is copied
  *   -EBADF  a block is not held by this client; of kvshm_copy_in(): not to be written by it. Nothing is copied
  *   -EINVAL  there is no such plane, or a block ends before offset + length: nothing is copied
  *   -ENOTSUP  a plane of host memory that is not registered */

@@ -33,6 +33,8 @@ cat >"$tmp/before" <<-'END'
 	void launch_prefill(void *stream, void *bytes);
 	void launch_decode(void *stream, const void *bytes);
 	void *page_of_layer(unsigned layer);
+	void wait_for(void *stream);
+	void end_now(struct kvshm_handle *held);
 	extern void *stream, *other_stream;
 	extern unsigned layer, layers;
 	extern size_t layer_size;

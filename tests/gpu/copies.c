@@ -10,9 +10,12 @@
 #include "stream_scene.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 #define BLOCKS 8U
 #define BLOCK (1U << 20)
@@ -425,6 +428,112 @@ START_TEST(one_piece_that_can_not_be_copied_refuses_all)
 }
 END_TEST
 
+enum unreached { PAGEABLE, SHARED, FREED, UNPINNED, OTHER_GPU, LONGER, UNREACHED_KINDS };
+
+/* Memory that a kernel of GPU 0's can't reach, 64 KiB of it. */
+static struct memory take_unreached(enum unreached kind)
+{
+	struct memory memory = {.at = 0};
+	kvg_context context;
+
+	switch (kind) {
+	case PAGEABLE:
+		memory.seen = malloc(65536);
+		break;
+	case SHARED: /* as planes of host memory are */
+		memory.seen = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		break;
+	case OTHER_GPU:
+		ck_cu(cu_context_create(&context, 0, 1));
+		memory = take(false, 65536);
+		ck_cu(cu_context_pop(&context));
+		return memory;
+	case LONGER: /* it begins in memory that is pinned, and goes on behind that */
+		memory.seen = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		ck_cu(cu_host_register(memory.seen, 32768, KVG_HOST_PORTABLE));
+		break;
+	default:
+		memory = take(kind == UNPINNED, 65536);
+		give_back(&memory);
+		return memory;
+	}
+	memory.at = (uintptr_t)memory.seen;
+	return memory;
+}
+
+/* It would ruin the context: so nothing is copied, and the context goes on. */
+START_TEST(memory_that_the_gpu_can_not_reach_refuses_all)
+{
+	int wanted = _i == OTHER_GPU ? -EXDEV : -EFAULT;
+	struct memory memory, good;
+	struct kvshm_piece pieces[3];
+
+	begin(true);
+	good = take(false, 65536);
+	memory = take_unreached((enum unreached)_i);
+	pieces[0] = piece(0, 0, &good, 0, 16);
+	pieces[1] = piece(1, 0, &memory, 16, 40000);
+	pieces[2] = piece(2, 0, &good, 16, 16);
+	standin_stream_hold(engine_stream);
+	ck_rc(kvshm_copy_in(store, engine_stream, 0, pieces, 3), wanted);
+	ck_assert_ptr_nonnull(strstr(kvshm_error(), wanted == -EXDEV ? "GPU 1" : "cuMemHostRegister"));
+	ck_rc(kvshm_copy_out(store, engine_stream, 0, pieces, 3), wanted);
+	ck_assert_uint_eq(standin_stream_queued(engine_stream), 0);
+	pieces[1] = pieces[2];
+	ck_rc(kvshm_copy_in(store, engine_stream, 0, pieces, 2), 0);
+	engine_finish();
+	unit_detach(store);
+}
+END_TEST
+
+/* Pieces in one range of memory ask for that once. */
+START_TEST(the_driver_is_asked_of_a_range_once)
+{
+	struct kvshm_piece pieces[100];
+	struct memory memory = {.at = 0};
+	unsigned long before;
+	uint8_t *at = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	begin(true);
+	ck_cu(cu_host_register(at, 65536, KVG_HOST_PORTABLE));
+	memory.at = (uintptr_t)at;
+	before = standin_calls_of("cuPointerGetAttribute");
+	for (unsigned i = 0; i < 100; i++)
+		pieces[i] = piece(0, UINT64_C(16) * i, &memory, UINT64_C(16) * i, 16);
+	ck_rc(kvshm_copy_in(store, engine_stream, 0, pieces, 100), 0);
+	ck_assert_uint_le(standin_calls_of("cuPointerGetAttribute"), before + 3);
+	engine_finish();
+	ck_cu(cu_host_unregister(at));
+	ck_assert_int_eq(munmap(at, 65536), 0);
+	end();
+}
+END_TEST
+
+/* A GPU that reaches all that the processor does. */
+START_TEST(where_the_gpu_reaches_all_memory_it_is_copied)
+{
+	char path[4096];
+	uint8_t memory[64] = "any";
+	struct kvshm_piece one;
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/reaches_all", getenv("TMPDIR"));
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(setenv("KVSHM_STANDIN_DIR", path, 1), 0);
+	(void)strncat(path, "/devices", sizeof(path) - strlen(path) - 1);
+	file = fopen(path, "we");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_gt(fprintf(file, "%d=1\n", KVG_ATTRIBUTE_PAGEABLE_ACCESS), 0);
+	ck_assert_int_eq(fclose(file), 0);
+	begin(true);
+	one = (struct kvshm_piece){&fills[0], 0, memory, sizeof(memory)};
+	ck_rc(kvshm_copy_in(store, engine_stream, 0, &one, 1), 0);
+	engine_finish();
+	ck_assert_int_eq(memcmp(blocks + (size_t)fills[0].block * BLOCK, memory, sizeof(memory)), 0);
+	end();
+}
+END_TEST
+
 START_TEST(a_part_is_written_in_its_plane_only)
 {
 	struct kvshm_create_options options = unit_options(BLOCKS);
@@ -596,6 +705,8 @@ int main(void)
 		what_a_stream_has_read_is_used_again,
 		what_a_stream_has_still_to_read_is_left_alone,
 		a_stream_that_stands_hides_nothing,
+		the_driver_is_asked_of_a_range_once,
+		where_the_gpu_reaches_all_memory_it_is_copied,
 		a_part_is_written_in_its_plane_only,
 		host_memory_that_is_not_registered_is_ENOTSUP,
 		a_stream_of_another_gpu_is_EXDEV,
@@ -607,6 +718,7 @@ int main(void)
 		{pieces_of_any_size_and_place_are_copied_and_nothing_else, 4},
 		{small_pieces_are_one_kernel_and_large_ones_the_copy_engines, 2},
 		{one_piece_that_can_not_be_copied_refuses_all, 2},
+		{memory_that_the_gpu_can_not_reach_refuses_all, UNREACHED_KINDS},
 		{detaching_waits_for_copies, 2},
 		{NULL, 0},
 	};

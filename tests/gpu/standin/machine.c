@@ -25,6 +25,7 @@ static void defaults(struct si_device *device, unsigned number)
 	} values[] = {
 		{KVG_ATTRIBUTE_MULTIPROCESSORS, 4},
 		{KVG_ATTRIBUTE_UNIFIED_ADDRESSING, 1},
+		{KVG_ATTRIBUTE_PAGEABLE_ACCESS, 0},
 		{KVG_ATTRIBUTE_VMM, 1},
 		{KVG_ATTRIBUTE_FD_EXPORT, 1},
 		{KVG_ATTRIBUTE_RDMA_WITH_VMM, 1},

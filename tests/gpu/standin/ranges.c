@@ -211,7 +211,9 @@ char *si_at(uintptr_t at, size_t size, int device, bool kernel)
 
 	if (range)
 		return range->inner && may(range, device, kernel) ? range->inner + (at - range->at) : NULL;
-	return kernel || si_is_device_address(at) ? NULL : pointer(at);
+	if (si_is_device_address(at) || (kernel && si_attribute(device, KVG_ATTRIBUTE_PAGEABLE_ACCESS) <= 0))
+		return NULL;
+	return pointer(at);
 }
 
 bool si_is_pageable(uintptr_t at, size_t size)
@@ -219,16 +221,33 @@ bool si_is_pageable(uintptr_t at, size_t size)
 	return !si_is_device_address(at) && !si_range_of(at, size);
 }
 
-/* CU_POINTER_ATTRIBUTE_MEMORY_TYPE: of memory that the driver does not know it says nothing. */
+/* Of memory that the driver does not know it says nothing. */
 SI_PUBLIC kvg_result cu_pointer_attribute(void *value, int attribute, kvg_pointer at)
 {
 	kvg_result result = si_enter(SI_pointer_attribute);
+	const struct si_range *range;
 
 	if (result != KVG_SUCCESS)
 		return result;
-	if (attribute != KVG_POINTER_MEMORY_TYPE || !si_range_of((uintptr_t)at, 1))
+	range = si_range_of((uintptr_t)at, 1);
+	if (!range)
 		return si_leave(KVG_INVALID_VALUE);
-	*(unsigned *)value = si_is_device_address((uintptr_t)at) ? KVG_MEMORY_HOST + 1 : KVG_MEMORY_HOST;
+	switch (attribute) {
+	case KVG_POINTER_MEMORY_TYPE:
+		*(unsigned *)value = range->memory ? KVG_MEMORY_HOST + 1 : KVG_MEMORY_HOST;
+		break;
+	case KVG_POINTER_DEVICE_ORDINAL:
+		*(int *)value = si_ordinal_of(range->memory ? range->memory->device : range->context->device);
+		break;
+	case KVG_POINTER_RANGE_START:
+		*(kvg_pointer *)value = range->at;
+		break;
+	case KVG_POINTER_RANGE_SIZE:
+		*(size_t *)value = range->size;
+		break;
+	default:
+		return si_leave(KVG_INVALID_VALUE);
+	}
 	return si_leave(KVG_SUCCESS);
 }
 
