@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * attached.c: what an attachment has of GPUs, from its beginning to its end; and which context its calls are made in.
- * See attached.h; mapping is in attached_map.c, what network cards need in attached_card.c, what every call looks at in
- * look.c.
+ * See attached.h; mapping is in attached_map.c, copies in attached_copy.c, what network cards need in attached_card.c, what
+ * every call looks at in look.c.
  */
 #include "config.h"
 
@@ -65,6 +65,7 @@ static void let_go(struct kvg_attached *attached, const struct kvg_driver *drive
 	bool bears;
 
 	kvg_streams_close(attached, driver);
+	kvg_attached_copies_close(attached, driver);
 	bears = kvg_capture_bear(driver) == KVG_SUCCESS;
 	for (uint32_t i = 0; i < attached->map->g.planes; i++)
 		kvg_attached_unmap(attached, driver, i);

@@ -18,7 +18,8 @@
 #include "map.h"
 
 struct kvg_attached;
-struct kvg_streams; /* streams.h: what is on streams and has not taken effect yet */
+struct kvg_streams;	/* streams.h: what is on streams and has not taken effect yet */
+struct kvg_copy_stream; /* attached_copy.c */
 
 /* At attach: fetches the planes' descriptors, where there are such (share.h), with its errors. dir and name are copied.
  * The map outlives it. */
@@ -40,7 +41,8 @@ int kvg_attached_map(struct kvg_attached *attached, uint32_t plane, kvg_pointer 
 int kvg_attached_register(struct kvg_attached *attached, uint32_t plane);
 int kvg_attached_is_registered(const struct kvg_attached *attached, uint32_t plane);
 
-/* Copies between a plane of GPU memory, at an offset in it, and this process's memory; returns when it is done. */
+/* Copies between a plane of GPU memory, at an offset in it, and this process's memory; returns when the bytes are there.
+ * On a stream of its own (attached_copy.c): waits for none of the program's, and is in no capture's way. */
 int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at, void *to, uint64_t length);
 int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length);
 
@@ -76,6 +78,7 @@ struct kvg_attached {
 	_Atomic uint32_t answered;		/* see kvg_share_answer() */
 	_Atomic uint64_t looked;		/* when the owner was last looked at */
 	struct kvg_streams *streams;		/* NULL: nothing was ever put on one */
+	struct kvg_copy_stream *copy_streams;	/* one of each context that copies were made in */
 	char name[KVS_NAME_MAX + 1];
 	char *dir;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * attached_map.c: planes of GPU memory in this process's address space, planes of host memory that are registered, and
- * copies between planes and this process's memory. See attached.h.
+ * attached_map.c: planes of GPU memory in this process's address space, and planes of host memory that are registered. See
+ * attached.h.
  *
  * Memory that came as a descriptor is mapped without regard to contexts: its address is good in all of its GPU. What is
  * opened by an IPC handle is of one context, and goes with it.
@@ -19,7 +19,7 @@
 #include "fault.h"
 #include "lock.h"
 
-static bool is_opened(const struct kvg_attached *attached)
+bool kvg_attached_is_opened(const struct kvg_attached *attached)
 {
 	return attached->map->files.export == KVS_EXPORT_IPC;
 }
@@ -93,7 +93,7 @@ static int import_memory(struct kvg_attached *attached, const struct kvg_driver 
 	return rc;
 }
 
-static int owner_is_dead(void)
+int kvg_attached_ownerless(void)
 {
 	return kvs_fault(ESTALE,
 			 "the store's owner is dead, and its GPU memory has gone with it: detach, and attach the "
@@ -115,7 +115,7 @@ static int open_memory(struct kvg_attached *attached, const struct kvg_driver *d
 		return 0;
 	}
 	if (kvs_lock_alive(map->probe, KVS_LOCK_OWNER) == 0)
-		return owner_is_dead();
+		return kvg_attached_ownerless();
 	if (result == KVG_ALREADY_MAPPED)
 		return kvg_attached_other_context();
 	if (atomic_load(&map->head->owner_pid) == getpid())
@@ -139,8 +139,8 @@ static int map_plane(struct kvg_attached *attached, const struct kvg_driver *dri
 
 	if (rc)
 		return rc;
-	rc = is_opened(attached) ? open_memory(attached, driver, plane, context, &at)
-				 : import_memory(attached, driver, plane, &at);
+	rc = kvg_attached_is_opened(attached) ? open_memory(attached, driver, plane, context, &at)
+					      : import_memory(attached, driver, plane, &at);
 	if (rc)
 		return rc;
 	atomic_fetch_or_explicit(&client->planes, UINT32_C(1) << plane, memory_order_relaxed);
@@ -155,7 +155,7 @@ int kvg_attached_map(struct kvg_attached *attached, uint32_t plane, kvg_pointer 
 	kvg_context context;
 	int rc;
 
-	if (at && !is_opened(attached)) {
+	if (at && !kvg_attached_is_opened(attached)) {
 		*base = at;
 		return 0;
 	}
@@ -235,56 +235,4 @@ void kvg_attached_unmap(struct kvg_attached *attached, const struct kvg_driver *
 		let_go_in(attached, driver, plane, base);
 	else if (base)
 		unmap_memory(attached, driver, base);
-}
-
-/* ---- Copies ------------------------------------------------------------------------------------------------ */
-
-/* Enters the plane's context, without the lock: the copy waits for the context's default stream, and so for whatever is
- * on the program's. */
-static int begin_copy(struct kvg_attached *attached, uint32_t plane, const struct kvg_driver **driver,
-		      kvg_pointer *base)
-{
-	kvg_context context;
-	int rc = kvg_attached_map(attached, plane, base);
-
-	if (rc == 0 && is_opened(attached) && kvs_lock_alive(attached->map->probe, KVS_LOCK_OWNER) == 0)
-		rc = owner_is_dead(); /* asked at each copy: one that finds no memory ruins the context */
-	if (rc == 0)
-		rc = kvg_attached_context(attached, plane, driver, &context);
-	return rc ? rc : kvg_context_push(*driver, context);
-}
-
-static int end_copy(const struct kvg_driver *driver, kvg_result result, uint32_t plane, uint64_t length)
-{
-	kvg_context_leave(driver);
-	if (result == KVG_SUCCESS)
-		return 0;
-	return kvg_fault(driver, result, "copy %llu bytes of plane %u", (unsigned long long)length, plane);
-}
-
-int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at, void *to, uint64_t length)
-{
-	const struct kvg_driver *driver;
-	kvg_pointer base;
-	int rc = begin_copy(attached, plane, &driver, &base);
-
-	return rc ? rc : end_copy(driver, driver->copy_out(to, base + at, length), plane, length);
-}
-
-/* From memory that is not pinned the driver returns when it has taken the bytes, which may be before the GPU has them.
- * What is read back, on the same stream, comes behind them, and is waited for. */
-int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length)
-{
-	const struct kvg_driver *driver;
-	kvg_pointer base;
-	kvg_result result;
-	uint8_t last;
-	int rc = begin_copy(attached, plane, &driver, &base);
-
-	if (rc)
-		return rc;
-	result = driver->copy_in(base + at, from, length);
-	if (result == KVG_SUCCESS)
-		result = driver->copy_out(&last, base + at + length - 1, 1);
-	return end_copy(driver, result, plane, length);
 }

@@ -135,6 +135,7 @@ enum {
 	KVG_IPC_LAZY_PEER_ACCESS = 1,
 	KVG_HOST_PORTABLE = 1,	/* of cuMemHostAlloc() and cuMemHostRegister() */
 	KVG_HOST_DEVICE_MAP = 2,
+	KVG_STREAM_NON_BLOCKING = 1,
 	KVG_EVENT_DISABLE_TIMING = 2,
 	KVG_CAPTURE_NONE = 0,
 	KVG_CAPTURE_MODE_RELAXED = 2,
@@ -198,9 +199,10 @@ enum {
 	NEED(host_unregister, "cuMemHostUnregister", (void *at))                                                      \
 	NEED(host_alloc, "cuMemHostAlloc", (void **at, size_t size, unsigned flags))                                  \
 	NEED(host_free, "cuMemFreeHost", (void *at))                                                                  \
-	NEED(copy_in, "cuMemcpyHtoD_v2", (kvg_pointer to, const void *from, size_t size))                             \
-	NEED(copy_out, "cuMemcpyDtoH_v2", (void *to, kvg_pointer from, size_t size))                                  \
 	NEED(copy_on, "cuMemcpyAsync", (kvg_pointer to, kvg_pointer from, size_t size, kvg_stream stream))            \
+	NEED(stream_create, "cuStreamCreate", (kvg_stream *stream, unsigned flags))                                   \
+	NEED(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                                          \
+	NEED(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                               \
 	NEED(stream_capturing, "cuStreamIsCapturing", (kvg_stream stream, int *status))                               \
 	NEED(capture_mode, "cuThreadExchangeStreamCaptureMode", (int *mode))                                          \
 	NEED(stream_context, "cuStreamGetCtx", (kvg_stream stream, kvg_context *context))                             \

@@ -469,10 +469,10 @@ int kvshm_get_meta(kvshm_store *store, const struct kvshm_handle *held, struct k
 int kvshm_address(kvshm_store *store, const struct kvshm_handle *held, unsigned plane, void **address);
 
 /* Copies bytes of a held block in a plane to, or from, this process's memory, whichever memory the plane has; it
- * returns when that is done. Who may read and write, and when, is as in kvshm_address(). Of GPU memory
- * kvshm_get_plane_info() tells more, with its errors; it goes through the context's legacy default stream, so behind
- * what was put on that, and on the context's blocking streams, none of which may be captured meanwhile (-EBUSY). What
- * an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
+ * returns when the bytes are there. Who may read and write, and when, is as in kvshm_address(). Of GPU memory
+ * kvshm_get_plane_info() tells more, with its errors. It goes through a stream of kvshm's own in that context, which
+ * must live until kvshm_detach(): it waits for no stream of the program's (what these do with the bytes must be done
+ * before), and bears captures. What an engine moves often it moves by kvshm_copy_in() and kvshm_copy_out().
  *   -EBADF  not held by this client; of kvshm_write(): not to be written by it
  *   -EAGAIN  kvshm_read(): it is still being filled, by others
  *   -ECANCELED  kvshm_read(): its fill has failed: there is nothing to be read

@@ -129,6 +129,7 @@ class GPUTest(scene.StoreTest):
         must(CUDA.cuMemAlloc_v2(ctypes.byref(at), ctypes.c_size_t(len(data))))
         self.addCleanup(lambda: must(CUDA.cuMemFree_v2(at)))
         must(CUDA.cuMemcpyHtoD_v2(at, data, ctypes.c_size_t(len(data))))
+        must(CUDA.cuCtxSynchronize())  # from memory that is not pinned it may return before the bytes are there
         return at.value
 
     def bytes_at(self, at: int, count: int) -> bytes:

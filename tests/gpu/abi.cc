@@ -96,6 +96,7 @@ SAME_VALUE(KVG_RANGE_DMA_BUF, CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD)
 SAME_VALUE(KVG_IPC_LAZY_PEER_ACCESS, CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS)
 SAME_VALUE(KVG_HOST_PORTABLE, CU_MEMHOSTALLOC_PORTABLE)
 SAME_VALUE(KVG_HOST_DEVICE_MAP, CU_MEMHOSTALLOC_DEVICEMAP)
+SAME_VALUE(KVG_STREAM_NON_BLOCKING, CU_STREAM_NON_BLOCKING)
 SAME_VALUE(KVG_EVENT_DISABLE_TIMING, CU_EVENT_DISABLE_TIMING)
 SAME_VALUE(KVG_CAPTURE_NONE, CU_STREAM_CAPTURE_STATUS_NONE)
 SAME_VALUE(KVG_CAPTURE_MODE_RELAXED, CU_STREAM_CAPTURE_MODE_RELAXED)
@@ -209,9 +210,10 @@ struct same_function<R (*)(A...), S (*)(B...)> : same_list<list<R, A...>, list<S
 	FUNCTION(host_unregister, cuMemHostUnregister)              \
 	FUNCTION(host_alloc, cuMemHostAlloc)                        \
 	FUNCTION(host_free, cuMemFreeHost)                          \
-	FUNCTION(copy_in, cuMemcpyHtoD_v2)                          \
-	FUNCTION(copy_out, cuMemcpyDtoH_v2)                         \
 	FUNCTION(copy_on, cuMemcpyAsync)                            \
+	FUNCTION(stream_create, cuStreamCreate)                     \
+	FUNCTION(stream_synchronize, cuStreamSynchronize)           \
+	FUNCTION(stream_destroy, cuStreamDestroy_v2)                \
 	FUNCTION(stream_capturing, cuStreamIsCapturing)             \
 	FUNCTION(capture_mode, cuThreadExchangeStreamCaptureMode)   \
 	FUNCTION(stream_context, cuStreamGetCtx)                    \

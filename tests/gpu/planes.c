@@ -379,11 +379,11 @@ END_TEST
 
 /* ---- Captures ---------------------------------------------------------------------------------------------- */
 
-/* Of an engine that has streams of its own, as those have that capture graphs: its default stream is nobody's. */
+/* Of an engine whose streams are blocking or not. */
 START_TEST(captures_are_not_spoiled)
 {
 	const int modes[] = {STANDIN_CAPTURE_GLOBAL, STANDIN_CAPTURE_OF_THREAD, STANDIN_CAPTURE_RELAXED};
-	int mode = modes[_i], asked = STANDIN_CAPTURE_RELAXED;
+	int mode = modes[_i / 2], asked = STANDIN_CAPTURE_RELAXED;
 	kvshm_store *store;
 	kvg_context context;
 	kvg_stream stream;
@@ -391,7 +391,7 @@ START_TEST(captures_are_not_spoiled)
 
 	ck_assert_int_eq(cu_init(0), 0);
 	ck_assert_int_eq(cu_context_create(&context, 0, 0), 0);
-	ck_assert_int_eq(cu_stream_create(&stream, 1), 0); /* CU_STREAM_NON_BLOCKING */
+	ck_assert_int_eq(cu_stream_create(&stream, _i % 2 ? KVG_STREAM_NON_BLOCKING : 0), 0);
 	ck_assert_int_eq(cu_capture_begin(stream, mode), 0);
 	store = gpu_make("cuda:0");
 	gpu_put(store, 1);
@@ -403,6 +403,77 @@ START_TEST(captures_are_not_spoiled)
 	ck_assert_uint_eq(standin_captures_spoiled(), 0);
 	ck_assert_int_eq(cu_capture_end(stream, &graph), 0);
 	ck_assert_int_eq(cu_stream_destroy(stream), 0);
+}
+END_TEST
+
+/* ---- Copies ------------------------------------------------------------------------------------------------ */
+
+/* The driver's call may return before, where the memory is not pinned. */
+START_TEST(a_write_returns_when_the_GPU_has_the_bytes)
+{
+	kvshm_store *store = gpu_make("cuda:0");
+	struct kvshm_plane_info info;
+	struct kvshm_handle owned;
+	void *address;
+
+	ck_rc(kvshm_get_plane_info(store, 0, &info), 0);
+	ck_rc(kvshm_alloc(store, &owned), 0);
+	ck_rc(kvshm_address(store, &owned, 0, &address), 0);
+	ck_rc(kvshm_write(store, &owned, 0, 0, "bytes", 6), 0);
+	ck_assert_str_eq(standin_look((uintptr_t)address, 6), "bytes");
+	ck_rc(kvshm_give_up(store, &owned), 0);
+}
+END_TEST
+
+/* The engine's are held, with work before them, the default one too: who waits for them waits for ever. */
+START_TEST(copies_wait_for_no_stream)
+{
+	kvshm_store *store = gpu_make("cuda:0");
+	kvg_stream streams[2] = {NULL};
+	kvg_context context;
+	kvg_pointer memory;
+
+	ck_assert_int_eq(cu_context_create(&context, 0, 0), 0);
+	ck_assert_int_eq(cu_memory_alloc(&memory, 16), 0);
+	ck_assert_int_eq(cu_stream_create(&streams[1], 0), 0);
+	for (int i = 0; i < 2; i++) {
+		standin_stream_hold(streams[i]);
+		ck_assert_int_eq(cu_copy_on(memory, memory + 8, 8, streams[i]), 0);
+		standin_stream_await_held(streams[i]);
+	}
+	gpu_put(store, 1);
+	gpu_check(store, 1);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_uint_eq(standin_stream_queued(streams[i]), 1);
+		standin_stream_go(streams[i]);
+	}
+	ck_assert_int_eq(cu_context_synchronize(), 0);
+	unit_detach(store);
+	ck_assert_int_eq(cu_stream_destroy(streams[1]), 0);
+	ck_assert_int_eq(cu_memory_free(memory), 0);
+	ck_assert_int_eq(cu_context_destroy(context), 0);
+	gpu_nothing_left();
+}
+END_TEST
+
+/* One for each context that copies are made in, whatever is copied. */
+START_TEST(a_stream_of_copies_goes_with_its_context)
+{
+	kvshm_store *store = gpu_make("cuda:0,cuda:0");
+	kvg_context context;
+	struct standin_leaks left;
+
+	gpu_put(store, 1);
+	gpu_check(store, 1);
+	ck_assert_int_eq(cu_context_create(&context, 0, 0), 0);
+	gpu_put(store, 2);
+	(void)standin_leaks(&left);
+	ck_assert_uint_eq(left.streams, 2);
+	ck_assert_int_eq(cu_context_destroy(context), 0);
+	gpu_check(store, 2);
+	unit_detach(store);
+	(void)standin_leaks(&left);
+	ck_assert_uint_eq(left.streams, 0);
 }
 END_TEST
 
@@ -554,22 +625,6 @@ START_TEST(descriptors_are_no_standard_streams)
 }
 END_TEST
 
-/* The driver's call may return before, where the memory is not pinned: what is read behind it, on its stream, does
- * not. */
-START_TEST(a_write_returns_when_the_GPU_has_the_bytes)
-{
-	kvshm_store *store = gpu_make("cuda:0");
-	struct kvshm_handle handle = unit_begin(store, 1);
-	unsigned long before = standin_calls_of("cuMemcpyDtoH_v2");
-
-	gpu_write(store, &handle, 1);
-	ck_assert_uint_eq(standin_calls_of("cuMemcpyDtoH_v2"), before + 1);
-	ck_rc(kvshm_publish(store, &handle, NULL), 0);
-	gpu_verify(store, &handle, 1);
-	ck_rc(kvshm_release(store, &handle), 0);
-}
-END_TEST
-
 /* A child of fork() has neither the descriptors nor the driver; its parent goes on. */
 START_TEST(a_child_of_fork_has_nothing_of_it)
 {
@@ -617,6 +672,8 @@ int main(void)
 		an_owner_of_descriptors_has_no_context,
 		detach_unmaps,
 		a_write_returns_when_the_GPU_has_the_bytes,
+		copies_wait_for_no_stream,
+		a_stream_of_copies_goes_with_its_context,
 		descriptors_are_no_standard_streams,
 		a_child_of_fork_has_nothing_of_it,
 	};
@@ -624,7 +681,7 @@ int main(void)
 		{processes_exchange_bytes, WISHES},
 		{the_callers_contexts_are_as_they_were, 2 * CALLERS},
 		{a_hundred_threads_map_once, 2},
-		{captures_are_not_spoiled, 3},
+		{captures_are_not_spoiled, 6},
 		{deaths_give_the_memory_back, 4},
 		{memory_that_went_with_its_owner_is_ESTALE, 2},
 		{NULL, 0},

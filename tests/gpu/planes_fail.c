@@ -210,6 +210,20 @@ static int do_read(void)
 	return kvshm_read(store, &owned, 0, 0, bytes, sizeof(bytes));
 }
 
+/* With the first copy in a context, which makes a stream, and the end of that. */
+static int attach_write_detach(void)
+{
+	struct kvshm_handle block;
+	int rc;
+
+	store = unit_attach();
+	ck_rc(kvshm_alloc(store, &block), 0);
+	rc = kvshm_write(store, &block, 0, 0, bytes, sizeof(bytes));
+	ck_rc(kvshm_give_up(store, &block), 0);
+	unit_detach(store);
+	return rc;
+}
+
 static int get_dma_buf(void)
 {
 	int fd, rc = kvg_attached_dma_buf(store->gpu, 0, &fd);
@@ -232,6 +246,15 @@ START_TEST(copying_and_what_cards_need)
 	ck_rc(kvshm_alloc(store, &owned), 0);
 	ck_rc(do_write(), 0); /* it is mapped from here on */
 	(void)fail_each(&works[_i]);
+}
+END_TEST
+
+START_TEST(a_first_copy)
+{
+	const struct work work = {attach_write_detach, nothing};
+
+	unit_detach(gpu_make("cuda:0"));
+	ck_assert_uint_gt(fail_each(&work), 8);
 }
 END_TEST
 
@@ -262,7 +285,7 @@ int main(void)
 		{making_a_store, 2},  {a_segment_that_cannot_be_made, 2}, {mapping_descriptors, 2},
 		{mapping_handles, 2}, {copying_and_what_cards_need, 4},	  {NULL, 0},
 	};
-	const TTest *const tests[] = {registering_host_memory};
+	const TTest *const tests[] = {registering_host_memory, a_first_copy};
 
 	return unit_run_loops("planes_fail", tests, sizeof(tests) / sizeof(tests[0]), loops);
 }

@@ -387,9 +387,11 @@ static const struct {
 	{"cuDevicePrimaryCtxRetain:46", EBUSY, "primary context of GPU 0", "exclusive"},
 	{"cuDevicePrimaryCtxRetain:805", EBUSY, "primary context of GPU 0", "MPS"},
 	{"cuCtxGetCurrent:709", EIO, "calling thread's context", "make one current that lives"},
-	{"cuMemcpyDtoH_v2:700", EIO, "copy 16 bytes of plane 0", "end the process"},
-	{"cuMemcpyDtoH_v2:719", EIO, "copy 16 bytes of plane 0", "end the process"},
-	{"cuMemcpyDtoH_v2:906", EBUSY, "copy 16 bytes of plane 0", "end the capture"},
+	{"cuStreamCreate:2", ENOMEM, "make a stream for copies", "nvidia-smi"},
+	{"cuMemcpyAsync:700", EIO, "copy 16 bytes of plane 0", "end the process"},
+	{"cuMemcpyAsync:719", EIO, "copy 16 bytes of plane 0", "end the process"},
+	{"cuMemcpyAsync:906", EBUSY, "copy 16 bytes of plane 0", "end the capture"},
+	{"cuStreamSynchronize:700", EIO, "copy 16 bytes of plane 0", "end the process"},
 };
 enum { MAPPINGS = sizeof(mappings) / sizeof(mappings[0]) };
 

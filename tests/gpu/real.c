@@ -83,10 +83,10 @@ void real_gpu_open(struct real_gpu *gpu, bool own)
 		real_cu(gpu->driver->primary_retain(&gpu->context, gpu->device));
 		real_cu(gpu->driver->context_push(gpu->context));
 	}
-	real_cu(gpu->more.stream_create(&gpu->stream, REAL_STREAM_NON_BLOCKING));
+	real_cu(gpu->driver->stream_create(&gpu->stream, KVG_STREAM_NON_BLOCKING));
 	load_kernels(gpu);
 	real_cu(gpu->driver->memory_alloc(&gpu->wrong, sizeof(zero)));
-	real_cu(gpu->driver->copy_in(gpu->wrong, &zero, sizeof(zero)));
+	real_cu(gpu->driver->copy_on(gpu->wrong, (uintptr_t)&zero, sizeof(zero), gpu->stream));
 }
 
 void real_gpu_close(struct real_gpu *gpu)
@@ -96,7 +96,7 @@ void real_gpu_close(struct real_gpu *gpu)
 	real_wait(gpu);
 	real_cu(gpu->driver->memory_free(gpu->wrong));
 	real_cu(gpu->driver->module_unload(gpu->module));
-	real_cu(gpu->more.stream_destroy(gpu->stream));
+	real_cu(gpu->driver->stream_destroy(gpu->stream));
 	if (gpu->own) {
 		real_cu(gpu->more.context_destroy(gpu->context));
 		return;
@@ -139,15 +139,15 @@ void real_spin(const struct real_gpu *gpu, kvg_pointer at, size_t bytes, uint32_
 
 void real_wait(const struct real_gpu *gpu)
 {
-	real_cu(gpu->more.stream_synchronize(gpu->stream));
+	real_cu(gpu->driver->stream_synchronize(gpu->stream));
 }
 
 void real_expect_right(const struct real_gpu *gpu, const char *what)
 {
 	uint32_t wrong;
 
+	real_cu(gpu->driver->copy_on((uintptr_t)&wrong, gpu->wrong, sizeof(wrong), gpu->stream));
 	real_wait(gpu);
-	real_cu(gpu->driver->copy_out(&wrong, gpu->wrong, sizeof(wrong)));
 	if (wrong)
 		base_fail("%s: %u words are not what was written", what, wrong);
 }

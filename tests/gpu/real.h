@@ -21,13 +21,10 @@
 	FUNCTION(context_create, "cuCtxCreate_v2", (kvg_context *context, unsigned flags, kvg_device device)) \
 	FUNCTION(context_destroy, "cuCtxDestroy_v2", (kvg_context context))                                    \
 	FUNCTION(memory_info, "cuMemGetInfo_v2", (size_t *available, size_t *total))                         \
-	FUNCTION(stream_create, "cuStreamCreate", (kvg_stream *stream, unsigned flags))                       \
-	FUNCTION(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                               \
-	FUNCTION(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                    \
 	FUNCTION(event_synchronize, "cuEventSynchronize", (kvg_event event))                                   \
 	FUNCTION(event_elapsed, "cuEventElapsedTime", (float *ms, kvg_event from, kvg_event to))
 
-enum { REAL_STREAM_NON_BLOCKING = 1, REAL_EVENT_TIMED = 0 };
+enum { REAL_EVENT_TIMED = 0 };
 
 #define REAL_MEMBER(member, name, parameters) kvg_result(*member) parameters;
 struct real_driver {

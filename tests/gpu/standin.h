@@ -31,10 +31,9 @@
 	FUNCTION(context_create, "cuCtxCreate_v2", (kvg_context *context, unsigned flags, kvg_device device)) \
 	FUNCTION(context_destroy, "cuCtxDestroy_v2", (kvg_context context))                                    \
 	FUNCTION(context_set, "cuCtxSetCurrent", (kvg_context context))                                        \
-	FUNCTION(stream_create, "cuStreamCreate", (kvg_stream *stream, unsigned flags))                       \
+	FUNCTION(copy_in, "cuMemcpyHtoD_v2", (kvg_pointer to, const void *from, size_t size))                  \
+	FUNCTION(copy_out, "cuMemcpyDtoH_v2", (void *to, kvg_pointer from, size_t size))                       \
 	FUNCTION(stream_query, "cuStreamQuery", (kvg_stream stream))                                           \
-	FUNCTION(stream_synchronize, "cuStreamSynchronize", (kvg_stream stream))                               \
-	FUNCTION(stream_destroy, "cuStreamDestroy_v2", (kvg_stream stream))                                    \
 	FUNCTION(memory_info, "cuMemGetInfo_v2", (size_t *available, size_t *total))                           \
 	FUNCTION(event_synchronize, "cuEventSynchronize", (kvg_event event))                                   \
 	FUNCTION(event_elapsed, "cuEventElapsedTime", (float *ms, kvg_event from, kvg_event to))               \
@@ -132,7 +131,7 @@ void standin_stream_step(kvg_stream handle);
 unsigned standin_stream_queued(kvg_stream handle);
 /* Captures that this process has made invalid by calls that the driver does not allow meanwhile. */
 unsigned standin_captures_spoiled(void);
-/* Asynchronous copies from or to host memory that is neither pinned nor registered: the caller had to wait for them. */
+/* Asynchronous copies from or to host memory that is neither pinned nor registered: the driver staged them. */
 unsigned standin_pageable_copies(void);
 
 /* ---- Remote writes ------------------------------------------------------------------------------------------ */

@@ -142,6 +142,7 @@ static void makes_and_sends(void *arg)
 	ck_cu(cu_memory_export(&fd, handle, KVG_HANDLE_FD, 0));
 	at = map(handle);
 	ck_cu(cu_copy_in(at, "from another", 13));
+	ck_cu(cu_context_synchronize()); /* it may have been late */
 	send_fd(*(int *)arg, fd);
 	unit_wait_for_death();
 }
@@ -197,6 +198,7 @@ static void makes_legacy(void *arg)
 	begin();
 	ck_cu(cu_memory_alloc(&at, 100));
 	ck_cu(cu_copy_in(at, "from another", 13));
+	ck_cu(cu_context_synchronize()); /* it may have been late */
 	ck_cu(cu_ipc_get(handle, at));
 	ck_assert_int_eq(cu_ipc_open(&again, *handle, KVG_IPC_LAZY_PEER_ACCESS), KVG_INVALID_CONTEXT);
 	unit_wait_for_death();
@@ -455,7 +457,14 @@ START_TEST(a_copy_is_held_in_its_middle)
 	ck_assert_uint_eq(standin_pageable_copies(), 0);
 	ck_cu(cu_copy_on(at, (uintptr_t) "a", 1, stream));
 	ck_assert_uint_eq(standin_pageable_copies(), 1);
-	ck_assert_uint_eq(standin_stream_queued(stream), 0);
+	ck_assert_uint_eq(standin_stream_queued(stream), 1);
+	ck_assert_str_eq(to, "1234567"); /* it is staged, and late */
+	ck_cu(cu_stream_synchronize(stream));
+	ck_assert_str_eq(to, "a234567");
+	ck_cu(cu_copy_in(at, "b", 1));
+	ck_assert_str_eq(to, "a234567");
+	ck_cu(cu_context_synchronize());
+	ck_assert_str_eq(to, "b234567");
 	ck_cu(cu_stream_destroy(stream));
 	ck_cu(cu_host_free(from));
 	unmap(at);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * copies.c: copies, on a stream or waited for. One from or to memory of the host's that no device reaches by itself is
- * waited for in any case: the driver stages it.
+ * copies.c: copies, on a stream or waited for. From memory of the host's that no device reaches by itself the driver takes the bytes into
+ * memory of its own before it returns, also where the call waits; the device gets them when someone waits for the stream or
+ * asks for it, or when more is put behind them. To such memory it waits.
  */
 #include "config.h"
+#include <stdlib.h>
 #include <string.h>
 #include "inner.h"
 
@@ -37,6 +39,14 @@ static kvg_result run_copy(struct CUstream_st *stream, void *argument)
 	return si_copy(stream, copy->to, copy->from, copy->size, false);
 }
 
+/* The bytes are behind it. */
+static kvg_result run_staged(struct CUstream_st *stream, void *argument)
+{
+	const struct copy *copy = argument;
+
+	return si_copy(stream, copy->to, (uintptr_t)(copy + 1), copy->size, false);
+}
+
 static bool is_possible(const struct copy *copy, int device)
 {
 	bool is;
@@ -47,9 +57,24 @@ static bool is_possible(const struct copy *copy, int device)
 	return is;
 }
 
+static kvg_result push_staged(struct CUstream_st *stream, const struct copy *copy)
+{
+	struct copy *staged = malloc(sizeof(*copy) + copy->size);
+	kvg_result result;
+
+	if (!staged)
+		return KVG_OUT_OF_MEMORY;
+	*staged = *copy;
+	memcpy(staged + 1, (const void *)copy->from, copy->size);
+	result = si_stream_push_late(stream, run_staged, staged, sizeof(*copy) + copy->size);
+	free(staged);
+	return result;
+}
+
 /* With si_lock, which it lets go of. */
 static kvg_result push(kvg_stream handle, const struct copy *copy, const char *what, bool waits)
 {
+	bool staged = si_is_pageable(copy->from, copy->size), awaited = si_is_pageable(copy->to, copy->size);
 	struct CUstream_st *stream;
 	kvg_result result = si_stream_of(handle, &stream);
 
@@ -59,15 +84,13 @@ static kvg_result push(kvg_stream handle, const struct copy *copy, const char *w
 		result = si_capture_refuses(stream, what);
 	if (result == KVG_SUCCESS && !is_possible(copy, si_stream_context(stream)->device))
 		result = KVG_INVALID_VALUE;
-	if (result == KVG_SUCCESS && !waits &&
-	    (si_is_pageable(copy->to, copy->size) || si_is_pageable(copy->from, copy->size))) {
+	if (result == KVG_SUCCESS && !waits && (staged || awaited))
 		atomic_fetch_add(&pageable_copies, 1);
-		waits = true;
-	}
 	if (result == KVG_SUCCESS)
-		result = si_stream_push(stream, run_copy, copy, sizeof(*copy), true);
+		result = staged ? push_staged(stream, copy)
+				: si_stream_push(stream, run_copy, copy, sizeof(*copy), true);
 	si_leave(result);
-	return result == KVG_SUCCESS && waits ? si_stream_drain(stream) : result;
+	return result == KVG_SUCCESS && (awaited || (waits && !staged)) ? si_stream_drain(stream) : result;
 }
 
 SI_PUBLIC kvg_result cu_copy_in(kvg_pointer to, const void *from, size_t size)

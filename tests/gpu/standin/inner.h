@@ -168,6 +168,9 @@ void si_streams_drop(kvg_context context); /* what is queued: the context is rui
 typedef kvg_result si_run(struct CUstream_st *stream, void *argument);
 kvg_result si_stream_push(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes,
 			  bool device_work);
+/* The same, of device work that is not done before someone waits for the stream, or asks for it, or more is put behind
+ * it. */
+kvg_result si_stream_push_late(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes);
 /* How many items it was given; and whether that many are done. */
 unsigned long si_stream_given(struct CUstream_st *stream);
 bool si_stream_has_done(struct CUstream_st *stream, unsigned long count);

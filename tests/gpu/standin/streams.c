@@ -28,6 +28,7 @@ struct CUstream_st {
 	/* With si_work: */
 	struct item *first, **last;
 	unsigned long given, done;
+	bool late; /* the last item that it was given */
 	bool ends, runs, held, held_inside, inside;
 	unsigned steps;
 };
@@ -53,7 +54,9 @@ static void drop(struct CUstream_st *stream)
 
 static bool may_go_on(const struct CUstream_st *stream)
 {
-	return stream->ends || (stream->first && (!stream->held || stream->steps));
+	bool late = stream->late && stream->first && !stream->first->next;
+
+	return stream->ends || (stream->first && !late && (!stream->held || stream->steps));
 }
 
 static kvg_result do_item(struct CUstream_st *stream, struct item *item)
@@ -210,7 +213,8 @@ void si_streams_drop(kvg_context context)
 	pthread_mutex_unlock(&si_work);
 }
 
-kvg_result si_stream_push(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes, bool device_work)
+static kvg_result push(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes, bool device_work,
+		       bool late)
 {
 	struct item *item = calloc(1, sizeof(*item) + bytes + 1);
 
@@ -224,9 +228,27 @@ kvg_result si_stream_push(struct CUstream_st *stream, si_run *run, const void *a
 	*stream->last = item;
 	stream->last = &item->next;
 	stream->given++;
+	stream->late = late;
 	pthread_cond_broadcast(&changed);
 	pthread_mutex_unlock(&si_work);
 	return KVG_SUCCESS;
+}
+
+kvg_result si_stream_push(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes, bool device_work)
+{
+	return push(stream, run, argument, bytes, device_work, false);
+}
+
+kvg_result si_stream_push_late(struct CUstream_st *stream, si_run *run, const void *argument, size_t bytes)
+{
+	return push(stream, run, argument, bytes, true, true);
+}
+
+/* With si_work. */
+static void hurry(struct CUstream_st *stream)
+{
+	stream->late = false;
+	pthread_cond_broadcast(&changed);
 }
 
 unsigned long si_stream_given(struct CUstream_st *stream)
@@ -244,6 +266,7 @@ bool si_stream_has_done(struct CUstream_st *stream, unsigned long count)
 	bool has;
 
 	pthread_mutex_lock(&si_work);
+	hurry(stream);
 	has = stream->done >= count;
 	pthread_mutex_unlock(&si_work);
 	return has;
@@ -252,6 +275,7 @@ bool si_stream_has_done(struct CUstream_st *stream, unsigned long count)
 kvg_result si_stream_await(struct CUstream_st *stream, unsigned long count)
 {
 	pthread_mutex_lock(&si_work);
+	hurry(stream);
 	while (stream->done < count)
 		pthread_cond_wait(&changed, &si_work);
 	pthread_mutex_unlock(&si_work);
@@ -596,8 +620,9 @@ SI_PUBLIC void standin_stream_go(kvg_stream handle)
 
 SI_PUBLIC void standin_stream_await_held(kvg_stream handle)
 {
-	const struct CUstream_st *stream = begin(handle);
+	struct CUstream_st *stream = begin(handle);
 
+	hurry(stream);
 	while (!stream->inside && !(stream->held && stream->first && !stream->runs))
 		pthread_cond_wait(&changed, &si_work);
 	end();
@@ -608,6 +633,7 @@ SI_PUBLIC void standin_stream_step(kvg_stream handle)
 	struct CUstream_st *stream = begin(handle);
 
 	stream->steps++;
+	stream->late = false;
 	pthread_cond_broadcast(&changed);
 	while (stream->steps)
 		pthread_cond_wait(&changed, &si_work);
