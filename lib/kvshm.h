@@ -1255,7 +1255,8 @@ struct kvshm_client_info {
 	int alive;	  /* 0: dead, and not recovered yet */
 	int recovering;	  /* dead, and a process is at its recovery now, or was stopped at it */
 	int dma;	  /* it moves blocks' bytes by devices (NICs, GPUs) */
-	int waiting;	  /* dead, and what its devices may reach waits until its process has ended */
+	int waiting;	  /* dead, and what its devices may reach waits until its process has ended. 2: that is of
+			   * another pid namespace than the caller, who can't see its end */
 	uint64_t refs;
 	uint64_t pins;
 	uint64_t blocks; /* with a ref or a pin of this client's */

@@ -195,7 +195,7 @@ static void describe_client(uint32_t slot, const struct kvs_slot_view *from, str
 	to->alive = from->alive;
 	to->recovering = from->recovering;
 	to->dma = from->dma != KVS_DMA_NONE;
-	to->waiting = from->waits;
+	to->waiting = from->waits ? 1 + from->elsewhere : 0;
 	to->refs = from->refs;
 	to->pins = from->pins;
 	to->blocks = from->blocks;

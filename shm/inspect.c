@@ -16,6 +16,7 @@
 #include "client.h"
 #include "fault.h"
 #include "lock.h"
+#include "process.h"
 #include "segment.h"
 
 int kvs_inspect_open(const char *name, const char *dir, struct kvs_view *view)
@@ -82,6 +83,7 @@ static void fill_slot(const struct kvs_view *view, uint32_t slot, const struct k
 	to->recovering = to->live && !to->alive && kvs_lock_recovering(view->file, slot) == 1;
 	to->dma = atomic_load_explicit(&client->dma, memory_order_relaxed);
 	to->waits = to->live && !to->alive && to->dma == KVS_DMA_WAITS;
+	to->elsewhere = kvs_process_is_elsewhere(atomic_load_explicit(&client->home, memory_order_relaxed));
 	to->planes = atomic_load_explicit(&client->planes, memory_order_relaxed);
 	to->pid = atomic_load_explicit(&client->pid, memory_order_relaxed);
 	to->attached = atomic_load_explicit(&client->attached, memory_order_relaxed);

@@ -30,6 +30,7 @@ struct kvs_slot_view {
 	bool recovering; /* it is dead, and a recoverer has a lock */
 	uint32_t dma;	 /* enum kvs_dma */
 	bool waits;	 /* it is dead, and what its devices may reach waits for the end of its process */
+	bool elsewhere;	 /* that is of another pid namespace than the caller */
 	uint32_t planes; /* of a GPU's memory, that it has mapped: a bit each */
 	int32_t pid;
 	int64_t attached;

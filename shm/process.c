@@ -151,6 +151,11 @@ int kvs_process_self(struct kvs_process *self)
 	return check_visible(self);
 }
 
+bool kvs_process_is_elsewhere(uint64_t home)
+{
+	return home && home != home_now();
+}
+
 enum kvs_process_state kvs_process_look(const struct kvs_process *process)
 {
 	enum kvs_process_state state;
@@ -158,7 +163,7 @@ enum kvs_process_state kvs_process_look(const struct kvs_process *process)
 
 	if (process->pid <= 0 || !process->home)
 		return KVS_PROCESS_ENDED;
-	if (process->home != home_now())
+	if (kvs_process_is_elsewhere(process->home))
 		return KVS_PROCESS_UNKNOWN;
 	pidfd = (int)syscall(SYS_pidfd_open, process->pid, 0);
 	if (pidfd < 0) /* EINVAL, ENOENT: a thread of another process has its number by now */

@@ -10,6 +10,7 @@
 #ifndef KVS_PROCESS_H
 #define KVS_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What tells a process from all others of a boot. */
@@ -27,5 +28,8 @@ int kvs_process_self(struct kvs_process *self);
 
 /* Of none that kvs_process_self() told of (no pid, no home: nonsense) it says ended. */
 enum kvs_process_state kvs_process_look(const struct kvs_process *process);
+
+/* Is it of other namespaces than the caller? Then its number may be another process's here, and its end is not seen. */
+bool kvs_process_is_elsewhere(uint64_t home);
 
 #endif

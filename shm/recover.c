@@ -30,6 +30,7 @@
 #include "lock.h"
 #include "part.h"
 #include "peers.h"
+#include "process.h"
 #include "remove.h"
 #include "requests.h"
 #include "room.h"
@@ -223,12 +224,17 @@ static int give_back_shared(struct kvs_map *map, uint32_t slot, enum whose whose
 /* Alone, all has been given up but what the devices may reach. */
 static void leave_waiting(const struct kvs_map *map, uint32_t slot)
 {
-	int32_t pid = atomic_load_explicit(&map->clients[slot].pid, memory_order_relaxed); /* for people */
+	const struct kvs_client *client = &map->clients[slot];
+	int32_t pid = atomic_load_explicit(&client->pid, memory_order_relaxed); /* for people */
+	const char *more = "";
 
+	if (kvs_process_is_elsewhere(atomic_load_explicit(&client->home, memory_order_relaxed)))
+		more = " of another pid namespace, which is not seen from here: until one attaches from there, or the "
+		       "store is replaced; engines must share the pid namespace of kvshmd (hostPID, --pid host)";
 	set_dma(map, slot, KVS_DMA_WAITS);
 	kvs_log(KVS_LOG_NOTICE,
-		"client %u is dead, and did DMA: its fills are given up; its blocks wait for the end of process %d",
-		slot, (int)pid);
+		"client %u is dead, and did DMA: its fills are given up; its blocks wait for the end of process %d%s",
+		slot, (int)pid, more);
 }
 
 /* Under the write lock: no other recoverer is left, and none comes. One more walk, for what other recoverers in the

@@ -286,6 +286,8 @@ struct stat_notable {
 	struct kvshm_client_info recovered; /* one that a recoverer is at; recovering is 0: there is none */
 	unsigned pending;		    /* dead, and waiting for the end of their processes */
 	struct kvshm_client_info pended;    /* one of these */
+	unsigned elsewhere;		    /* likewise, of processes of other pid namespaces than this one */
+	struct kvshm_client_info distant;   /* one of these */
 	struct kvshm_client_info slowest;   /* whose reader is the slowest; name and pid "" and 0: not known */
 };
 

@@ -107,6 +107,22 @@ static void on_readers(struct stat_sink *sink, const struct kvshm_store_info *in
 		on_slowest(sink, info, client);
 }
 
+/* The number of a process of another pid namespace is another's here: nothing is to be killed by that. */
+static void on_pending(struct stat_sink *sink, const struct stat_notable *clients)
+{
+	if (clients->pending)
+		remark(sink, "dead clients whose devices may still reach their blocks: %u, such as client %" PRIu32
+			     " (process %" PRId32 ", %s): these blocks wait until someone sees that the process has "
+			     "ended: end it (kill -KILL)",
+		       clients->pending, clients->pended.slot, clients->pended.pid, clients->pended.name);
+	if (clients->elsewhere)
+		remark(sink, "dead clients whose devices may still reach their blocks, of other pid namespaces: %u, "
+			     "such as client %" PRIu32 " (%s, process %" PRId32 " there): their end is not seen from "
+			     "here, and these blocks wait until one attaches from that namespace, or the store is "
+			     "replaced; engines must share the pid namespace of kvshmd (hostPID, --pid host)",
+		       clients->elsewhere, clients->distant.slot, clients->distant.name, clients->distant.pid);
+}
+
 /* Why the dead have not been recovered. */
 static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *info,
 		       const struct stat_notable *clients)
@@ -115,11 +131,7 @@ static void on_clients(struct stat_sink *sink, const struct kvshm_store_info *in
 		remark(sink, "dead clients that wait for recovery: %u; nobody has looked since they died: %s",
 		       clients->waiting, info->owner_alive ? "kvshmd does so every 50 ms, unless it was stopped"
 							   : "any attach does, and kvshmd --adopt");
-	if (clients->pending)
-		remark(sink, "dead clients whose devices may still reach their blocks: %u, such as client %" PRIu32
-			     " (process %" PRId32 ", %s): these blocks wait until someone sees that the process has "
-			     "ended: end it (kill -KILL), or look from its own pid namespace",
-		       clients->pending, clients->pended.slot, clients->pended.pid, clients->pended.name);
+	on_pending(sink, clients);
 	if (clients->recovered.recovering)
 		remark(sink, "a process is at the recovery of client %" PRIu32 " (process %" PRId32 ", %s): if it "
 			     "stays so, that process was stopped at it, and the slot is free once it goes on or ends",

@@ -128,9 +128,12 @@ struct client_walk {
 static void note(struct client_walk *walk, const struct kvshm_client_info *client)
 {
 	walk->notable.waiting += !client->alive && !client->recovering && !client->waiting;
-	walk->notable.pending += client->waiting != 0;
-	if (client->waiting)
+	walk->notable.pending += client->waiting == 1;
+	walk->notable.elsewhere += client->waiting == 2;
+	if (client->waiting == 1)
 		walk->notable.pended = *client;
+	if (client->waiting == 2)
+		walk->notable.distant = *client;
 	if (client->recovering)
 		walk->notable.recovered = *client;
 	if (client->slot == walk->slowest)

@@ -73,3 +73,20 @@ says '^memory cuda export ipc$'
 start_client three "$store"
 end_kvshmd KILL
 says "GPU memory has gone with its owner \(--export ipc\): .*'kvshmd --store $store --replace-dead'"
+
+# Of an engine in a pid namespace of its own that has died nobody sees the end: what is said is how it is prevented, and
+# what is left to do, and not to kill the process here that has its number.
+unshare --pid --fork --kill-child=KILL true 2>/dev/null || skip "pid namespaces can't be made here"
+apart=$tmp/apart
+printf '#!/bin/sh\nexec unshare --pid --fork --kill-child=KILL --mount-proc %s "$@"\n' "$test_client" >"$apart"
+chmod +x "$apart"
+start_kvshmd --store "$store" --pool cuda:0 --size 4M --block-size 64K --replace-dead
+test_client=$apart start_client four "$store"
+ask four fill begin key
+ask four ok publish key
+kill_client four
+until [ "$(stat --clients --columns waiting | tail -n +3)" = yes ]; do :; done
+says 'of other pid namespaces: 1, such as client 0 \(client, process [0-9]+ there\): .*store is replaced; .*hostPID'
+says_not 'kill -KILL'
+grep -q 'the end of process [0-9]* of another pid namespace, .*store is replaced; .*hostPID' "$tmp/kvshmd.log" ||
+	fail "$(cat "$tmp/kvshmd.log")"
