@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "check.h"
 #include "epoch.h"
 #include "files.h"
 #include "internal.h"
+#include "lock.h"
 #include "numa.h"
 #include "planes.h"
 #include "pool.h"
@@ -22,6 +24,7 @@
 #include "wait.h"
 
 #define NAMES_PERIOD_NS UINT64_C(1000000000)
+#define CLIENTS_END_NS	UINT64_C(2000000000)
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
@@ -377,6 +380,21 @@ int kvshm_owner_fd(kvshm_owner *owner, int *fd)
 	return 0;
 }
 
+/* Memory that clients have open by an IPC handle must not be freed under what they have on the GPU: their next call
+ * tells them, and they detach. Who does not must not hold up the owner's end, which takes the memory anyway. */
+static void await_clients(const struct kvshm_owner *owner)
+{
+	const struct timespec moment = {.tv_nsec = 1000000};
+	uint64_t until = kvs_now() + CLIENTS_END_NS;
+
+	if (!owner->planes || kvg_planes_fds(owner->planes))
+		return;
+	if (kvs_map_whole(&owner->map) == 0)
+		atomic_store(&owner->map.head->state, KVS_STORE_DESTROYED);
+	while (kvs_lock_any_client(owner->map.probe) > 0 && kvs_now() < until)
+		(void)nanosleep(&moment, NULL);
+}
+
 int kvshm_destroy(kvshm_owner *owner)
 {
 	int rc = kvl_check_owner(owner);
@@ -396,6 +414,7 @@ int kvshm_disown(kvshm_owner *owner)
 	owner->alive = 0;
 	kvg_share_close(owner->share); /* under the owner's lock, which falls with the map */
 	owner->share = NULL;
+	await_clients(owner);
 	kvs_map_close(&owner->map);
 	free_owner(owner);
 	return 0;

@@ -10,12 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "attached.h"
 #include "planes.h"
+#include "wait.h"
 
 #define CLIENTS 4
 #define THREADS 100
@@ -660,9 +662,31 @@ START_TEST(a_child_of_fork_has_nothing_of_it)
 }
 END_TEST
 
+/* The client hears of it by a call, and has time to end what it has there. */
+START_TEST(memory_by_IPC_handles_stays_until_clients_have_detached)
+{
+	struct child owner;
+	kvshm_store *store;
+	uint64_t told;
+
+	gpu_owner(&owner, &(struct gpu_wish){"cuda:0", KVSHM_EXPORT_IPC});
+	store = unit_attach();
+	gpu_put(store, 1);
+	unit_tell(&owner);
+	while (kvshm_get_geometry(store, &(struct kvshm_geometry){.blocks = 0}) == 0)
+		(void)sched_yield();
+	for (told = kvs_now(); kvs_now() - told < UINT64_C(100000000); (void)sched_yield())
+		ck_assert_uint_gt(standin_bytes_used(0), 0);
+	unit_detach(store);
+	unit_join(&owner);
+	gpu_all_is_free();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
+		memory_by_IPC_handles_stays_until_clients_have_detached,
 		a_plane_says_where_it_is,
 		a_client_that_maps_does_dma,
 		an_address_is_good_in_all_contexts,
