@@ -22,6 +22,9 @@
 #define LARGE_DEVICE (UINT64_C(4) << 20)
 /* What a warp copies at most: longer pieces are cut into parts of this. */
 #define PART (UINT64_C(8) << 10)
+/* Blocks of the kernel where host memory is at one end: they keep more in flight (16 KiB each) than the bus needs. More
+ * would only wait for it, where the engine's own kernels could be. Within the GPU all are wanted. */
+#define BLOCKS_HOST 32
 /* Parts in a span, small or large: 12 KiB and 384 KiB of pinned memory. */
 enum size { SMALL, LARGE };
 static const uint32_t sizes[] = {[SMALL] = 512, [LARGE] = 16384};
@@ -163,11 +166,12 @@ static int load(const struct kvg_driver *driver, struct kvg_copies *copies, kvg_
 }
 
 static int launch(const struct kvg_driver *driver, kvg_function function, kvg_stream stream,
-		  const struct kvg_span *span, uint32_t count)
+		  const struct kvg_span *span, uint32_t count, bool host)
 {
+	uint32_t blocks = (count + KVG_COPY_WARPS - 1) / KVG_COPY_WARPS;
 	kvg_pointer parts = (uintptr_t)span->parts;
 	void *parameters[] = {&parts, &count};
-	kvg_result result = driver->launch(function, (count + KVG_COPY_WARPS - 1) / KVG_COPY_WARPS, 1, 1,
+	kvg_result result = driver->launch(function, host && blocks > BLOCKS_HOST ? BLOCKS_HOST : blocks, 1, 1,
 					   KVG_COPY_THREADS, 1, 1, 0, stream, parameters, NULL);
 
 	return result == KVG_SUCCESS ? 0 : kvg_fault(driver, result, "put the kernel that copies on a stream");
@@ -241,7 +245,7 @@ static int put_all(const struct kvg_driver *driver, struct kvg_copies *copies, k
 		uint32_t n = rc ? 0 : gather(walk, span->parts, sizes[size]);
 
 		if (n)
-			rc = launch(driver, function, stream, span, n);
+			rc = launch(driver, function, stream, span, n, walk->large == LARGE_HOST);
 		rc_behind = put_behind(driver, copies, stream, span);
 		if (rc == 0)
 			rc = rc_behind;

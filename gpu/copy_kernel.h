@@ -8,7 +8,8 @@
  *	kvshm_copy_pieces(struct kvg_piece *pieces, uint32_t count)
  *
  * A warp copies a piece; a block of four warps reads the descriptors of its four pieces at once, since they lie in host
- * memory, and each reading goes over the bus. A warp has 4 KiB in flight (8 loads of 16 bytes for each thread): on the
+ * memory, and each reading goes over the bus. With fewer blocks than there are fours of pieces each goes on with what is
+ * as many fours further on. A warp has 4 KiB in flight (8 loads of 16 bytes for each thread): on the
  * largest GPUs there are 8,000 of them at a time. So no piece is to be longer than what copies.c cuts them into: else
  * one warp would go on where thousands have ended.
  *
@@ -41,7 +42,7 @@ static const char kvg_copy_ptx[] =
 	".maxntid 128, 1, 1\n"
 	"{\n"
 	"	.reg .pred %p;\n"
-	"	.reg .u32 %thread, %lane, %warp, %group, %count, %left, %n;\n"
+	"	.reg .u32 %thread, %lane, %warp, %group, %groups, %next, %count, %left, %n;\n"
 	"	.reg .u32 %a<8>, %b<8>, %c<8>, %d<8>;\n"
 	"	.reg .u64 %to, %from, %bytes, %step, %at, %many, %rest, %end;\n"
 	"	.shared .align 8 .b8 mine[96];\n" /* four descriptors of 24 bytes */
@@ -49,7 +50,9 @@ static const char kvg_copy_ptx[] =
 	/* Words of 8 bytes that this block has: 3 of each of its pieces. */
 	"	mov.u32 %thread, %tid.x;\n"
 	"	mov.u32 %group, %ctaid.x;\n"
+	"	mov.u32 %groups, %nctaid.x;\n"
 	"	ld.param.u32 %count, [count];\n"
+	"ROUND:\n"
 	"	shl.b32 %n, %group, 2;\n"
 	"	sub.u32 %left, %count, %n;\n"
 	"	min.u32 %left, %left, 4;\n"
@@ -157,7 +160,13 @@ static const char kvg_copy_ptx[] =
 	"	add.u64 %from, %from, 32;\n"
 	"	add.u64 %to, %to, 32;\n"
 	"	bra BYTES_ONE;\n"
+	/* The next four, when no warp needs the descriptors of these any more. */
 	"DONE:\n"
+	"	bar.sync 0;\n"
+	"	add.u32 %group, %group, %groups;\n"
+	"	shl.b32 %next, %group, 2;\n"
+	"	setp.lt.u32 %p, %next, %count;\n"
+	"	@%p bra ROUND;\n"
 	"	ret;\n"
 	"}\n";
 // clang-format on

@@ -31,8 +31,8 @@ struct kvg_piece {
 };
 
 /* Copies them, on the stream, in no certain order. The list of pieces, not the bytes, is copied before it returns. in:
- * the plane is where they go to. Memory at the other end that the stream's GPU can't reach would ruin the context: where
- * the driver can say so, nothing is copied then.
+ * the plane is where they go to. Memory at the other end that the stream's GPU can't reach would ruin the context:
+ * where the driver can say so, nothing is copied then.
  *   -EFAULT  it is neither GPU memory nor pinned
  *   -EXDEV   it is another GPU's; or the plane is, or is mapped in another context */
 int kvg_streams_copy(struct kvg_attached *attached, uint32_t plane, kvg_stream stream, const struct kvg_piece *pieces,

@@ -261,6 +261,7 @@ START_TEST(small_pieces_are_one_kernel_and_large_ones_the_copy_engines)
 		ck_rc(kvshm_copy_in(store, engine_stream, 0, pieces, cases[i].count), 0);
 		ck_assert_uint_eq(standin_calls_of("cuLaunchKernel") - kernels, cases[i].kernels);
 		ck_assert_uint_eq(standin_calls_of("cuMemcpyAsync") - copies, cases[i].copies);
+		ck_assert_uint_le(standin_blocks(), 32); /* it leaves the GPU to others */
 		free(pieces);
 	}
 	engine_finish();
@@ -282,6 +283,7 @@ START_TEST(within_the_gpu_more_pieces_are_small)
 	ck_rc(kvshm_copy_out(store, engine_stream, 0, pieces, 32), 0);
 	ck_assert_uint_eq(standin_calls_of("cuLaunchKernel"), 1);
 	ck_assert_uint_eq(standin_calls_of("cuMemcpyAsync"), 0);
+	ck_assert_uint_eq(standin_blocks(), 8 * BLOCK / 8192 / 4);
 	engine_finish();
 	free(pieces);
 	give_back(&memory);

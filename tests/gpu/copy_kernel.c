@@ -24,12 +24,13 @@
 #define STEPS 100000		     /* more than any thread has to do */
 
 /* What it uses of PTX. An instruction is the first of these that its name begins with. */
-#define OPS(OP)                                                                                                 \
-	OP(BAR, "bar.sync")                                                                                     \
-	OP(RET, "ret") OP(BRA, "bra") OP(PARAM, "ld.param") OP(LOAD, "ld.") OP(STORE, "st.") OP(MOV, "mov.")    \
-		OP(CVT, "cvt") OP(ADD, "add.") OP(SUB, "sub.") OP(NEG, "neg.") OP(SHL, "shl.") OP(SHR, "shr.u") \
-			OP(MIN, "min.u") OP(WIDE, "mul.wide.u32") OP(LOW, "mul.lo.u32") OP(AND, "and.")         \
-				OP(XOR, "xor.") OP(GE, "setp.ge.u") OP(NE, "setp.ne.")
+#define OPS(OP)                                                                                                   \
+	OP(BAR, "bar.sync")                                                                                       \
+	OP(RET, "ret")                                                                                            \
+	OP(BRA, "bra") OP(PARAM, "ld.param") OP(LOAD, "ld.") OP(STORE, "st.") OP(MOV, "mov.") OP(CVT, "cvt")      \
+		OP(ADD, "add.") OP(SUB, "sub.") OP(NEG, "neg.") OP(SHL, "shl.") OP(SHR, "shr.u") OP(MIN, "min.u") \
+			OP(WIDE, "mul.wide.u32") OP(LOW, "mul.lo.u32") OP(AND, "and.") OP(XOR, "xor.")            \
+				OP(GE, "setp.ge.u") OP(LT, "setp.lt.u") OP(NE, "setp.ne.")
 #define OP_IS(op, name) op,
 #define OP_NAME(op, name) name,
 enum op { OPS(OP_IS) OPS_END };
@@ -230,6 +231,8 @@ static uint64_t compute(enum op op, uint64_t a, uint64_t b)
 		return a ^ b;
 	case GE:
 		return a >= b;
+	case LT:
+		return a < b;
 	case NE:
 		return a != b;
 	default:
@@ -290,25 +293,29 @@ static void run(struct thread *thread)
 	ck_abort_msg("a thread goes on for ever");
 }
 
-static void run_block(uint32_t block)
+static void run_block(uint32_t block, uint32_t blocks)
 {
 	static struct thread threads[KVG_COPY_THREADS];
-	unsigned tid = place_of("%tid.x"), ctaid = place_of("%ctaid.x");
+	unsigned tid = place_of("%tid.x"), ctaid = place_of("%ctaid.x"), nctaid = place_of("%nctaid.x"), done = 0;
 
 	memset(threads, 0, sizeof(threads));
 	memset(shared, 0xee, sizeof(shared));
-	for (unsigned phase = 0; phase < 2; phase++)
+	while (!done) {
 		for (unsigned i = 0; i < KVG_COPY_THREADS; i++) {
 			threads[i].registers[tid] = i;
 			threads[i].registers[ctaid] = block;
-			if (!threads[i].done)
-				run(&threads[i]);
+			threads[i].registers[nctaid] = blocks;
+			run(&threads[i]);
+			done += threads[i].done;
 		}
+		if (done % KVG_COPY_THREADS)
+			ck_abort_msg("some of a block's threads wait for others that have ended");
+	}
 }
 
 /* ---- Pieces ------------------------------------------------------------------------------------------------ */
 
-static void copy(const struct kvg_piece *pieces, uint32_t count)
+static void copy_by(const struct kvg_piece *pieces, uint32_t count, uint32_t blocks)
 {
 	uint8_t *wanted = malloc(size), *once = calloc(1, size);
 
@@ -322,12 +329,17 @@ static void copy(const struct kvg_piece *pieces, uint32_t count)
 	}
 	list = pieces;
 	list_count = count;
-	for (uint32_t block = 0; block < (count + KVG_COPY_WARPS - 1) / KVG_COPY_WARPS; block++)
-		run_block(block);
+	for (uint32_t block = 0; block < blocks; block++)
+		run_block(block, blocks);
 	ck_assert_int_eq(memcmp(target, wanted, size), 0);
 	ck_assert_int_eq(memcmp(written, once, size), 0);
 	free(wanted);
 	free(once);
+}
+
+static void copy(const struct kvg_piece *pieces, uint32_t count)
+{
+	copy_by(pieces, count, (count + KVG_COPY_WARPS - 1) / KVG_COPY_WARPS);
 }
 
 static void begin(size_t bytes)
@@ -392,9 +404,25 @@ START_TEST(longer_pieces_up_to_a_part)
 }
 END_TEST
 
+/* Fewer blocks than there are fours of pieces, with all lengths and places among them, and a rest. */
+START_TEST(blocks_go_on_with_what_is_left)
+{
+	struct kvg_piece pieces[128];
+
+	begin(64 << 10);
+	for (size_t i = 0; i < 128; i++)
+		pieces[i] = piece(i * 512 + i % 16, i * 512 + i / 16, i * 7 % 490);
+	for (uint32_t blocks = 1; blocks <= 24; blocks += blocks < 6 ? 1 : 9)
+		for (uint32_t count = 117; count <= 128; count++)
+			copy_by(pieces, count, blocks);
+	end();
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = {short_pieces_at_all_places, longer_pieces_up_to_a_part};
+	const TTest *const tests[] = {short_pieces_at_all_places, longer_pieces_up_to_a_part,
+				      blocks_go_on_with_what_is_left};
 
 	return unit_run("copy_kernel", tests, sizeof(tests) / sizeof(tests[0]));
 }

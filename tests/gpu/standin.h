@@ -131,6 +131,8 @@ void standin_stream_step(kvg_stream handle);
 unsigned standin_stream_queued(kvg_stream handle);
 /* Captures that this process has made invalid by calls that the driver does not allow meanwhile. */
 unsigned standin_captures_spoiled(void);
+/* The blocks of the last kernel that was launched. */
+unsigned standin_blocks(void);
 /* Asynchronous copies from or to host memory that is neither pinned nor registered: the driver staged them. */
 unsigned standin_pageable_copies(void);
 

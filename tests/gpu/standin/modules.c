@@ -158,6 +158,8 @@ struct launch {
 	uint64_t parameters[sizeof(((struct si_kernel *)0)->sizes) / sizeof(size_t)];
 };
 
+static unsigned last_blocks;
+
 static kvg_result run_kernel(struct CUstream_st *stream, void *argument)
 {
 	const struct launch *launch = argument;
@@ -198,8 +200,19 @@ SI_PUBLIC kvg_result cu_launch(kvg_function function, unsigned grid_x, unsigned 
 		result = si_capture_refuses(stream, "cuLaunchKernel()");
 	if (result != KVG_SUCCESS)
 		return si_leave(result);
+	last_blocks = grid_x * grid_y * grid_z;
 	launch.kernel = si_kernel(function->name);
 	for (i = 0; i < launch.kernel->parameters; i++)
 		memcpy(&launch.parameters[i], parameters[i], launch.kernel->sizes[i]);
 	return si_leave(si_stream_push(stream, run_kernel, &launch, sizeof(launch), true));
+}
+
+SI_PUBLIC unsigned standin_blocks(void)
+{
+	unsigned blocks;
+
+	pthread_mutex_lock(&si_lock);
+	blocks = last_blocks;
+	pthread_mutex_unlock(&si_lock);
+	return blocks;
 }
