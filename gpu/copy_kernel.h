@@ -8,8 +8,8 @@
  *	kvshm_copy_pieces(struct kvg_piece *pieces, uint32_t count)
  *
  * A warp copies a piece; a block of four warps reads the descriptors of its four pieces at once, since they lie in host
- * memory, and each reading goes over the bus. With fewer blocks than there are fours of pieces each goes on with what is
- * as many fours further on. A warp has 4 KiB in flight (8 loads of 16 bytes for each thread): on the
+ * memory, and each reading goes over the bus. With fewer blocks than there are fours of pieces each goes on with what
+ * is as many fours further on. A warp has 4 KiB in flight (8 loads of 16 bytes for each thread): on the
  * largest GPUs there are 8,000 of them at a time. So no piece is to be longer than what copies.c cuts them into: else
  * one warp would go on where thousands have ended.
  *
