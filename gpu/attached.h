@@ -62,10 +62,11 @@ int kvg_attached_device(struct kvg_attached *attached, uint32_t plane, kvg_devic
 struct kvg_attached {
 	struct kvs_map *map;
 	uint32_t slot;
-	pthread_mutex_t lock; /* of all below, and of what is made in contexts. Nothing is called under it but the driver,
-			       * never what may wait for a stream, and kept.h around an export. What a stream calls
-			       * must not take it either: the driver may wait for that where nobody expects it (loading
-			       * a module) */
+	pthread_mutex_t lock; /* of all below, and of what is made in contexts.
+			       * Nothing is called under it but the driver, never what may wait for a
+			       * stream, and that of kept.h for an export. What a stream calls must not
+			       * take it either: the driver may wait for that where nobody expects it
+			       * (loading a module) */
 	struct kvg_contexts contexts;
 	struct kvg_device_of {
 		kvg_device device;

@@ -192,8 +192,8 @@ int kvshm_owner_fd(kvshm_owner *owner, int *fd);
 int kvshm_owner_look_at_pins(kvshm_owner *owner, uint64_t timeout, unsigned *overdue);
 
 /* Marks the store destroyed (every call of its clients returns -ESTALE from now on, waiters too), removes its names,
- * and frees *owner. The memory goes when the last client has detached; that of KVSHM_EXPORT_IPC goes with the owner, who
- * waits up to 2 s for its clients to detach. */
+ * and frees *owner. The memory goes when the last client has detached; that of KVSHM_EXPORT_IPC goes with the owner,
+ * who waits up to 2 s for its clients to detach. */
 int kvshm_destroy(kvshm_owner *owner);
 
 /* Gives up the ownership, leaves the store as it is, and frees *owner. Another process may adopt the store. (Not one of

@@ -24,7 +24,7 @@
 #include "wait.h"
 
 #define NAMES_PERIOD_NS UINT64_C(1000000000)
-#define CLIENTS_END_NS	UINT64_C(2000000000)
+#define CLIENTS_END_NS UINT64_C(2000000000)
 
 void kvshm_create_defaults(struct kvshm_create_options *options)
 {
