@@ -2,8 +2,8 @@
  * Copyright (c) the kvshm authors
  *
  * attached.c: what an attachment has of GPUs, from its beginning to its end; and which context its calls are made in.
- * See attached.h; mapping is in attached_map.c, copies in attached_copy.c, what network cards need in attached_card.c, what
- * every call looks at in look.c.
+ * See attached.h; mapping is in attached_map.c, copies in attached_copy.c, what network cards need in attached_card.c,
+ * what every call looks at in look.c.
  */
 #include "config.h"
 

@@ -41,8 +41,8 @@ int kvg_attached_map(struct kvg_attached *attached, uint32_t plane, kvg_pointer 
 int kvg_attached_register(struct kvg_attached *attached, uint32_t plane);
 int kvg_attached_is_registered(const struct kvg_attached *attached, uint32_t plane);
 
-/* Copies between a plane of GPU memory, at an offset in it, and this process's memory; returns when the bytes are there.
- * On a stream of its own (attached_copy.c): waits for none of the program's, and is in no capture's way. */
+/* Copies between a plane of GPU memory, at an offset in it, and this process's memory; returns when the bytes are
+ * there. On a stream of its own (attached_copy.c): waits for none of the program's, and is in no capture's way. */
 int kvg_attached_read(struct kvg_attached *attached, uint32_t plane, uint64_t at, void *to, uint64_t length);
 int kvg_attached_write(struct kvg_attached *attached, uint32_t plane, uint64_t at, const void *from, uint64_t length);
 

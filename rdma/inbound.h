@@ -33,8 +33,8 @@
  * withdrawn, or its link is closed. Of a link without windows the sender's word counts (COMMIT, ABORT, ABORTED, all
  * behind its writes), and the link's end where it says nothing. What network cards have written to GPU memory is
  * flushed before (E1): once for all runs that come to that point in one turn of the loop; where the flush fails, so do
- * their fills. A death here leaves fills, holds and room of this client's, which recovery ends: behind the end of the process
- * where its link is no TCP (kvs_client_set_dma()).
+ * their fills. A death here leaves fills, holds and room of this client's, which recovery ends: behind the end of the
+ * process where its link is no TCP (kvs_client_set_dma()).
  */
 #ifndef KVR_INBOUND_H
 #define KVR_INBOUND_H

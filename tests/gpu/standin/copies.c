@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * copies.c: copies, on a stream or waited for. From memory of the host's that no device reaches by itself the driver takes the bytes into
- * memory of its own before it returns, also where the call waits; the device gets them when someone waits for the stream or
- * asks for it, or when more is put behind them. To such memory it waits.
+ * copies.c: copies, on a stream or waited for. From memory of the host's that no device reaches by itself the driver
+ * takes the bytes into memory of its own before it returns, also where the call waits; the device gets them when
+ * someone waits for the stream or asks for it, or when more is put behind them. To such memory it waits.
  */
 #include "config.h"
 #include <stdlib.h>
