@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) the kvshm authors
  *
- * attached_map.c: planes of GPU memory in this process's address space, and planes of host memory that are registered. See
- * attached.h.
+ * attached_map.c: planes of GPU memory in this process's address space, and planes of host memory that are registered.
+ * See attached.h.
  *
  * Memory that came as a descriptor is mapped without regard to contexts: its address is good in all of its GPU. What is
  * opened by an IPC handle is of one context, and goes with it.

@@ -79,7 +79,8 @@ static int export_memory(struct making *m, kvg_handle handle, int *fd)
 	}
 	kvs_kept_end();
 	if (result != KVG_SUCCESS)
-		return kvg_fault(m->driver, result, "export memory of %s as a file descriptor (if it can't: --export ipc)",
+		return kvg_fault(m->driver, result,
+				 "export memory of %s as a file descriptor (where that can't be done: --export ipc)",
 				 m->gpu);
 	return rc;
 }
