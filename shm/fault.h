@@ -42,11 +42,11 @@ void kvs_log(int level, const char *format, ...) __attribute__((format(printf, 2
 void kvs_log_put_off(void);
 void kvs_log_go_on(void);
 /* Instead of the second, the outermost, by a thread that others may wait for in all it does, such as one of a GPU's
- * driver: adds what it has put off to *lines, for another thread to tell. */
+ * driver: adds what it has put off to *to, for another thread to tell. */
 struct kvs_log_lines;
-void kvs_log_hand_over(struct kvs_log_lines **lines);
+void kvs_log_hand_over(struct kvs_log_lines **to);
 /* Tells these, and frees them. */
-void kvs_log_tell(struct kvs_log_lines *lines);
+void kvs_log_tell(struct kvs_log_lines *told);
 void kvs_log_set(void (*fn)(int level, const char *text, void *arg), void *arg);
 
 #endif

@@ -99,6 +99,8 @@ void image_put(const struct image *image, const struct image_store *from, struct
 		memcpy(p.segment, image->bytes + p.at, p.size);
 	}
 	head->planes = own; /* it has planes of its own */
+	/* Who had it open before has a copy of another store's seed: it would look for blocks in the wrong chains. */
+	to->map.g = head->geometry;
 	for (uint32_t i = 0; i < to->map.g.planes; i++)
 		memcpy(to->map.planes[i], from->map.planes[i], to->map.plane_size);
 }

@@ -63,7 +63,9 @@ static int create(const char *pool, enum kvshm_export export)
 	return rc;
 }
 
-/* The text has all of these words; the list ends with NULL. */
+static const char *const ends = NULL; /* a pointer, as va_arg() reads it */
+
+/* The text has all of these words; the list ends with ends. */
 static void says(const char *word, ...)
 {
 	const char *text = kvshm_error();
@@ -96,10 +98,10 @@ START_TEST(no_driver_but_later)
 	if (has_a_driver("no_driver_but_later"))
 		return;
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -ENODEV);
-	says("there is no CUDA driver here", "install NVIDIA's driver", "--gpus", NULL);
+	says("there is no CUDA driver here", "install NVIDIA's driver", "--gpus", ends);
 	store = unit_store(8);
 	ck_rc(kvshm_register_plane(store, 0), -ENODEV);
-	says("there is no CUDA driver here", NULL);
+	says("there is no CUDA driver here", ends);
 	load();
 	ck_rc(kvshm_register_plane(store, 0), 0);
 }
@@ -116,7 +118,7 @@ START_TEST(a_stub_by_its_directory)
 	(void)strncat(directory, "/libcuda.so.1", sizeof(directory) - strlen(directory) - 1);
 	ck_assert_ptr_nonnull(dlopen(directory, RTLD_NOW | RTLD_LOCAL));
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -ENODEV);
-	says(directory, "stub", "LD_LIBRARY_PATH", NULL);
+	says(directory, "stub", "LD_LIBRARY_PATH", ends);
 }
 END_TEST
 
@@ -124,7 +126,7 @@ START_TEST(a_stub_by_what_it_says)
 {
 	load_with("KVSHM_STANDIN_FAIL", "cuInit:34");
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -ENODEV);
-	says("libcuda.so.1", "stub", "LD_LIBRARY_PATH", NULL);
+	says("libcuda.so.1", "stub", "LD_LIBRARY_PATH", ends);
 }
 END_TEST
 
@@ -145,7 +147,7 @@ START_TEST(an_old_driver)
 	load_with("KVSHM_STANDIN_WITHOUT", functions[_i].name);
 	if (functions[_i].need) {
 		ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -EOPNOTSUPP);
-		says(functions[_i].name, "older than 470", "update the driver", NULL);
+		says(functions[_i].name, "older than 470", "update the driver", ends);
 	} else {
 		ck_rc(create("cuda:0", KVSHM_EXPORT_FD), 0);
 	}
@@ -181,7 +183,7 @@ START_TEST(what_init_says)
 {
 	load_with("KVSHM_STANDIN_FAIL", inits[_i].fails);
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -inits[_i].error);
-	says(inits[_i].says, NULL);
+	says(inits[_i].says, ends);
 }
 END_TEST
 
@@ -217,7 +219,7 @@ START_TEST(a_device_that_may_not_be_opened)
 		return;
 	}
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -EACCES);
-	says("/dev/nvidiactl", "Permission denied", "group", "--gpus", NULL);
+	says("/dev/nvidiactl", "Permission denied", "group", "--gpus", ends);
 }
 END_TEST
 
@@ -231,7 +233,7 @@ START_TEST(no_device_is_visible)
 {
 	load_with("CUDA_VISIBLE_DEVICES", "-1");
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -ENODEV);
-	says("no GPU", "CUDA_VISIBLE_DEVICES is '-1'", "nvidia-smi -L", NULL);
+	says("no GPU", "CUDA_VISIBLE_DEVICES is '-1'", "nvidia-smi -L", ends);
 }
 END_TEST
 
@@ -239,9 +241,9 @@ START_TEST(the_device_is_not_visible)
 {
 	load_with("CUDA_VISIBLE_DEVICES", GPU_1);
 	ck_rc(create(GPU_0, KVSHM_EXPORT_FD), -ENODEV);
-	says("can't see " GPU_0, "it 1 (" GPU_1 ")", "CUDA_VISIBLE_DEVICES is '" GPU_1 "'", "by its UUID", NULL);
+	says("can't see " GPU_0, "it 1 (" GPU_1 ")", "CUDA_VISIBLE_DEVICES is '" GPU_1 "'", "by its UUID", ends);
 	ck_rc(create("cuda:1", KVSHM_EXPORT_FD), -ENODEV);
-	says("can't see cuda:1", "it 1 (" GPU_1 ")", NULL);
+	says("can't see cuda:1", "it 1 (" GPU_1 ")", ends);
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), 0);
 }
 END_TEST
@@ -251,7 +253,7 @@ START_TEST(there_is_no_such_device)
 	load();
 	ck_rc(create("GPU-00000000-0000-0000-0000-000000000000", KVSHM_EXPORT_FD), -ENODEV);
 	says("can't see GPU-00000000-0000-0000-0000-000000000000", "it 2 (" GPU_0 ", " GPU_1 ")",
-	     "no CUDA_VISIBLE_DEVICES", "--gpus", "MIG", NULL);
+	     "no CUDA_VISIBLE_DEVICES", "--gpus", "MIG", ends);
 	ck_rc(create("cuda:2", KVSHM_EXPORT_FD), -ENODEV);
 	ck_rc(create("cuda:99999999999999999999", KVSHM_EXPORT_FD), -ENODEV);
 }
@@ -281,12 +283,12 @@ START_TEST(what_names_no_device)
 	load();
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		ck_rc(create(bad[i], KVSHM_EXPORT_FD), -EINVAL);
-		says("names no GPU", "cuda:N", "nvidia-smi -L", "host", NULL);
+		says("names no GPU", "cuda:N", "nvidia-smi -L", "host", ends);
 	}
 	for (int i = 1; i < 33; i++)
 		(void)stpcpy(many + strlen(many), ",cuda:0");
 	ck_rc(create(many, KVSHM_EXPORT_FD), -EINVAL);
-	says("more than 32 planes", NULL);
+	says("more than 32 planes", ends);
 	many[32 * 7 - 1] = '\0';
 	ck_rc(create(many, KVSHM_EXPORT_FD), 0);
 }
@@ -304,7 +306,7 @@ static void cannot_see(void *arg)
 	load();
 	store = unit_attach();
 	ck_rc(kvshm_get_plane_info(store, 0, &info), -ENODEV);
-	says("can't see " GPU_0, "CUDA_VISIBLE_DEVICES is '1'", NULL);
+	says("can't see " GPU_0, "CUDA_VISIBLE_DEVICES is '1'", ends);
 	unit_detach(store);
 }
 
@@ -348,7 +350,7 @@ START_TEST(what_making_says)
 {
 	load_with("KVSHM_STANDIN_FAIL", makings[_i].fails);
 	ck_rc(create("cuda:0", makings[_i].export), -makings[_i].error);
-	says(makings[_i].says, makings[_i].too, "CUDA_ERROR_", NULL);
+	says(makings[_i].says, makings[_i].too, "CUDA_ERROR_", ends);
 }
 END_TEST
 
@@ -369,7 +371,7 @@ START_TEST(a_device_that_exports_no_descriptors)
 	ck_assert_int_eq(fclose(file), 0);
 	load();
 	ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -EOPNOTSUPP);
-	says("GPU-01020304-0506-0708-090a-0b0c0d0e0f10", "file descriptors", "--export ipc", NULL);
+	says("GPU-01020304-0506-0708-090a-0b0c0d0e0f10", "file descriptors", "--export ipc", ends);
 	ck_rc(create("cuda:0", KVSHM_EXPORT_IPC), 0);
 }
 END_TEST
@@ -406,7 +408,7 @@ START_TEST(what_mapping_says)
 	store = unit_attach();
 	ck_rc(kvshm_alloc(store, &owned), 0);
 	ck_rc(kvshm_read(store, &owned, 0, 0, bytes, sizeof(bytes)), -mappings[_i].error);
-	says(mappings[_i].says, mappings[_i].too, "CUDA_ERROR_", NULL);
+	says(mappings[_i].says, mappings[_i].too, "CUDA_ERROR_", ends);
 }
 END_TEST
 
@@ -428,7 +430,7 @@ START_TEST(a_child_of_a_program_that_uses_CUDA)
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		ck_rc(create("cuda:0", KVSHM_EXPORT_FD), -ECHILD);
-		says("before fork()", "spawn", NULL);
+		says("before fork()", "spawn", ends);
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);

@@ -83,7 +83,7 @@ static void time_attaching(const struct real_machine *machine, const char *date,
 {
 	enum { PROCESSES = 41 };
 	struct attaching *attaching = base_shared(sizeof(*attaching));
-	double attach_ms[PROCESSES], map_ms[PROCESSES];
+	double attach_ms[PROCESSES] = {0}, map_ms[PROCESSES] = {0};
 	unsigned count = machine->standin ? 5 : PROCESSES;
 
 	attaching->store = store;

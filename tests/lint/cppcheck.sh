@@ -10,5 +10,5 @@ cd "${top_srcdir:?}"
 # shellcheck disable=SC2046 # one file, one word
 cppcheck -j 2 -q --std=c11 --std=c++17 --error-exitcode=1 --inline-suppr \
 	--enable=warning,performance,portability --suppress=missingInclude --suppress=missingIncludeSystem \
-	-D_GNU_SOURCE -I gpu -I lib -I rdma -I shm -I tools \
+	-D_GNU_SOURCE -I gpu -I lib -I rdma -I shm -I tests/gpu -I tools \
 	$(find shm lib rdma gpu tools tests -name '*.c' -o -name '*.cc')
