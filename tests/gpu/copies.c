@@ -485,6 +485,8 @@ START_TEST(memory_that_the_gpu_can_not_reach_refuses_all)
 	ck_rc(kvshm_copy_in(store, engine_stream, 0, pieces, 2), 0);
 	engine_finish();
 	unit_detach(store);
+	if (_i == PAGEABLE)
+		free(memory.seen);
 }
 END_TEST
 
