@@ -234,7 +234,8 @@ struct kvg_driver {
 /* ---- What kvshm makes of it -------------------------------------------------------------------------------- */
 
 /* The driver, loaded and initialized by the first call of the process (by one thread; others wait for it). A failure is
- * not kept: the next call tries again, so that a service may start before the driver is there. It is never unloaded.
+ * not kept: the next call tries again, so that a service may start before the library is there. (Whether a driver that
+ * could not be initialized can be later, in the same process, is the driver's to say.) It is never unloaded.
  *   -ENODEV      there is no driver (libcuda.so.1), or only a toolkit's stub of it; or no device
  *   -EOPNOTSUPP  it is older than 470; or it does not fit the kernel's module
  *   -EACCES      the devices' files can't be opened

@@ -150,17 +150,28 @@ static int wish_planes(const struct kvshm_create_options *o, struct kvg_planes_w
 	return 0;
 }
 
+/* The segment's mode and group, which its sockets have as well. */
+static int find_access(const struct kvshm_owner *owner, struct kvs_files_access *access)
+{
+	struct stat st;
+
+	if (fstat(owner->map.fd, &st))
+		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
+	*access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
+	return 0;
+}
+
 /* Lets clients come for the planes' descriptors, where these are how they get them. */
 static int share_planes(struct kvshm_owner *owner)
 {
 	struct kvs_files_access access;
-	struct stat st;
+	int rc;
 
 	if (!owner->planes || !kvg_planes_fds(owner->planes))
 		return 0;
-	if (fstat(owner->map.fd, &st))
-		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
-	access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
+	rc = find_access(owner, &access);
+	if (rc)
+		return rc;
 	return kvg_share_open(owner->dir, owner->name, &owner->map, &access, kvg_planes_fds(owner->planes),
 			      &owner->share);
 }
@@ -182,15 +193,13 @@ static int adopt_planes(struct kvshm_owner *owner)
 {
 	struct kvs_files_access access;
 	int fds[KVS_PLANES_MAX];
-	struct stat st;
 	int rc;
 
 	if (owner->map.files.memory != KVS_MEMORY_CUDA)
 		return 0;
-	if (fstat(owner->map.fd, &st))
-		return kvs_fault(errno, "cannot look at the segment: %s", strerror(errno));
-	access = (struct kvs_files_access){.mode = st.st_mode & 0777, .group = st.st_gid};
-	rc = kvg_share_ask(owner->dir, owner->name, &owner->map, &access, fds);
+	rc = find_access(owner, &access);
+	if (rc == 0)
+		rc = kvg_share_ask(owner->dir, owner->name, &owner->map, &access, fds);
 	if (rc == 0)
 		rc = kvg_planes_take(fds, owner->map.g.planes, &owner->planes);
 	return rc ? rc : share_planes(owner);

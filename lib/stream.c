@@ -32,7 +32,8 @@ struct item {
 	enum work work;
 };
 
-/* Who has been there: a call is worked on by the second of them, and by it alone. */
+/* Who has been there: a call is worked on by the second of them, and by it alone. Sequentially consistent, by which the
+ * second sees all that the first wrote: the items, where that is the one who took them over. */
 enum { TAKEN_OVER = 1, ARRIVED = 2 };
 
 struct pending {
